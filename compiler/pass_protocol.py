@@ -1,0 +1,79 @@
+"""What a pass is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from compressc.errors import CompresscError
+from compressc.goal import Goal
+
+if TYPE_CHECKING:
+    from compressc.program import Program
+
+ENTRY_POINT_GROUP = "compressc.passes"
+
+
+def ignore_progress(_done: int, _total: int, _text: str) -> None:
+    """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may use besides the program.
+
+    Attributes:
+        goal: bounds, budget and seed.
+        task: data, loss and metric, or None for passes that need no data.
+        progress: called with (done, total, text).
+        work_dir: where resumable state goes, or None to keep none.
+    """
+
+    goal: Goal = field(default_factory=Goal)
+    task: Any = None
+    progress: Callable[[int, int, str], None] = ignore_progress
+    work_dir: Path | None = None
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Return a generator for one named use, the same for the same seed and name."""
+        return np.random.default_rng([self.goal.seed, *stream.encode()])
+
+
+@runtime_checkable
+class Pass(Protocol):
+    """A frozen dataclass whose fields are hyper-parameters, called on a program.
+
+    Promises, checked for every registered pass by ``tests/test_pass_contract.py``: the input
+    program is unchanged, the same seed gives the same plan digest, the returned plan fits the
+    program and survives a save and load.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return a new program with decisions or weights added."""
+        ...
+
+
+def registered_passes() -> dict[str, str]:
+    """Return the installed passes: name to ``module:attribute``, without importing them."""
+    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def find_pass(name: str) -> type[Pass]:
+    """Return the pass class registered under ``name``.
+
+    Raises:
+        CompresscError: if no installed package registers the name.
+    """
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name == name:
+            found: type[Pass] = entry.load()
+            return found
+    known = ", ".join(sorted(registered_passes())) or "none; reinstall compressc"
+    raise CompresscError(f"no pass is called '{name}'; installed passes: {known}")

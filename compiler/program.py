@@ -1,0 +1,140 @@
+"""The Program: the one intermediate form of the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from compressc.plan import Plan
+
+if TYPE_CHECKING:
+    from compressc.coupling import Coupling
+    from compressc.costs import Cost
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What the user or the machine forbids; couple() turns it into pins and step widths.
+
+    Attributes:
+        keep: glob patterns of layer names whose channels must all stay.
+        multiple_of: channel counts are kept at multiples of this (or at the original count).
+        statistics: "kept" lets layer norms run over the surviving channels only; "frozen" pins
+            every channel that a normalisation over channels reads.
+    """
+
+    keep: tuple[str, ...] = ()
+    multiple_of: int = 1
+    statistics: str = "kept"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a Program's history: a pass or stage, its settings, its time, its remarks."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Step, (self.name, dict(self.settings), self.seconds, self.notes))
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A captured model with its parameters and the decisions pending on it.
+
+    Attributes:
+        graph_module: ATen training IR, in eval mode. Never changed in place: transforms return a
+            new Program.
+        example_inputs: one positional argument each, batch of 2 or more.
+        dynamic_axes: per input, a mapping from axis to its readable name.
+        input_names, output_names: names used in the ONNX file.
+        plan: decisions that are not applied yet.
+        constraints: what may not be touched.
+        history: what was done so far, oldest first.
+    """
+
+    graph_module: torch.fx.GraphModule
+    example_inputs: tuple[Tensor, ...]
+    dynamic_axes: tuple[Mapping[int, str], ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    plan: Plan = field(default_factory=Plan)
+    constraints: Constraints = field(default_factory=Constraints)
+    history: tuple[Step, ...] = ()
+    _derived: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def coupling(self) -> Coupling:
+        """The channel-coupling graph, built on first use."""
+        found: Coupling | None = self._derived.get("coupling")
+        if found is None:
+            from compressc.coupling import couple
+
+            found = self._derived["coupling"] = couple(self)
+        return found
+
+    @property
+    def cost(self) -> Cost:
+        """MACs, params and bytes under the pending plan, without lowering."""
+        return self.coupling.cost(self.plan)
+
+    def with_plan(self, plan: Plan) -> Program:
+        """Return this program with another pending plan.
+
+        Raises:
+            PlanError: if the plan does not fit the coupling.
+        """
+        self.coupling.check(plan)
+        return replace(self, plan=plan)
+
+    def with_constraints(self, constraints: Constraints) -> Program:
+        """Return this program under other constraints; a pending plan must be made anew."""
+        return replace(self, constraints=constraints, plan=Plan(), _derived={})
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Program:
+        """Return this program with new parameter and buffer values of the same shapes."""
+        from compressc.frontend.trainable import clone_module
+
+        module = clone_module(self.graph_module)
+        module.load_state_dict(state, strict=True)
+        return replace(self, graph_module=module)
+
+    def with_step(self, step: Step) -> Program:
+        """Return this program with one more line of history."""
+        return replace(self, history=(*self.history, step))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers by name (shared, not copied)."""
+        return dict(self.graph_module.state_dict())
+
+    def module(self) -> nn.Module:
+        """Return a trainable copy: ``train()``, ``eval()``, ``deepcopy`` and ``torch.save`` work.
+
+        In train mode batch norms and dropouts behave as in the original model. Stochastic depth
+        is not in a graph captured in eval mode, so it is lost.
+        """
+        from compressc.frontend.trainable import trainable
+
+        return trainable(self.graph_module)
+
+    def save(self, path: str | Path) -> None:
+        """Write the program as ``.pt2`` (``torch.export`` archive, loadable without our code).
+
+        Raises:
+            OutputError: if the file cannot be written.
+        """
+        from compressc.frontend.archive import save_program
+
+        save_program(self, path)

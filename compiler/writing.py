@@ -1,0 +1,62 @@
+"""Writing output files: all of a file or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from compressc.errors import OutputError
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise early if ``path`` can never be written.
+
+    Raises:
+        OutputError: if the folder is missing or not writable, or ``path`` is a folder.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    if not folder.is_dir():
+        raise OutputError(f"{path}: the folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{path}: no permission to write in {folder}; choose another folder")
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Call ``write`` on a temporary file in the same folder, then move it to ``path``.
+
+    An error, a full disk or Ctrl-C leaves whatever was at ``path`` untouched and removes the
+    temporary file.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    path = Path(path)
+    check_writable(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
+            "another place"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
