@@ -1,0 +1,60 @@
+"""compressc: a model-compression compiler with deployable sparse output."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressc.coupling import couple
+    from compressc.driver import Result, compress
+    from compressc.errors import CompresscError
+    from compressc.frontend.handover import load
+    from compressc.frontend.tracing import capture
+    from compressc.goal import Goal
+    from compressc.lowering.lowered import lower
+    from compressc.masking import masked
+    from compressc.plan import Plan
+    from compressc.program import Constraints, Program
+
+# Names are resolved on first use so that `import compressc` stays light: the runtime runs on
+# devices without torch, and `compressc --help` must answer at once.
+_HOMES = {
+    "CompresscError": "compressc.errors",
+    "Constraints": "compressc.program",
+    "Goal": "compressc.goal",
+    "Plan": "compressc.plan",
+    "Program": "compressc.program",
+    "Result": "compressc.driver",
+    "capture": "compressc.frontend.tracing",
+    "compress": "compressc.driver",
+    "couple": "compressc.coupling",
+    "load": "compressc.frontend.handover",
+    "lower": "compressc.lowering.lowered",
+    "masked": "compressc.masking",
+}
+
+__all__ = [
+    "CompresscError",
+    "Constraints",
+    "Goal",
+    "Plan",
+    "Program",
+    "Result",
+    "capture",
+    "compress",
+    "couple",
+    "load",
+    "lower",
+    "masked",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'compressc' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

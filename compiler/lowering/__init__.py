@@ -1,0 +1,1 @@
+"""From a Program with a plan to a smaller Program."""

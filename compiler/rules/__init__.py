@@ -1,0 +1,1 @@
+"""Operation rules, one file per family."""

@@ -1,0 +1,1 @@
+"""Reference architectures with trained weights; torch only."""

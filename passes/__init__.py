@@ -1,0 +1,1 @@
+"""Passes: they decide, train and search."""

@@ -1,0 +1,1 @@
+"""Runs on a device: numpy, onnx and onnxruntime only."""
