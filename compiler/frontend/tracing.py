@@ -1,0 +1,239 @@
+"""Capture: from an nn.Module or ExportedProgram to a Program, through torch.export."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, export
+from torch.utils import _pytree as pytree
+
+from compressc.errors import CaptureError, HandOverError
+from compressc.frontend.canonical import canonicalize
+from compressc.frontend.soundness import check_state
+from compressc.frontend.trainable import clone_module
+from compressc.program import Program, Step
+
+_BATCH = "batch"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch.export from printing graphs and warnings at the user."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def batch_shapes(example_inputs: Sequence[Any]) -> tuple[dict[int, Dim] | None, ...]:
+    """Return ``dynamic_shapes`` that let the first axis of every input vary together."""
+    batch = Dim(_BATCH, min=1, max=65535)
+    first = next((x.shape[0] for x in example_inputs if isinstance(x, Tensor) and x.dim()), None)
+    return tuple(
+        {0: batch} if isinstance(x, Tensor) and x.dim() > 1 and x.shape[0] == first else None
+        for x in example_inputs
+    )
+
+
+def capture(
+    model: nn.Module,
+    example_inputs: tuple[Any, ...],
+    *,
+    dynamic_shapes: Any = _BATCH,
+    input_names: Sequence[str] | None = None,
+) -> Program:
+    """Capture a model in eval mode.
+
+    Args:
+        model: any exportable module; left as it was found, its weights are copied.
+        example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
+        dynamic_shapes: "batch" lets the first axis of every input vary; None fixes every shape;
+            anything else goes to ``torch.export.export`` as it is.
+        input_names: names for the ONNX inputs; the forward method's argument names otherwise.
+
+    Raises:
+        HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
+            or infinite weights.
+        CaptureError: if torch.export cannot capture the model.
+    """
+    if isinstance(example_inputs, Tensor):
+        example_inputs = (example_inputs,)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise HandOverError(
+            "a TorchScript module cannot be captured; hand over the nn.Module it was made from, "
+            "or a .pt2 written by torch.export.save"
+        )
+    check_state([*model.named_parameters(), *model.named_buffers()])
+    notes: list[str] = []
+    with _evaluating(model):
+        _check_forward(model, example_inputs)
+        exported: ExportedProgram | None = None
+        if isinstance(dynamic_shapes, str):
+            dynamic_shapes = batch_shapes(example_inputs)
+            try:
+                exported = _export(model, example_inputs, dynamic_shapes)
+            except CaptureError as error:
+                notes.append(f"batch size is fixed: {error}")
+                dynamic_shapes = None
+        if exported is None:
+            exported = _export(model, example_inputs, dynamic_shapes)
+    program = program_from_exported(
+        exported, example_inputs=example_inputs, input_names=input_names
+    )
+    if notes:
+        program = program.with_step(Step("capture", notes=tuple(notes)))
+    return program
+
+
+def _check_forward(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
+    shapes = ", ".join(
+        str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in example_inputs
+    )
+    try:
+        with torch.no_grad(), quiet():
+            model(*example_inputs)
+    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+        raise HandOverError(
+            f"the model does not run on the example input {shapes}: {_one_line(error)}; "
+            "give an input that it accepts (--input-shape)"
+        ) from error
+
+
+def _export(
+    model: nn.Module, example_inputs: tuple[Any, ...], dynamic_shapes: Any
+) -> ExportedProgram:
+    try:
+        with torch.no_grad(), quiet():
+            return export(model, example_inputs, dynamic_shapes=dynamic_shapes)
+    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+        raise CaptureError(_explain(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line[:300]}" if line else type(error).__name__
+
+
+def _explain(error: BaseException) -> str:
+    """Say what torch.export stumbled over, with the user's own source line where it is known."""
+    text = str(error)
+    where = ""
+    for match in re.finditer(r'File "([^"]+)", line (\d+), in (\w+)', text):
+        if "/torch/" not in match[1]:
+            where = f" at {match[1]}:{match[2]} in {match[3]}()"
+    if not where:
+        match_user = re.search(r"\(([^()\s]+\.py):(\d+) in (\w+)\)", text)
+        if match_user:
+            where = f" at {match_user[1]}:{match_user[2]} in {match_user[3]}()"
+    if not where:
+        frame = error.__traceback__
+        while frame is not None:
+            name = frame.tb_frame.f_code.co_filename
+            if "/torch/" not in name and "compressc" not in frame.tb_frame.f_globals.get(
+                "__name__", ""
+            ):
+                where = f" at {name}:{frame.tb_lineno} in {frame.tb_frame.f_code.co_name}()"
+            frame = frame.tb_next
+    return (
+        f"torch.export cannot capture the model{where}: {_one_line(error)}; "
+        "replace data-dependent control flow there with torch.where or torch.cond"
+    )
+
+
+def program_from_exported(
+    exported: ExportedProgram,
+    *,
+    example_inputs: tuple[Any, ...] | None = None,
+    input_names: Sequence[str] | None = None,
+) -> Program:
+    """Return the Program of an ExportedProgram; its weights are copied.
+
+    Raises:
+        HandOverError: if the weights are integer, complex, NaN or infinite, or no example inputs
+            are known.
+        CaptureError: if the graph holds something that cannot be unlifted.
+    """
+    if example_inputs is None:
+        recorded = exported.example_inputs
+        if recorded is None:
+            raise HandOverError(
+                "the exported program carries no example inputs; pass --input-shape"
+            )
+        positional, named = recorded
+        if named:
+            raise HandOverError(
+                f"the exported program takes keyword inputs ({', '.join(named)}); "
+                "export it with positional inputs"
+            )
+        example_inputs = tuple(positional)
+    try:
+        with quiet():
+            unlifted = exported.module(check_guards=False)
+    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+        raise CaptureError(
+            f"torch.export's result cannot be unlifted: {_one_line(error)}"
+        ) from error
+    unlifted.graph._tracer_cls = None
+    module = clone_module(fx.GraphModule(unlifted, unlifted.graph))
+    check_state([*module.named_parameters(), *module.named_buffers()])
+    canonicalize(module)
+    tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)
+    if len(names) != len(placeholders):
+        raise HandOverError(
+            f"{len(names)} input names were given for {len(placeholders)} inputs; name each one"
+        )
+    return Program(
+        graph_module=module,
+        example_inputs=tensors if len(tensors) == len(placeholders) else tuple(example_inputs),
+        dynamic_axes=tuple(_dynamic_axes(node) for node in placeholders),
+        input_names=names,
+        output_names=_output_names(module),
+    )
+
+
+def _dynamic_axes(placeholder: fx.Node) -> Mapping[int, str]:
+    value = placeholder.meta.get("val")
+    if not isinstance(value, Tensor):
+        return {}
+    return {
+        axis: _BATCH if axis == 0 else f"{placeholder.target}_dim{axis}"
+        for axis, size in enumerate(value.shape)
+        if isinstance(size, torch.SymInt)
+    }
+
+
+def _output_names(module: fx.GraphModule) -> tuple[str, ...]:
+    """Name outputs after the keys of a returned dict, or "output", "output_1", ..."""
+    leaves = pytree.tree_leaves(module.graph.output_node().args[0])
+    spec = getattr(module.graph._codegen, "pytree_info", None)
+    if spec is not None and spec.out_spec is not None and spec.out_spec.type is dict:
+        keys = [str(key) for key in spec.out_spec.context]
+        if len(keys) == len(leaves):
+            return tuple(keys)
+    if len(leaves) == 1:
+        return ("output",)
+    return tuple(f"output_{index}" for index in range(len(leaves)))

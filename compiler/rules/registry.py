@@ -1,0 +1,305 @@
+"""The table of operation rules, and what a rule can say."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from compressc.axes import Axes, Axis, Factor, IdSpace, IntArray, is_labelled, plain
+from compressc.edits import Edit
+from compressc.errors import RuleError
+from compressc.shapes import Sizes, hinted_shape, value_of
+
+# A tensor has Axes, a tuple of tensors a list of Axes, anything else None.
+Value = Axes | list[Axes] | None
+Rule = Callable[["Site"], Value]
+
+RULES: dict[Any, Rule] = {}
+
+# Reason for axes that no user would ask about: kernel sizes, tokens of a position table.
+STRUCTURAL = ""
+
+
+def rule(*targets: Any) -> Callable[[Rule], Rule]:
+    """Register a rule for one or more operations.
+
+    Raises:
+        RuleError: if an operation already has a rule.
+    """
+
+    def register(function: Rule) -> Rule:
+        for target in targets:
+            if target in RULES:
+                raise RuleError(f"{target} has two rules")
+            RULES[target] = function
+        return function
+
+    return register
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """``node`` sums over axis ``axis`` of the value that ``operand`` produced."""
+
+    node: str
+    operand: str
+    axis: int
+    channels: Axis
+
+
+@dataclass(frozen=True, eq=False)
+class MacsTerm:
+    """MACs of one node: ``total`` at full size, scaled by the kept share of each axis."""
+
+    node: str
+    total: int
+    channels: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class EqualCount:
+    """Each of ``parts`` equal blocks of ``ids`` must keep the same number of channels."""
+
+    node: str
+    ids: IntArray
+    parts: int
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedWeight:
+    """The weight of a convolution whose conv groups keep different input channels.
+
+    ``rows`` and ``columns`` are the ids of the grouped axis and of the channels that each block of
+    the compact axis stands for; ``transposed`` weights hold the grouped axis as inputs.
+    """
+
+    tensor: str
+    conv_groups: int
+    row_axis: int
+    column_axis: int
+    rows: IntArray
+    columns: IntArray
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A place where channels were pinned, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass
+class Records:
+    """Everything rules say about a graph besides the axes of values."""
+
+    edits: list[Edit] = field(default_factory=list)
+    contractions: list[Contraction] = field(default_factory=list)
+    statistics: list[str] = field(default_factory=list)
+    macs: list[MacsTerm] = field(default_factory=list)
+    equal_counts: list[EqualCount] = field(default_factory=list)
+    grouped_weights: list[GroupedWeight] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
+    read_axes: set[tuple[str, int]] = field(default_factory=set)
+    constants: list[IntArray] = field(default_factory=list)
+
+
+@dataclass
+class Site:
+    """One node of the graph, as its rule sees it."""
+
+    node: fx.Node
+    space: IdSpace
+    values: dict[str, Value]
+    records: Records
+    sizes: Sizes
+    batch: int
+    frozen_statistics: bool
+    single_user: Callable[[fx.Node], bool]
+
+    @property
+    def name(self) -> str:
+        """The node and its layer, as pins cite it."""
+        return where(self.node)
+
+    def arg(self, name: str) -> Any:
+        """Return an argument by its schema name, or its default."""
+        for index, argument in enumerate(self.node.target._schema.arguments):  # type: ignore[union-attr]
+            if argument.name == name:
+                if index < len(self.node.args):
+                    return self.node.args[index]
+                return self.node.kwargs.get(name, argument.default_value)
+        raise RuleError(f"{self.node.target} has no argument '{name}'")
+
+    def index(self, name: str) -> int:
+        """Return the position of an argument in the schema."""
+        for index, argument in enumerate(self.node.target._schema.arguments):  # type: ignore[union-attr]
+            if argument.name == name:
+                return index
+        raise RuleError(f"{self.node.target} has no argument '{name}'")
+
+    def axes(self, name: str) -> Axes:
+        """Return the axes of a tensor argument."""
+        found = self.axes_of(self.arg(name))
+        if found is None:
+            raise RuleError(f"argument '{name}' of {self.name} is no tensor")
+        return found
+
+    def axes_of(self, value: object) -> Axes | None:
+        """Return the axes of a node's tensor value, or None."""
+        if not isinstance(value, fx.Node):
+            return None
+        axes = self.values.get(value.name)
+        return axes if isinstance(axes, tuple) else None
+
+    def shape(self, value: Tensor | None = None) -> tuple[int, ...]:
+        """Return the output's shape (or a fake tensor's), symbols replaced by primes."""
+        return self.sizes.shape(value_of(self.node) if value is None else value)
+
+    def dim(self, name: str, rank: int) -> int:
+        """Return a dimension argument as a non-negative number."""
+        dim = int(self.arg(name))
+        return dim + rank if dim < 0 else dim
+
+    def plain_output(self) -> Value:
+        """Return unlabelled axes for whatever the node returns."""
+        return self._plain(value_of(self.node))
+
+    def _plain(self, value: object) -> Value:
+        if isinstance(value, Tensor):
+            return tuple(plain(size) for size in self.sizes.shape(value))
+        if isinstance(value, (tuple, list)):
+            return [axes for item in value if isinstance(axes := self._plain(item), tuple)]
+        return None
+
+    def freeze(self, axis: Axis, reason: str) -> None:
+        """Pin an axis; ``reason`` follows the node's name in what the user reads."""
+        if is_labelled(axis):
+            text = f"{self.name} {reason}" if reason else STRUCTURAL
+            self.space.freeze_axis(axis, text)
+            if reason:
+                self.records.pins.append(Pin(self.node.name, text))
+
+    def freeze_all(self, axes: Sequence[Axis], reason: str) -> None:
+        """Pin several axes."""
+        for axis in axes:
+            self.freeze(axis, reason)
+
+    def flat(self, axis: Axis) -> IntArray | None:
+        """Return one id per position of an axis, or None where nothing is labelled."""
+        return self.space.flat(axis, f"{self.name} reads an axis made of two prunable factors")
+
+    def constant(self, size: int) -> Axis:
+        """Return an axis of identical positions: free to shrink with whatever it meets."""
+        if size <= 1:
+            return plain(size)
+        return (Factor(size, self.space.fresh(size)),)
+
+    def contract(self, operand: object, axis: int) -> None:
+        """Say that the node sums over an axis of an operand."""
+        axes = self.axes_of(operand)
+        if axes is None or not isinstance(operand, fx.Node):
+            raise RuleError(f"{self.name} contracts a value that is no tensor")
+        axis %= len(axes)
+        if operand.op == "get_attr":
+            self.records.read_axes.add((str(operand.target), axis))
+        if is_labelled(axes[axis]):
+            self.records.contractions.append(
+                Contraction(self.node.name, operand.name, axis, axes[axis])
+            )
+
+    def statistics(self) -> None:
+        """Say that the node computes statistics over channels: it sees the kept ones only."""
+        self.records.statistics.append(self.node.name)
+
+    def macs(self, inner: int, channels: Sequence[Axis], output: Tensor | None = None) -> None:
+        """Count multiply-accumulates: ``inner`` for each element of the output.
+
+        Args:
+            inner: products summed per output element at full size.
+            channels: the axes that both the output and the inner sum range over.
+            output: the value computed, if not the node's own.
+        """
+        value = value_of(self.node) if output is None else output
+        total = prod(hinted_shape(value)) * inner // self.batch
+        factors = tuple((f,) for axis in channels for f in axis if f.ids is not None)
+        self.records.macs.append(MacsTerm(self.node.name, total, factors))
+
+    def edit(self, edit: Edit) -> None:
+        """Register how baked sizes change when channels leave."""
+        self.records.edits.append(edit)
+
+
+def where(node: fx.Node) -> str:
+    """Name a node the way users know it: operation and layer."""
+    target = node.target
+    operation = getattr(target, "_opname", None) or getattr(target, "__name__", str(target))
+    layer = layer_of(node)
+    return f"{operation} in {layer}" if layer else operation
+
+
+def layer_of(node: fx.Node) -> str:
+    """Return the dotted name of the module that made the node, or ""."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path = str(list(stack.values())[-1][0])
+    return path.removeprefix("L['self'].").removeprefix("L['self']")
+
+
+@rule(operator.getitem)
+def take(site: Site) -> Value:
+    """``values[i]``: one output of a node with several."""
+    source, index = site.node.args
+    if not isinstance(source, fx.Node):
+        raise RuleError(f"{site.name} indexes something that is no node")
+    values = site.values.get(source.name)
+    if isinstance(values, list) and isinstance(index, int):
+        return values[index]
+    return site.plain_output()
+
+
+def unknown(site: Site) -> Value:
+    """Pin everything an operation without a rule touches."""
+    operation = getattr(site.node.target, "name", lambda: str(site.node.target))()
+    for source in site.node.all_input_nodes:
+        axes = site.values.get(source.name)
+        found = axes if isinstance(axes, list) else [axes] if axes is not None else []
+        for one in found:
+            site.freeze_all(one, f"is an operation without a rule ({operation})")
+    return site.plain_output()
+
+
+def is_computation(node: fx.Node) -> bool:
+    """Return whether a node computes tensors (and not sizes)."""
+    value = value_of(node)
+    return isinstance(value, Tensor) or (
+        isinstance(value, (tuple, list)) and any(isinstance(item, Tensor) for item in value)
+    )
+
+
+__all__ = [
+    "RULES",
+    "STRUCTURAL",
+    "Contraction",
+    "EqualCount",
+    "GroupedWeight",
+    "MacsTerm",
+    "Pin",
+    "Records",
+    "Rule",
+    "Site",
+    "Value",
+    "is_computation",
+    "layer_of",
+    "rule",
+    "torch",
+    "unknown",
+    "where",
+]
