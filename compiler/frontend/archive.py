@@ -1,0 +1,211 @@
+"""``.pt2`` archives: a Program on disk, loadable by plain ``torch.export.load`` too."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.export.pt2_archive._package import load_pt2
+
+from compressc.errors import CaptureError, HandOverError, PlanError
+from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
+from compressc.frontend.input_shape import Shape, make_example_inputs
+from compressc.frontend.tracing import program_from_exported, quiet
+from compressc.program import Constraints, Program, Step
+from compressc.writing import write_atomically
+
+_NOTE = "compressc.json"
+_FORMAT = "compressc-program-1"
+# What torch raises on archives that are well-formed but inconsistent.
+_LOAD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def save_program(program: Program, path: str | Path) -> None:
+    """Write a program as ``.pt2``, with names, axes, constraints and history beside the graph.
+
+    Raises:
+        PlanError: if decisions are pending; lower the program first.
+        CaptureError: if ``torch.export`` refuses the graph.
+        OutputError: if the file cannot be written.
+    """
+    if program.plan:
+        raise PlanError(
+            f"{path}: decisions are not applied yet; call compressc.lower(program) "
+            "and save the result"
+        )
+    shapes = _dynamic_shapes(program.dynamic_axes)
+    buffer = io.BytesIO()
+    try:
+        with quiet(), torch.no_grad():
+            exported = torch.export.export(
+                program.graph_module, program.example_inputs, dynamic_shapes=shapes
+            )
+            torch.export.save(exported, buffer, extra_files={_NOTE: _describe(program)})
+    except _LOAD_ERRORS as error:
+        raise CaptureError(
+            f"{path}: torch.export cannot write this program ({_first_line(error)})"
+        ) from error
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+
+
+def load_archive(
+    path: str | Path, *, shapes: Sequence[Shape] | None = None, batch: int = 2, seed: int = 0
+) -> Program:
+    """Read a ``.pt2``, ours or not, without running anything from it.
+
+    Args:
+        path: the archive.
+        shapes: one shape per input, without the batch axis, if the archive has no example inputs
+            or others are wanted.
+        batch: batch size of the example inputs made from ``shapes``.
+        seed: seed of these inputs.
+
+    Raises:
+        HandOverError: if the archive is damaged, would run code when loaded, or carries no example
+            inputs and ``shapes`` is not given.
+    """
+    archive = rebuild_archive(Path(path))
+    exported = _deserialize(archive)
+    inputs = None
+    if shapes is not None:
+        inputs = make_example_inputs(shapes, batch=batch, seed=seed)
+    elif not archive.has_inputs:
+        raise HandOverError("it carries no example inputs; pass --input-shape, such as 3,224,224")
+    program = program_from_exported(exported, example_inputs=inputs)
+    note = archive.extra.get(_NOTE)
+    if note is not None:
+        return _restore(program, note)
+    return replace(program, history=(Step("load", {"file": Path(path).name}), *program.history))
+
+
+def _deserialize(archive: CheckedArchive) -> ExportedProgram:
+    # load_pt2 is what torch.export.load calls; called directly, it does not hide its errors.
+    try:
+        with quiet():
+            contents = load_pt2(io.BytesIO(archive.content))
+    except _LOAD_ERRORS as error:
+        raise HandOverError(
+            f"its program cannot be read by torch {torch.__version__} ({_first_line(error)}); save "
+            "it again with this version"
+        ) from error
+    exported: ExportedProgram = contents.exported_programs["model"]
+    return exported
+
+
+def _dynamic_shapes(dynamic_axes: Sequence[Mapping[int, str]]) -> tuple[Any, ...]:
+    """Return torch's form of the axes: those of one name vary together."""
+    named: dict[str, Any] = {}
+    rows: list[dict[int, Any] | None] = []
+    for axes in dynamic_axes:
+        row: dict[int, Any] = {}
+        for axis, name in axes.items():
+            # The batch may be anything from 1; bounds of other axes follow from the graph.
+            if axis == 0:
+                identifier = name if name.isidentifier() else "batch"
+                row[axis] = named.setdefault(name, Dim(identifier, min=1, max=65535))
+            else:
+                row[axis] = Dim.DYNAMIC
+        rows.append(row or None)
+    return tuple(rows)
+
+
+def _describe(program: Program) -> str:
+    document = {
+        "format": _FORMAT,
+        "input_names": list(program.input_names),
+        "output_names": list(program.output_names),
+        "dynamic_axes": [
+            {str(axis): name for axis, name in axes.items()} for axes in program.dynamic_axes
+        ],
+        "constraints": asdict(program.constraints),
+        "history": [
+            {
+                "name": step.name,
+                "settings": dict(step.settings),
+                "seconds": step.seconds,
+                "notes": list(step.notes),
+            }
+            for step in program.history
+        ],
+    }
+    return json.dumps(document, indent=1, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return the JSON form of values that settings may hold: frozen mappings, paths, numbers."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "size", 0) == 1 else str(value)
+
+
+def _restore(program: Program, note: str) -> Program:
+    try:
+        document = json.loads(note)
+        if document["format"] != _FORMAT:
+            raise HandOverError(
+                f"written by another compressc ({str(document['format'])[:40]}); use that version"
+            )
+        inputs = tuple(_name(name) for name in document["input_names"])
+        outputs = tuple(_name(name) for name in document["output_names"])
+        axes = tuple(
+            {int(axis): _name(name) for axis, name in row.items()}
+            for row in document["dynamic_axes"]
+        )
+        rules = document["constraints"]
+        constraints = Constraints(
+            keep=tuple(_name(pattern) for pattern in rules["keep"]),
+            multiple_of=int(rules["multiple_of"]),
+            statistics=_name(rules["statistics"]),
+        )
+        history = tuple(
+            Step(
+                _name(step["name"]),
+                dict(step["settings"]),
+                float(step["seconds"]),
+                tuple(_name(text) for text in step["notes"]),
+            )
+            for step in document["history"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HandOverError(f"its member {_NOTE} is damaged; save the program again") from error
+    if len(inputs) != len(program.input_names) or len(axes) != len(inputs):
+        raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
+    if len(outputs) != len(program.output_names):
+        raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
+    return replace(
+        program,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_axes=axes,
+        constraints=constraints,
+        history=history,
+    )
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,125 @@
+"""Example inputs: their shapes as users write them, as a model tells them, and their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressc.errors import HandOverError
+
+Shape = tuple[int, ...]
+
+_ADVICE = "pass --input-shape, one example without the batch axis, such as 3,224,224"
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SPACES = {nn.Conv1d: "LENGTH", nn.Conv2d: "224,224", nn.Conv3d: "16,112,112"}
+# Where timm and our own conventions keep the shape of one example.
+_SHAPE_ATTRIBUTES = ("input_shape", "input_size")
+_CONFIG_ATTRIBUTES = ("pretrained_cfg", "default_cfg")
+
+
+def parse_input_shape(text: str) -> tuple[Shape, ...]:
+    """Read shapes as users write them: ``3,224,224``, or ``3x224x224``; several split by ``;``.
+
+    Each is one example without the batch axis.
+
+    Raises:
+        HandOverError: if the text is no list of positive numbers.
+    """
+    shapes = []
+    for part in text.split(";"):
+        part = part.strip().strip("()[]")
+        numbers = re.split(r"\s*[,x]\s*|\s+", part) if part else []
+        if not numbers or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+            raise HandOverError(
+                f"input shape '{text}': give positive sizes without the batch axis, such as "
+                "3,224,224; separate several inputs with ;"
+            )
+        shapes.append(tuple(int(number) for number in numbers))
+    return tuple(shapes)
+
+
+def normalize_shapes(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Shape, ...]:
+    """Return shapes of several inputs, whether one shape or several were given.
+
+    Raises:
+        HandOverError: if they are not positive integers.
+    """
+    rows: Sequence[Any] = [shape] if all(isinstance(size, int) for size in shape) else shape
+    if not rows or not all(_is_shape(row) for row in rows):
+        raise HandOverError(f"input shape {shape!r}: give positive sizes, such as (3, 224, 224)")
+    return tuple(tuple(row) for row in rows)
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and len(value) > 0
+        and all(type(size) is int and size > 0 for size in value)
+    )
+
+
+def infer_input_shape(module: nn.Module) -> tuple[Shape, ...]:
+    """Return the shape of one example as the module itself tells it.
+
+    Sources, in this order: an attribute ``input_shape`` or ``input_size``; timm's configuration;
+    the width of a first linear layer; 16 tokens for a first embedding.
+
+    Raises:
+        HandOverError: if the module does not tell it; convolutions take images of any size.
+    """
+    for owner in (module, *(getattr(module, name, None) for name in _CONFIG_ATTRIBUTES)):
+        for name in _SHAPE_ATTRIBUTES:
+            found = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+            if _is_shape(found):
+                return (tuple(found),)
+    first = _first_layer(module)
+    if isinstance(first, nn.Linear):
+        return ((first.in_features,),)
+    if isinstance(first, nn.Embedding):
+        return ((16,),)
+    if isinstance(first, _CONVOLUTIONS):
+        space = next(text for kind, text in _SPACES.items() if isinstance(first, kind))
+        raise HandOverError(
+            "the size of its input is not known; pass --input-shape "
+            f"{first.in_channels},{space} with the size that it was trained on"
+        )
+    raise HandOverError(f"the size of its input is not known; {_ADVICE}")
+
+
+def make_example_inputs(
+    shapes: Sequence[Shape], *, batch: int = 2, seed: int = 0, module: nn.Module | None = None
+) -> tuple[Tensor, ...]:
+    """Return seeded example inputs: standard normal, or indices for a first embedding.
+
+    Shape:
+        each output (batch, then the shape).
+
+    Raises:
+        HandOverError: if the batch is below 1.
+    """
+    if batch < 1:
+        raise HandOverError(f"batch {batch}: must be 1 or more; 2 keeps the batch size dynamic")
+    generator = torch.Generator().manual_seed(seed)
+    first = _first_layer(module) if module is not None else None
+    if isinstance(first, nn.Embedding):
+        return tuple(
+            torch.randint(0, first.num_embeddings, (batch, *shape), generator=generator)
+            for shape in shapes
+        )
+    dtype = _floating_dtype(module)
+    return tuple(torch.randn(batch, *shape, generator=generator).to(dtype) for shape in shapes)
+
+
+def _floating_dtype(module: nn.Module | None) -> torch.dtype:
+    parameters = module.parameters() if module is not None else iter(())
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+
+
+def _first_layer(module: nn.Module) -> nn.Module | None:
+    """Return the first layer with weights, in the order of definition."""
+    kinds = (*_CONVOLUTIONS, nn.Linear, nn.Embedding)
+    return next((layer for layer in module.modules() if isinstance(layer, kinds)), None)
