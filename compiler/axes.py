@@ -45,6 +45,11 @@ def labelled(ids: IntArray) -> Axis:
     return (Factor(len(ids), ids if len(ids) > 1 else None),)
 
 
+def exactly(ids: IntArray) -> Axis:
+    """Return an axis with these ids even if there is only one."""
+    return (Factor(len(ids), ids),)
+
+
 def size_of(axis: Axis) -> int:
     """Return the number of positions of an axis."""
     return prod(factor.size for factor in axis)

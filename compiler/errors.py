@@ -47,6 +47,12 @@ class OutputError(CompresscError):
     exit_code = 7
 
 
+class ExportError(CompresscError):
+    """A program cannot be written as ONNX, or the ONNX model is not valid."""
+
+    exit_code = 8
+
+
 class RuleError(CompresscError):
     """An operation rule is inconsistent with the graph: a defect in compressc, not in the model."""
 

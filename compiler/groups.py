@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd, lcm
 from typing import Literal
-
-import numpy as np
 
 from compressc.axes import IntArray
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from compressc.plan import Plan
 
 if TYPE_CHECKING:
-    from compressc.coupling import Coupling
     from compressc.costs import Cost
+    from compressc.coupling import Coupling
 
 
 @dataclass(frozen=True)

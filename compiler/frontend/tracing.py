@@ -113,7 +113,7 @@ def _check_forward(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
     try:
         with torch.no_grad(), quiet():
             model(*example_inputs)
-    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+    except Exception as error:
         raise HandOverError(
             f"the model does not run on the example input {shapes}: {_one_line(error)}; "
             "give an input that it accepts (--input-shape)"
@@ -126,7 +126,7 @@ def _export(
     try:
         with torch.no_grad(), quiet():
             return export(model, example_inputs, dynamic_shapes=dynamic_shapes)
-    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+    except Exception as error:
         raise CaptureError(_explain(error)) from error
 
 
@@ -191,7 +191,7 @@ def program_from_exported(
     try:
         with quiet():
             unlifted = exported.module(check_guards=False)
-    except Exception as error:  # noqa: BLE001 - any error of foreign code becomes one line
+    except Exception as error:
         raise CaptureError(
             f"torch.export's result cannot be unlifted: {_one_line(error)}"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,11 +74,9 @@ def share_module(module: fx.GraphModule, graph: fx.Graph | None = None) -> fx.Gr
 def copy_graph(module: fx.GraphModule) -> fx.Graph:
     """Return a copy of the module's graph with node names and meta kept."""
     graph = fx.Graph()
-    graph._codegen = copy.deepcopy(module.graph._codegen)
+    graph.set_codegen(module.graph._codegen)
     values: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(module.graph, values)
-    if isinstance(output, tuple):
-        output = output[0]
     end = graph.output(output)
     end.meta = dict(module.graph.output_node().meta)
     return graph

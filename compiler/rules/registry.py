@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
-from compressc.axes import Axes, Axis, Factor, IdSpace, IntArray, is_labelled, plain
+from compressc.axes import Axes, Axis, IdSpace, IntArray, exactly, is_labelled, plain
 from compressc.edits import Edit
 from compressc.errors import RuleError
 from compressc.shapes import Sizes, hinted_shape, value_of
@@ -55,11 +54,17 @@ class Contraction:
 
 @dataclass(frozen=True, eq=False)
 class MacsTerm:
-    """MACs of one node: ``total`` at full size, scaled by the kept share of each axis."""
+    """MACs of one node: ``total`` at full size, scaled by the kept share of each axis.
+
+    ``layer`` and ``operation`` are what users read; ``weight`` is the parameter's name or "".
+    """
 
     node: str
     total: int
     channels: tuple[Axis, ...]
+    layer: str
+    operation: str
+    weight: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,6 @@ class Records:
     grouped_weights: list[GroupedWeight] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     read_axes: set[tuple[str, int]] = field(default_factory=set)
-    constants: list[IntArray] = field(default_factory=list)
 
 
 @dataclass
@@ -121,7 +125,9 @@ class Site:
     sizes: Sizes
     batch: int
     frozen_statistics: bool
-    single_user: Callable[[fx.Node], bool]
+    tensors: Mapping[str, Tensor]
+    tied: frozenset[str]
+    head_splits: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -195,11 +201,25 @@ class Site:
         """Return one id per position of an axis, or None where nothing is labelled."""
         return self.space.flat(axis, f"{self.name} reads an axis made of two prunable factors")
 
-    def constant(self, size: int) -> Axis:
+    def constant_axis(self, size: int) -> Axis:
         """Return an axis of identical positions: free to shrink with whatever it meets."""
-        if size <= 1:
-            return plain(size)
-        return (Factor(size, self.space.fresh(size)),)
+        return exactly(self.space.fresh(size))
+
+    def constant_of(self, node: fx.Node) -> Tensor | None:
+        """Return the tensor that a node stands for, if it is a parameter or buffer."""
+        return self.tensors.get(str(node.target)) if node.op == "get_attr" else None
+
+    def single_user(self, node: fx.Node) -> bool:
+        """Return whether this node's use of a parameter is the only one."""
+        return len(node.users) == 1 and str(node.target) not in self.tied
+
+    def whole_blocks(self, outer: int, inner: int) -> bool:
+        """Return whether a split axis loses whole blocks instead of positions in every block.
+
+        By default positions leave: every block (head) shrinks alike, and no block is lost.
+        """
+        del outer
+        return inner == 1 or self.head_splits.get(self.node.name) == "blocks"
 
     def contract(self, operand: object, axis: int) -> None:
         """Say that the node sums over an axis of an operand."""
@@ -229,7 +249,17 @@ class Site:
         value = value_of(self.node) if output is None else output
         total = prod(hinted_shape(value)) * inner // self.batch
         factors = tuple((f,) for axis in channels for f in axis if f.ids is not None)
-        self.records.macs.append(MacsTerm(self.node.name, total, factors))
+        weight = next(
+            (
+                str(source.target)
+                for source in self.node.all_input_nodes
+                if source.op == "get_attr" and value_of(source).dim() > 1
+            ),
+            "",
+        )
+        layer = weight.rpartition(".")[0] or weight or layer_of(self.node) or self.node.name
+        operation = str(getattr(self.node.target, "_opname", self.node.target))
+        self.records.macs.append(MacsTerm(self.node.name, total, factors, layer, operation, weight))
 
     def edit(self, edit: Edit) -> None:
         """Register how baked sizes change when channels leave."""
@@ -282,24 +312,3 @@ def is_computation(node: fx.Node) -> bool:
     return isinstance(value, Tensor) or (
         isinstance(value, (tuple, list)) and any(isinstance(item, Tensor) for item in value)
     )
-
-
-__all__ = [
-    "RULES",
-    "STRUCTURAL",
-    "Contraction",
-    "EqualCount",
-    "GroupedWeight",
-    "MacsTerm",
-    "Pin",
-    "Records",
-    "Rule",
-    "Site",
-    "Value",
-    "is_computation",
-    "layer_of",
-    "rule",
-    "torch",
-    "unknown",
-    "where",
-]

@@ -1,0 +1,82 @@
+"""``compressc bench a.onnx b.onnx``: time ONNX files against each other. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressc.cli.parsing import Parser, UsageError
+from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.bench_table import print_bench
+from compressc.runtime.bench import bench
+from compressc.writing import check_writable, write_atomically
+
+_EXAMPLES = """\
+examples:
+  compressc bench model.onnx small.onnx --threads 1
+  compressc bench model.onnx small.onnx --batch 8 --seconds 30 --json out.json
+  compressc bench detector.onnx --shape height=640 --shape width=640
+
+The files take turns in every round, so a machine that slows down slows all of them. The speed-up
+is measured against the first file; the range behind it holds 99 % of what chance would give. Any
+ONNX file will do, ours or not."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure and print the table.
+
+    Raises:
+        RuntimeFailure: if a file cannot be opened, run or measured.
+        CompresscError: if the command line is wrong or the JSON file cannot be written.
+    """
+    parser = Parser(
+        prog="compressc bench",
+        description="Time ONNX files in ONNX Runtime, in interleaved rounds.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.onnx", help="the first is the reference")
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default 1")
+    parser.add_argument("--batch", metavar="N", type=int, default=1, help="default 1")
+    parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="default 10")
+    parser.add_argument("--rounds", metavar="N", type=int, help="instead of --seconds")
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=SIZES",
+        action="append",
+        default=[],
+        help="size of a symbolic axis, or shape of an input: height=640, image=1x3x640x640",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of inputs (default 0)")
+    parser.add_argument("--no-memory", action="store_true", help="skip measuring peak memory")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options = parser.parse_args(list(arguments))
+    if options.json:
+        check_writable(options.json)
+        if Path(options.json).resolve() in {Path(file).resolve() for file in options.files}:
+            raise UsageError(f"--json {options.json}: is one of the files to measure")
+    with ProgressDisplay(quiet=options.quiet) as progress:
+        result = bench(
+            options.files,
+            threads=options.threads,
+            batch=options.batch,
+            rounds=options.rounds,
+            seconds=options.seconds,
+            shapes=dict(_read_shape(text) for text in options.shape),
+            seed=options.seed,
+            peak_rss=not options.no_memory,
+            progress=progress,
+        )
+    if options.json:
+        text = result.to_json()
+        write_atomically(options.json, lambda t: t.write_text(text + "\n", encoding="utf-8"))
+    print_bench(result)
+    return 0
+
+
+def _read_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = text.partition("=")
+    numbers = sizes.replace(",", "x").split("x")
+    if not name or not equals or not all(number.isdecimal() for number in numbers):
+        raise UsageError(f"--shape '{text}': write NAME=SIZES, such as image=1x3x640x640")
+    return name, tuple(int(number) for number in numbers)

@@ -1,0 +1,53 @@
+"""``compressc inspect model.pt``: what may be pruned, what not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compressc.cli.model_options import add_model_options, load_model
+from compressc.cli.parsing import Parser
+from compressc.cli.progress import ProgressDisplay
+
+_EXAMPLES = """\
+examples:
+  compressc inspect model.pt                      overview, pins by reason, the costliest groups
+  compressc inspect model.pt --all                every group and every layer
+  compressc inspect model.pt --group 'layer3.*'   these groups with every tensor slice
+  compressc inspect model.pt --json > model.json  everything, for programs"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the channel coupling of a model.
+
+    Raises:
+        CompresscError: if the model cannot be used.
+    """
+    parser = Parser(
+        prog="compressc inspect",
+        description="Show which channels are coupled, which are pinned and why, and where the "
+        "MACs are.",
+        epilog=_EXAMPLES,
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        "--keep", metavar="PATTERN", action="append", default=[], help="as in the main command"
+    )
+    parser.add_argument("--group", metavar="PATTERN", help="show these groups in detail")
+    parser.add_argument("--all", action="store_true", help="list everything")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(list(arguments))
+    with ProgressDisplay(quiet=options.json) as progress:
+        progress(0, 0, f"loading {options.model}")
+        from compressc.program import Constraints
+        from compressc.reporting.inspection import inspect_program, print_inspection
+
+        program = load_model(options)
+        progress(0, 0, "coupling channels")
+        inspection = inspect_program(
+            program.with_constraints(Constraints(keep=tuple(options.keep)))
+        )
+    if options.json:
+        print(inspection.to_json())
+    else:
+        print_inspection(inspection, pattern=options.group, everything=options.all)
+    return 0

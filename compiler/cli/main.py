@@ -1,0 +1,99 @@
+"""The ``compressc`` command: picks the subcommand, turns every error into one line."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressc.errors import CompresscError
+
+# Each is a module of compressc.cli with a function run(arguments) -> exit code. They are imported
+# when chosen, so that `compressc bench` runs where torch is missing and --help answers at once.
+COMMANDS = {
+    "compress": "make a model smaller and faster (the default: `compress` may be left out)",
+    "bench": "time ONNX files against each other",
+    "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
+    "passes": "list the passes and their options",
+    "demo": "compress a trained digit classifier from start to finish",
+}
+
+DEFECT_EXIT_CODE = 70
+INTERRUPTED_EXIT_CODE = 130
+OUT_OF_MEMORY_EXIT_CODE = 71
+SYSTEM_EXIT_CODE = 74
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail(
+            "out of memory; give a smaller --batch or --input-shape, or use a bigger machine",
+            OUT_OF_MEMORY_EXIT_CODE,
+        )
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}; nothing half-written", SYSTEM_EXIT_CODE)
+    except Exception as error:  # noqa: BLE001 - the last stop before the user
+        return _fail_with(error)
+
+
+def _fail_with(error: Exception) -> int:
+    exit_code = getattr(error, "exit_code", None)
+    if isinstance(error, CompresscError) or isinstance(exit_code, int):
+        return _fail(str(error), exit_code if isinstance(exit_code, int) else 1)
+    return _fail(
+        f"{type(error).__name__}: {error}; this is a defect in compressc: run again with "
+        "COMPRESSC_TRACEBACK=1 and report what it prints",
+        DEFECT_EXIT_CODE,
+    )
+
+
+def _fail(message: str, exit_code: int) -> int:
+    if os.environ.get("COMPRESSC_TRACEBACK"):
+        traceback.print_exc()
+    line = " ".join(message.split())
+    print(f"compressc: error: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        from compressc.cli.compress import help_text
+
+        print(help_text(COMMANDS))
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"compressc {version('compressc')}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        _refuse_misspelt(name)
+        arguments = ["compress", *arguments]
+    command = importlib.import_module(f"compressc.cli.{arguments[0]}")
+    exit_code: int = command.run(arguments[1:])
+    sys.stdout.flush()
+    return exit_code
+
+
+def _refuse_misspelt(word: str) -> None:
+    if word.startswith("-") or "." in word or Path(word).exists():
+        return
+    close = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean `compressc {close[0]}`?" if close else "see compressc --help"
+    raise CompresscError(f"{word}: no such file or command; {hint}")

@@ -1,0 +1,76 @@
+"""``compressc passes``: which passes are installed and what they take."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+
+from compressc.cli.parsing import Parser, field_options
+from compressc.pass_protocol import find_pass, registered_passes
+
+
+def run(arguments: Sequence[str]) -> int:
+    """List the passes with their options.
+
+    Raises:
+        CompresscError: if a pass that was named is not installed.
+    """
+    parser = Parser(
+        prog="compressc passes",
+        description="List the installed passes. Each field of a pass is an option of the main "
+        "command: compressc model.pt --target-flops 0.5 --pass magnitude --norm l1 -o small.onnx",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(list(arguments))
+    names = options.names or sorted(registered_passes())
+    rows = {name: _describe(find_pass(name)) for name in names}
+    if options.json:
+        print(json.dumps(rows, indent=1, default=str))
+        return 0
+    for name, row in rows.items():
+        print(f"{name}: {row['summary']}")
+        for option in row["options"]:
+            print(f"    {option['flag']} {option['form']}  (default {option['default']})")
+            if option["help"]:
+                print(f"        {option['help']}")
+        print()
+    print("use: compressc model.pt --target-flops 0.5 --pass NAME [its options] -o small.onnx")
+    return 0
+
+
+def _describe(pass_class: type) -> dict[str, object]:
+    text = inspect.getdoc(pass_class) or ""
+    explained = _attributes(text)
+    return {
+        "summary": text.split("\n\n")[0].replace("\n", " "),
+        "options": [
+            {
+                "flag": option.flag,
+                "form": option.form,
+                "default": option.default,
+                "help": explained.get(option.field, ""),
+            }
+            for option in field_options(pass_class)
+        ],
+    }
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Return the texts of a Google-style "Attributes:" section by attribute."""
+    found: dict[str, str] = {}
+    name = ""
+    inside = False
+    for line in docstring.splitlines():
+        if line.strip() in ("Attributes:", "Args:"):
+            inside = True
+        elif inside and line and not line.startswith(" "):
+            inside = False
+        elif inside and line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(":")
+            name = name.split(" ")[0]
+            found[name] = text.strip()
+        elif inside and name and line.strip():
+            found[name] += f" {line.strip()}"
+    return found

@@ -1,0 +1,128 @@
+"""Decisions: running the passes that fill a program's plan, at a channel step that fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from compressc.errors import GoalError
+from compressc.pass_protocol import Context, Pass
+from compressc.program import Program, Step
+from compressc.stages import Stages
+
+# A goal counts as reached "from below" when at most this share of the original is given away.
+_CLOSE = 0.03
+_STEPS = (16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What the passes decided.
+
+    Attributes:
+        program: the input program with a pending plan (and new weights, where a pass trained).
+        multiple_of: the channel step it was decided at.
+        steps: one per pass, with settings and seconds.
+        notes: what the user should know about the decision.
+    """
+
+    program: Program
+    multiple_of: int
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+
+
+def decide(
+    program: Program,
+    passes: Sequence[Pass],
+    context: Context,
+    stages: Stages,
+    *,
+    multiple_of: int,
+    may_relax: bool,
+) -> Decision:
+    """Run ``passes``; where the goal is out of reach at the channel step, try finer ones.
+
+    Args:
+        program: without a pending plan where the step may be relaxed.
+        passes: run in order.
+        context: goal, seed and so on.
+        stages: clock and progress.
+        multiple_of: the channel step to begin with.
+        may_relax: whether finer steps may be tried: the user did not ask for this one.
+
+    Raises:
+        GoalError: if the goal is out of reach even at the finest step.
+    """
+    notes: list[str] = []
+    closest: Decision | None = None
+    candidates = [multiple_of]
+    if may_relax:
+        candidates += [step for step in _STEPS if step < multiple_of]
+    failure: GoalError | None = None
+    for step in candidates:
+        if closest is not None and 2 * step < multiple_of:
+            break  # much finer steps give away more speed than the last points are worth
+        constrained = program
+        if program.constraints.multiple_of != step:
+            constrained = program.with_constraints(replace(program.constraints, multiple_of=step))
+        try:
+            found = _run(constrained, passes, context, stages, step)
+        except GoalError as error:
+            failure = error
+            continue
+        if closest is None or _slack(found.program, context) < _slack(closest.program, context):
+            closest = found
+        if _slack(closest.program, context) <= _CLOSE:
+            break
+    if closest is None:
+        assert failure is not None
+        raise failure
+    if closest.multiple_of != multiple_of:
+        notes.append(
+            f"channel counts are multiples of {closest.multiple_of}: at this machine's step of "
+            f"{multiple_of} the goal "
+            + ("cannot be reached" if failure else "would have been overshot by over 3 points")
+            + "; wider steps run faster per MAC"
+        )
+    return replace(closest, notes=(*notes, *closest.notes))
+
+
+def _run(
+    program: Program, passes: Sequence[Pass], context: Context, stages: Stages, multiple_of: int
+) -> Decision:
+    steps: list[Step] = []
+    for one in passes:
+        name = f"running {one.name}"
+        with stages.stage(name):
+            started = time.perf_counter()
+            before = len(program.history)
+            program = one(program, replace(context, progress=stages.within(name)))
+            remarks = tuple(note for step in program.history[before:] for note in step.notes)
+            steps.append(
+                Step(one.name, settings_of(one), round(time.perf_counter() - started, 3), remarks)
+            )
+    return Decision(program, multiple_of, tuple(steps), ())
+
+
+def _slack(program: Program, context: Context) -> float:
+    """Return how far below its tightest bound a program lies, as a share of the original."""
+    bounds = context.goal.bounds
+    if not bounds or not program.plan.keep:
+        return 0.0
+    full = program.coupling.cost(type(program.plan)())
+    cost = program.cost
+    return min(
+        (bound.absolute(getattr(full, what)) - getattr(cost, what)) / getattr(full, what)
+        for what, bound in bounds.items()
+    )
+
+
+def settings_of(one: Pass) -> dict[str, Any]:
+    """Return the hyper-parameters of a pass by name."""
+    if not dataclasses.is_dataclass(one):
+        return {}
+    return {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}

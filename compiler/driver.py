@@ -1,0 +1,411 @@
+"""The driver: from a model and a goal to a verified, measured ONNX file.
+
+:func:`compress` is the whole pipeline, read from top to bottom.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto, helper
+from torch import Tensor, nn
+
+from compressc.checks import (
+    Counted,
+    bound_text,
+    check_equivalence,
+    check_goal,
+    check_parity,
+    check_predicted_cost,
+)
+from compressc.costs import Cost
+from compressc.decisions import Decision, decide
+from compressc.equivalence import prove
+from compressc.errors import GoalError, HandOverError
+from compressc.frontend.tracing import capture
+from compressc.goal import Bound, Goal
+from compressc.lowering.lowered import lower
+from compressc.onnx_export import export_onnx, write_onnx
+from compressc.onnx_parity import compare
+from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
+from compressc.plan import Plan
+from compressc.program import Constraints, Program
+from compressc.reporting.report import Amounts, LayerRow, Metric, PassRow, PinRow, Report
+from compressc.runtime.bench import bench
+from compressc.runtime.bench_result import BenchResult
+from compressc.runtime.machine import channel_multiple, describe_machine
+from compressc.runtime.onnx_cost import count_cost
+from compressc.stages import ProgressCallback, Stages
+from compressc.task import Task
+from compressc.verdict import Verdict
+
+_PARITY_BATCHES = (1, 2, 5)
+_BENCH_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to export and measure; the part of a run that decides nothing.
+
+    Attributes:
+        storage: "dense", or "compact" for the smallest file with the same outputs.
+        measure: whether to time the original and the compressed file.
+        threads, batch: how to time them.
+    """
+
+    storage: str = "dense"
+    measure: bool = True
+    threads: int = 1
+    batch: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A compressed model that passed every check.
+
+    Attributes:
+        original: the program before.
+        decided: the original with the plan that was applied.
+        program: the program after; ``program.module()`` is a trainable nn.Module.
+        report: what was done, what was gained, what was proven.
+        onnx: the verified ONNX model, with the verdict in its ``metadata_props``.
+    """
+
+    original: Program
+    decided: Program
+    program: Program
+    report: Report
+    onnx: ModelProto
+    _run: _Run
+
+    def export(self, path: str | Path, *, storage: str | None = None) -> Path:
+        """Write the ONNX file.
+
+        Args:
+            path: the file; replaced only when everything succeeded.
+            storage: "dense" or "compact"; None for what was verified already. Another storage is
+                exported and verified first.
+
+        Raises:
+            VerificationError: if the file for another storage fails a check.
+            OutputError: if the file cannot be written.
+        """
+        result = self
+        if storage is not None and storage != self._run.settings.storage:
+            settings = replace(self._run.settings, storage=storage, measure=False)
+            run = replace(self._run, settings=settings)
+            result = _finish(run, self.decided, self.program, Stages(ignore_progress))
+        write_onnx(result.onnx, path)
+        return Path(path)
+
+    def with_state(
+        self, state: Mapping[str, Tensor], *, progress: ProgressCallback = ignore_progress
+    ) -> Result:
+        """Return this result with new weights (after fine-tuning), exported and checked anew.
+
+        Args:
+            state: ``module.state_dict()`` of a trained ``result.program.module()``.
+            progress: called with (done, total, text).
+
+        Raises:
+            VerificationError: if the new ONNX model fails a check.
+        """
+        stages = Stages(progress)
+        return _finish(self._run, self.decided, self.program.with_state(state), stages)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What stays the same when a result is exported again."""
+
+    model: str
+    original: Program
+    original_onnx: ModelProto | None
+    goal: Goal
+    task: Task | None
+    decision: Decision
+    verdict: Verdict
+    settings: Settings
+    stage_seconds: Mapping[str, float]
+    metric_before: float | None
+
+
+def compress(
+    model: nn.Module | Program,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
+    *,
+    goal: Goal,
+    passes: Sequence[Pass] | None = None,
+    task: Task | None = None,
+    constraints: Constraints | None = None,
+    multiple_of: int | None = None,
+    settings: Settings | None = None,
+    progress: ProgressCallback = ignore_progress,
+    work_dir: str | Path | None = None,
+    name: str | None = None,
+) -> Result:
+    """Compress a model: decide, lower, prove, export, verify, measure.
+
+    Args:
+        model: a module, or a captured Program. One with a pending plan may be given with
+            ``passes=()``; then the plan is applied as it is.
+        example_inputs: one positional argument each, batch of 2 or more; for a module only.
+        goal: bounds, budget and seed.
+        passes: what decides, in order; None for ``magnitude``.
+        task: data and metric; None where no pass needs data.
+        constraints: layers that must stay, and so on; None for those of the program.
+        multiple_of: channel counts stay multiples of this. None for the constraints' number where
+            it is above 1, else for this machine's, relaxed where the goal cannot be met with it.
+        settings: storage, and how to measure.
+        progress: called with (done, total, text).
+        work_dir: where passes keep state that lets them resume; None to keep none.
+        name: what to call the model in the report.
+
+    Raises:
+        HandOverError, CaptureError: if the model cannot be used.
+        GoalError: if the goal cannot be reached; the message says how far it can go.
+        VerificationError: if a check fails.
+    """
+    settings = settings or Settings()
+    stages = Stages(progress)
+
+    with stages.stage("capturing the model"):
+        original = _captured(model, example_inputs)
+    with stages.stage("coupling channels"):
+        original, step, may_relax = _constrained(original, constraints, multiple_of)
+        full = original.coupling.cost(Plan())
+
+    original_onnx = None
+    if settings.measure or goal.size_bytes is not None:
+        with stages.stage("exporting the original"):
+            original_onnx = export_onnx(replace(original, plan=Plan()))
+
+    context = Context(
+        goal=_goal_for_passes(goal, full, original_onnx),
+        task=task,
+        progress=progress,
+        work_dir=Path(work_dir) if work_dir else None,
+    )
+    chosen = _chosen(passes, goal)
+    decision = decide(original, chosen, context, stages, multiple_of=step, may_relax=may_relax)
+    with stages.stage("lowering"):
+        lowered = lower(decision.program)
+    verdict = Verdict()
+    with stages.stage("proving that lowered == masked"):
+        verdict = verdict.with_check(check_equivalence(prove(decision.program, lowered)))
+        verdict = verdict.with_check(check_predicted_cost(decision.program.cost, lowered.cost))
+    metric_before = None
+    if task is not None:
+        with stages.stage("evaluating the original"):
+            metric_before = task.evaluate(original.module().eval())
+    run = _Run(
+        model=name or type(model).__name__,
+        original=original,
+        original_onnx=original_onnx,
+        goal=goal,
+        task=task,
+        decision=decision,
+        verdict=verdict,
+        settings=settings,
+        stage_seconds=dict(stages.seconds),
+        metric_before=metric_before,
+    )
+    return _finish(run, decision.program, lowered, stages)
+
+
+def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Result:
+    """Export, verify, measure and report; shared by a first run and a run with new weights."""
+    with stages.stage("exporting to ONNX"):
+        model = export_onnx(program, storage=run.settings.storage)
+    verdict = run.verdict
+    with stages.stage("comparing with ONNX Runtime"):
+        parity = compare(
+            program.module().eval(),
+            model,
+            program.example_inputs,
+            batches=_PARITY_BATCHES,
+            dynamic_axes=program.dynamic_axes,
+            seed=run.goal.seed,
+        )
+        verdict = verdict.with_check(check_parity(parity))
+    cost, full = program.cost, run.original.coupling.cost(Plan())
+    before = _counted(run.original_onnx, run.original) if run.original_onnx else None
+    for check in check_goal(run.goal, full, cost, before, _counted(model, program)):
+        verdict = verdict.with_check(check)
+    _stamp(model, _metadata(run, full, cost, verdict))
+    measured = None
+    if run.settings.measure and run.original_onnx is not None:
+        with stages.stage("measuring"):
+            measured = _measure(run.original_onnx, model, run, stages)
+    metric = None
+    if run.task is not None and run.metric_before is not None:
+        with stages.stage("evaluating the result"):
+            after_metric = run.task.evaluate(program.module().eval())
+        metric = Metric(run.task.metric_name, run.metric_before, after_metric)
+    report = Report(
+        model=run.model,
+        goal={what: bound_text(bound) for what, bound in run.goal.bounds.items()},
+        before=_amounts(full, before.file_bytes if before else None),
+        after=_amounts(cost, model.ByteSize()),
+        layers=_layer_rows(decided),
+        passes=tuple(
+            PassRow(step.name, step.settings, step.seconds, step.notes)
+            for step in run.decision.steps
+        ),
+        pins=tuple(PinRow(pin.node, pin.reason) for pin in run.original.coupling.pins),
+        verdict=verdict,
+        multiple_of=run.decision.multiple_of,
+        storage=run.settings.storage,
+        seed=run.goal.seed,
+        bench=measured,
+        metric=metric,
+        machine=describe_machine().to_dict(),
+        stage_seconds={**run.stage_seconds, **stages.seconds},
+        notes=_notes(run, measured),
+        version=version("compressc"),
+    )
+    return Result(run.original, decided, program, report, model, run)
+
+
+def _captured(
+    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
+) -> Program:
+    if isinstance(model, Program):
+        if example_inputs is not None:
+            raise HandOverError("a Program carries its example inputs; leave them out")
+        return model
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
+    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    return capture(model, inputs)
+
+
+def _constrained(
+    program: Program, constraints: Constraints | None, multiple_of: int | None
+) -> tuple[Program, int, bool]:
+    """Return the program under its constraints, the channel step, and whether it may shrink."""
+    if program.plan:
+        return program, program.constraints.multiple_of, False
+    wanted = constraints or program.constraints
+    may_relax = multiple_of is None and wanted.multiple_of <= 1
+    step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
+    if step < 1:
+        raise GoalError(f"multiple_of {step}: must be 1 or more")
+    wanted = replace(wanted, multiple_of=step)
+    if wanted != program.constraints:
+        program = program.with_constraints(wanted)
+    return program, step, may_relax
+
+
+def _chosen(passes: Sequence[Pass] | None, goal: Goal) -> Sequence[Pass]:
+    if passes is not None:
+        return passes
+    if not goal.bounds:
+        raise GoalError("the goal asks for nothing; give macs, params or size_bytes, or passes")
+    return (find_pass("magnitude")(),)
+
+
+def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -> Goal:
+    """Turn a bound on the file into one on the weights: the graph's own bytes stay."""
+    if goal.size_bytes is None or original_onnx is None:
+        return goal
+    assert isinstance(goal.size_bytes, Bound)
+    file_bytes = original_onnx.ByteSize()
+    # Folding and shape rewrites move a little between graph and weights.
+    graph_bytes = 1.05 * max(0, file_bytes - full.size_bytes) + 4096
+    allowed = goal.size_bytes.absolute(file_bytes) - graph_bytes
+    if allowed <= 0:
+        raise GoalError(
+            f"the graph alone takes about {graph_bytes:.0f} bytes of the ONNX file, more than the "
+            "size target; ask for a larger file"
+        )
+    return replace(goal, size_bytes=Bound(allowed, relative=False))
+
+
+def _counted(model: ModelProto, program: Program) -> Counted:
+    count = count_cost(model, 1, _shapes(program))
+    return Counted(round(count.macs / count.batch), count.size_bytes)
+
+
+def _shapes(program: Program) -> dict[str, int]:
+    """Return the sizes of dynamic axes other than the batch, by axis name."""
+    return {
+        name: int(tensor.shape[axis])
+        for tensor, axes in zip(program.example_inputs, program.dynamic_axes, strict=True)
+        for axis, name in axes.items()
+        if axis != 0
+    }
+
+
+def _measure(before: ModelProto, after: ModelProto, run: _Run, stages: Stages) -> BenchResult:
+    with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
+        paths = [Path(folder) / "original.onnx", Path(folder) / "compressed.onnx"]
+        for model, path in zip((before, after), paths, strict=True):
+            write_onnx(model, path)
+        result = bench(
+            paths,
+            threads=run.settings.threads,
+            batch=run.settings.batch,
+            seconds=_BENCH_SECONDS,
+            shapes=_shapes(run.original),
+            seed=run.goal.seed,
+            progress=stages.within("measuring"),
+        )
+    # The folder is gone; what is left of the paths says which file is meant.
+    return replace(
+        result,
+        measurements=tuple(replace(m, path=Path(m.path).name) for m in result.measurements),
+        notes=tuple(note.replace(f"{folder}/", "") for note in result.notes),
+    )
+
+
+def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, str]:
+    return {
+        "compressc.version": version("compressc"),
+        "compressc.macs": str(cost.macs),
+        "compressc.params": str(cost.params),
+        "compressc.original_macs": str(full.macs),
+        "compressc.original_params": str(full.params),
+        "compressc.passes": ", ".join(step.name for step in run.decision.steps),
+        "compressc.seed": str(run.goal.seed),
+        "compressc.plan": run.decision.program.plan.digest,
+        "compressc.verified": verdict.summary(),
+    }
+
+
+def _stamp(model: ModelProto, metadata: Mapping[str, str]) -> None:
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**kept, **metadata})
+
+
+def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
+    return Amounts(cost.macs, cost.params, cost.size_bytes, file_bytes)
+
+
+def _layer_rows(decided: Program) -> tuple[LayerRow, ...]:
+    before, after = decided.coupling.layers(Plan()), decided.coupling.layers(decided.plan)
+    return tuple(
+        LayerRow(
+            name=old.name,
+            operation=old.operation,
+            widths_before=(old.in_channels, old.out_channels),
+            widths_after=(new.in_channels, new.out_channels),
+            macs_before=old.macs,
+            macs_after=new.macs,
+            params_before=old.params,
+            params_after=new.params,
+        )
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
+    history = [note for step in run.original.history for note in step.notes]
+    return tuple(
+        dict.fromkeys([*history, *run.decision.notes, *(measured.notes if measured else ())])
+    )

@@ -1,0 +1,68 @@
+"""Costs per layer, the way users read a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from compressc.axes import exactly
+from compressc.kept import Kept
+from compressc.propagation import Propagation
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One operation that multiplies.
+
+    Attributes:
+        name: the layer (parameter prefix), or the node's name where it has no parameters.
+        operation: "conv2d", "linear", "matmul", ...
+        macs: multiply-accumulates per sample.
+        params: elements of its parameters.
+        in_channels, out_channels: kept channels of its weight; 0 where it has none.
+    """
+
+    name: str
+    operation: str
+    macs: int
+    params: int
+    in_channels: int
+    out_channels: int
+
+
+def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
+    """Return the cost of every multiplying node, in graph order."""
+    records = propagation.records
+    grouped = {weight.tensor: weight for weight in records.grouped_weights}
+    seen: set[str] = set()
+    layers: list[LayerCost] = []
+    for term in records.macs:
+        macs = float(term.total)
+        for channels in term.channels:
+            macs *= kept.count(channels) / prod(factor.size for factor in channels)
+        weight = propagation.canonical.get(term.weight, "")
+        axes = propagation.parameters.get(weight, ())
+        counts = [kept.count(axis) for axis in axes]
+        read = {axis for axis in range(len(axes)) if (term.weight, axis) in records.read_axes}
+        out_channels = prod(counts[axis] for axis in (0, 1) if axis not in read) if axes else 0
+        in_channels = prod(counts[axis] for axis in read) if read else 0
+        if weight in grouped:
+            in_channels = kept.count(exactly(grouped[weight].columns))
+            out_channels = counts[grouped[weight].row_axis]
+        elif axes and not read:
+            # Depthwise: one input channel for each output channel.
+            in_channels, out_channels = counts[0], counts[0]
+        params = 0
+        if weight and weight not in seen:
+            seen.add(weight)
+            params = prod(counts)
+            if weight in grouped:
+                params = (
+                    params
+                    // counts[grouped[weight].column_axis]
+                    * (in_channels // grouped[weight].conv_groups)
+                )
+        layers.append(
+            LayerCost(term.layer, term.operation, round(macs), params, in_channels, out_channels)
+        )
+    return tuple(layers)

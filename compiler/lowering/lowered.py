@@ -1,0 +1,78 @@
+"""Lowering: a Program with a pending plan becomes a smaller Program with none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from compressc.axes import Axis
+from compressc.coupling import Coupling
+from compressc.errors import PlanError
+from compressc.frontend.trainable import share_module
+from compressc.kept import Kept
+from compressc.lowering.slicing import slice_tensors
+from compressc.masking import apply_zero_masks
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.rules.registry import Value
+
+
+def lower(program: Program) -> Program:
+    """Physically remove what the plan drops.
+
+    Parameters and buffers are sliced, baked sizes rewritten, masked weights set to zero. The result
+    computes what ``masked(program)`` computes.
+
+    Raises:
+        PlanError: if the plan does not fit, or decides something this version cannot lower.
+    """
+    plan = program.plan
+    if plan.rank or plan.choice:
+        raise PlanError("the plan decides ranks or choices; lower them with the pass that made it")
+    coupling = program.coupling
+    coupling.check(plan)
+    kept = coupling.view(plan)
+    module = share_module(program.graph_module)
+    apply_zero_masks(module, plan.zero)
+    slice_tensors(module, coupling, kept)
+    by_name = {node.name: node for node in module.graph.nodes}
+    for edit in coupling.propagation.records.edits:
+        edit.apply(by_name[edit.node], kept, module)
+    _shrink_values(module, coupling, kept)
+    module.graph.eliminate_dead_code(is_impure_node=_keep_node)
+    module.graph.lint()
+    return replace(
+        program, graph_module=fx.GraphModule(module, module.graph), plan=Plan(), _derived={}
+    )
+
+
+def _keep_node(node: fx.Node) -> bool:
+    """Lowering drops only constants whose last reader is gone."""
+    return node.op != "get_attr"
+
+
+def _shrink_values(module: fx.GraphModule, coupling: Coupling, kept: Kept) -> None:
+    """Give every node the fake value of its new size, so the result can be coupled again."""
+    for node in module.graph.nodes:
+        value = coupling.propagation.values.get(node.name)
+        if value is not None:
+            node.meta["val"] = _shrunk(node.meta.get("val"), value, kept)
+            node.meta.pop("tensor_meta", None)
+
+
+def _shrunk(fake: Any, value: Value, kept: Kept) -> Any:
+    if isinstance(fake, Tensor) and isinstance(value, tuple):
+        if all(kept.whole(axis) for axis in value):
+            return fake
+        shape = [_size(fake, i, axis, kept) for i, axis in enumerate(value)]
+        return fake.new_empty(shape)
+    if isinstance(fake, (tuple, list)) and isinstance(value, list):
+        return tuple(_shrunk(f, v, kept) for f, v in zip(fake, value, strict=True))
+    return fake
+
+
+def _size(fake: Tensor, index: int, axis: Axis, kept: Kept) -> int | torch.SymInt:
+    return fake.shape[index] if kept.whole(axis) else kept.count(axis)

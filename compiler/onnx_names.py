@@ -1,0 +1,111 @@
+"""Names in the ONNX file: the words of the original model."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from torch import Tensor
+
+from compressc.program import Program
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_NAMESPACE = "namespace"
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
+def name_like_modules(model: onnx.ModelProto, program: Program) -> None:
+    """Rename nodes, initializers and dynamic axes after the original model, in place.
+
+    A node becomes ``<module path>/<operator>``, made unique with a number, and keeps the path as
+    metadata ``namespace`` with slashes, as model browsers expect it.
+    """
+    _name_axes(model.graph, program)
+    state = program.state()
+    _name_transposed(model.graph, state)
+    _name_nodes(model.graph, set(state))
+
+
+def _name_nodes(graph: onnx.GraphProto, parameters: set[str]) -> None:
+    counts: dict[str, int] = {}
+    for node in graph.node:
+        scope = _scope(node, parameters)
+        base = f"{scope}/{node.op_type}" if scope else node.op_type
+        number = counts[base] = counts.get(base, -1) + 1
+        node.name = f"{base}_{number}" if number else base
+        del node.metadata_props[:]
+        node.doc_string = ""
+        if scope:
+            node.metadata_props.add(key=_NAMESPACE, value=scope.replace(".", "/"))
+
+
+def _scope(node: onnx.NodeProto, parameters: set[str]) -> str:
+    # A batch norm folded into a convolution leaves its own scope on the node, so a layer is
+    # called after its weight.
+    if node.op_type in _WEIGHTED and len(node.input) > 1:
+        owner = node.input[1].removesuffix(".T")
+        if owner in parameters:
+            return owner.rpartition(".")[0]
+    for prop in node.metadata_props:
+        if prop.key == _SCOPES:
+            scopes = ast.literal_eval(prop.value)
+            # The last entry is the traced operation itself.
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return ""
+
+
+def _name_transposed(graph: onnx.GraphProto, state: Mapping[str, Tensor]) -> None:
+    """Call a parameter that the exporter stored transposed ``<its name>.T``."""
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name, value in state.items():
+        if value.dim() == 2:
+            by_shape.setdefault(tuple(value.shape[::-1]), []).append(name)
+    taken = {tensor.name for tensor in graph.initializer}
+    taken.update(name for node in graph.node for name in node.output)
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    renamed: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.name in state or tensor.name in fixed or tuple(tensor.dims) not in by_shape:
+            continue
+        array = numpy_helper.to_array(tensor)
+        for name in by_shape[tuple(tensor.dims)]:
+            value = state[name].detach().cpu().numpy()
+            if f"{name}.T" not in taken and np.array_equal(value.T, array):
+                renamed[tensor.name] = f"{name}.T"
+                taken.add(f"{name}.T")
+                tensor.name = f"{name}.T"
+                break
+    _rename_reads(graph, renamed)
+
+
+def _rename_reads(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in renamed:
+                node.input[index] = renamed[name]
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                _rename_reads(subgraph, renamed)
+    for info in graph.value_info:
+        info.name = renamed.get(info.name, info.name)
+
+
+def _name_axes(graph: onnx.GraphProto, program: Program) -> None:
+    """Replace the tracer's symbols (s77, also inside 2*s77) with the program's axis names."""
+    readable: dict[str, str] = {}
+    for value, axes in zip(graph.input, program.dynamic_axes, strict=True):
+        for axis, name in axes.items():
+            symbol = value.type.tensor_type.shape.dim[axis].dim_param
+            if symbol:
+                readable[symbol] = name
+    if not readable:
+        return
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, readable)) + r")\b")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = pattern.sub(lambda found: readable[found[0]], dim.dim_param)

@@ -1,0 +1,72 @@
+"""Tidying: what the exporter leaves in an ONNX model that a runtime or a reader does not need."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import numpy_helper
+
+
+def tidy(model: onnx.ModelProto) -> None:
+    """Drop the exporter's private metadata and use the operators runtimes are fast at.
+
+    Module scopes survive as the node metadata ``namespace``; source paths and stack traces of
+    the exporting machine do not.
+    """
+    for holder in (model, model.graph):
+        del holder.metadata_props[:]
+    for group in (
+        model.graph.value_info,
+        model.graph.initializer,
+        model.graph.input,
+        model.graph.output,
+    ):
+        for item in group:
+            del item.metadata_props[:]
+            item.doc_string = ""
+    model.doc_string = model.graph.doc_string = ""
+    _use_global_pooling(model.graph)
+
+
+def _use_global_pooling(graph: onnx.GraphProto) -> None:
+    """Rewrite the mean over height and width as the pooling it is.
+
+    Given:  ReduceMean(x, axes=[-1, -2], keepdims=1) with x of rank 4
+    Result: GlobalAveragePool(x), which ONNX Runtime runs on its blocked layout; a ReduceMean
+    makes it convert back and forth (2 % of EfficientNet-B0).
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    ranks = {
+        info.name: len(info.type.tensor_type.shape.dim)
+        for info in (*graph.value_info, *graph.input)
+        if info.type.tensor_type.HasField("shape")
+    }
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
+            continue
+        axes = {int(axis) % 4 for axis in numpy_helper.to_array(constants[node.input[1]]).ravel()}
+        keepdims = all(a.i == 1 for a in node.attribute if a.name == "keepdims")
+        if ranks.get(node.input[0]) == 4 and axes == {2, 3} and keepdims:
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:]
+            del node.attribute[:]
+    drop_unused_initializers(graph)
+
+
+def drop_unused_initializers(graph: onnx.GraphProto) -> None:
+    """Remove initializers that no node and no output reads, in the graph or its subgraphs."""
+    used = _names_read(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _names_read(graph: onnx.GraphProto) -> set[str]:
+    names = {output.name for output in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                names |= _names_read(attribute.g)
+            for subgraph in attribute.graphs:
+                names |= _names_read(subgraph)
+    return names

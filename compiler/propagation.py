@@ -1,0 +1,168 @@
+"""One forward pass over the graph that gives every axis its channel ids."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+import compressc.rules
+from compressc.axes import Axes, IdSpace, labelled, plain
+from compressc.errors import RuleError
+from compressc.program import Program
+from compressc.rules.registry import RULES, Records, Site, Value, is_computation, unknown
+from compressc.shapes import Sizes, hint, value_of
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """The axes of every value, and everything the rules said.
+
+    Attributes:
+        space: all ids and their couplings.
+        values: axes by node name.
+        parameters: axes by parameter or buffer name; tied names share their axes.
+        tensors: parameters and buffers by name.
+        canonical: for every name, the first name of the same tensor.
+        records: edits, contractions, MACs, pins.
+    """
+
+    space: IdSpace
+    values: Mapping[str, Value]
+    parameters: Mapping[str, Axes]
+    tensors: Mapping[str, Tensor]
+    canonical: Mapping[str, str]
+    records: Records
+
+    def is_parameter(self, name: str) -> bool:
+        """Return whether a name is a parameter and not a buffer."""
+        return isinstance(self.tensors[name], torch.nn.Parameter)
+
+
+def load_rules() -> None:
+    """Import every rule file; each registers its rules in the table."""
+    for module in pkgutil.iter_modules(compressc.rules.__path__):
+        importlib.import_module(f"compressc.rules.{module.name}")
+
+
+def named_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by every name they have."""
+    found: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    found.update(module.named_buffers(remove_duplicate=False))
+    return found
+
+
+def propagate(program: Program) -> Propagation:
+    """Run every node's rule once, in graph order.
+
+    Raises:
+        RuleError: if a rule returns axes that do not match the captured shapes.
+    """
+    load_rules()
+    module = program.graph_module
+    tensors = named_tensors(module)
+    first: dict[int, str] = {}
+    canonical = {name: first.setdefault(id(t), name) for name, t in tensors.items()}
+    tied = (
+        frozenset(
+            name for name in tensors if sum(c == canonical[name] for c in canonical.values()) > 1
+        )
+        if len(first) < len(tensors)
+        else frozenset()
+    )
+    space, records, sizes = IdSpace(), Records(), Sizes()
+    values: dict[str, Value] = {}
+    parameters: dict[str, Axes] = {}
+    batch = _batch(module.graph)
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            name = canonical.get(str(node.target), "")
+            if name and name not in parameters:
+                parameters[name] = tuple(
+                    labelled(space.fresh(size)) for size in tensors[name].shape
+                )
+            values[node.name] = parameters.get(name)
+        elif node.op == "placeholder":
+            value = value_of(node)
+            if isinstance(value, Tensor):
+                values[node.name] = tuple(plain(size) for size in sizes.shape(value))
+        elif node.op == "call_function":
+            site = Site(
+                node=node,
+                space=space,
+                values=values,
+                records=records,
+                sizes=sizes,
+                batch=batch,
+                frozen_statistics=program.constraints.statistics == "frozen",
+                tensors=tensors,
+                tied=tied,
+                head_splits={},
+            )
+            values[node.name] = _apply(site)
+        elif node.op == "output":
+            for leaf in pytree.tree_leaves(node.args):
+                axes = values.get(leaf.name) if isinstance(leaf, fx.Node) else None
+                for axis in axes if isinstance(axes, tuple) else ():
+                    space.freeze_axis(axis, "these channels are the model's output")
+        else:
+            raise RuleError(f"the captured graph holds a {node.op} node ({node.target})")
+    return Propagation(space, values, parameters, tensors, canonical, records)
+
+
+def _batch(graph: fx.Graph) -> int:
+    """Return the example batch size where the batch is dynamic, 1 where it is baked in."""
+    for node in graph.nodes:
+        value = value_of(node)
+        if node.op == "placeholder" and isinstance(value, Tensor) and value.dim():
+            size = value.shape[0]
+            if isinstance(size, torch.SymInt):
+                return hint(size)
+    return 1
+
+
+def _apply(site: Site) -> Value:
+    node = site.node
+    if not is_computation(node):
+        for source in node.all_input_nodes:
+            _check_size_read(site, source)
+        return None
+    value = RULES.get(node.target, unknown)(site)
+    _check(site, value, value_of(node))
+    return value
+
+
+def _check_size_read(site: Site, source: fx.Node) -> None:
+    """Pin what a number is computed from, unless it is a plain axis's size."""
+    axes = site.values.get(source.name)
+    if not isinstance(axes, tuple):
+        return
+    if site.node.target is torch.ops.aten.sym_size.int:
+        axes = (axes[int(site.node.args[1])],)  # type: ignore[arg-type]
+    site.freeze_all(axes, "reads this size or value at run time")
+
+
+def _check(site: Site, value: Value, expected: object) -> None:
+    if isinstance(expected, Tensor):
+        shape = site.sizes.shape(expected)
+        found = tuple(_product(axis) for axis in value) if isinstance(value, tuple) else None
+        if found != shape:
+            raise RuleError(
+                f"the rule of {site.name} ({site.node.name}) says shape {found}, "
+                f"the graph says {shape}; please report this model"
+            )
+    elif isinstance(value, list) and isinstance(expected, (tuple, list)):
+        for one, wanted in zip(value, expected, strict=True):
+            _check(site, one, wanted)
+
+
+def _product(axis: object) -> int:
+    size = 1
+    for factor in axis:  # type: ignore[attr-defined]
+        size *= factor.size
+    return size

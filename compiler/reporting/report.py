@@ -1,0 +1,178 @@
+"""The report: what a compression did, as one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compressc.errors import OutputError
+from compressc.runtime.bench_result import BenchResult
+from compressc.verdict import Verdict
+from compressc.writing import write_atomically
+
+_PAGES = (".html", ".htm")
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What one model costs, per sample.
+
+    Attributes:
+        macs: multiply-accumulates.
+        params: parameter elements.
+        size_bytes: bytes of parameters and buffers.
+        file_bytes: the ONNX file; None where none was made.
+    """
+
+    macs: int
+    params: int
+    size_bytes: int
+    file_bytes: int | None = None
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations: two per multiply-accumulate."""
+        return 2 * self.macs
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer with weights, before and after; widths are (in, out) channels."""
+
+    name: str
+    operation: str
+    widths_before: tuple[int, int]
+    widths_after: tuple[int, int]
+    macs_before: int
+    macs_after: int
+    params_before: int
+    params_after: int
+
+
+@dataclass(frozen=True)
+class PassRow:
+    """One pass that ran, with its settings."""
+
+    name: str
+    settings: Mapping[str, Any]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PinRow:
+    """A place where channels had to stay, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The task's metric on data that no pass has seen."""
+
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything worth knowing about one compression.
+
+    Attributes:
+        model: what the user calls the model.
+        goal: the bounds asked for, by name.
+        before, after: costs.
+        layers: layers with weights in graph order.
+        passes: what ran, in order.
+        pins: where channels had to stay, and why.
+        verdict: every check, with its numbers.
+        multiple_of: the step of channel counts that was used.
+        storage: how weights are stored in the ONNX file.
+        seed: seed of every random choice.
+        bench: original and compressed file timed in the same rounds; None if not measured.
+        metric: the task's metric; None without a task.
+        machine: fingerprint of the machine that compressed and measured.
+        stage_seconds: how long each stage took, in order.
+        notes: what the user should know.
+        version: of compressc.
+    """
+
+    model: str
+    goal: Mapping[str, str]
+    before: Amounts
+    after: Amounts
+    layers: tuple[LayerRow, ...]
+    passes: tuple[PassRow, ...]
+    pins: tuple[PinRow, ...]
+    verdict: Verdict
+    multiple_of: int
+    storage: str
+    seed: int
+    bench: BenchResult | None = None
+    metric: Metric | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    version: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        document: dict[str, Any] = {"format": "compressc-report-1"}
+        for item in dataclasses.fields(self):
+            document[item.name] = _plain(getattr(self, item.name))
+        document["before"]["flops"] = self.before.flops
+        document["after"]["flops"] = self.after.flops
+        document["verdict"]["passed"] = self.verdict.passed
+        return document
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, default=str, allow_nan=False) + "\n"
+
+    def to_html(self) -> str:
+        """Return the report as one self-contained HTML page."""
+        from compressc.reporting.page import render_page
+
+        return render_page(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as ``.html`` or ``.json``.
+
+        Raises:
+            OutputError: if the name ends otherwise, or the file cannot be written.
+        """
+        check_report_name(path)
+        html = Path(path).suffix.lower() in _PAGES
+        text = self.to_html() if html else self.to_json()
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BenchResult):
+        return json.loads(value.to_json())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return value
+
+
+def check_report_name(path: str | Path) -> None:
+    """Refuse a report file whose name does not say its form.
+
+    Raises:
+        OutputError: if the name ends neither in .html nor in .json.
+    """
+    if Path(path).suffix.lower() not in (*_PAGES, ".json"):
+        raise OutputError(f"{path}: a report is .html or .json; name it so")

@@ -1,0 +1,100 @@
+"""The rows of the before/after table: the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compressc.reporting.quantities import (
+    readable_bytes,
+    readable_count,
+    readable_ms,
+    readable_ratio,
+)
+from compressc.reporting.report import Report
+from compressc.runtime.bench_result import BenchRow, bench_table
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One quantity before and after, as text; ``share`` is after over before for bars."""
+
+    name: str
+    before: str
+    after: str
+    ratio: str
+    share: float | None = None
+
+
+def summarize(report: Report) -> list[SummaryRow]:
+    """Return the rows that a report can fill."""
+    before, after = report.before, report.after
+    rows = [
+        _row("MACs", before.macs, after.macs, readable_count),
+        _row("FLOPs (2 x MACs)", before.flops, after.flops, readable_count),
+        _row("params", before.params, after.params, readable_count),
+    ]
+    if before.file_bytes and after.file_bytes:
+        rows.append(_row("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
+    else:
+        rows.append(_row("weights", before.size_bytes, after.size_bytes, readable_bytes))
+    timed = timings(report)
+    if timed is not None:
+        first, second = timed
+        for name, old, new in (
+            ("latency p50", first.latency_p50_ms, second.latency_p50_ms),
+            ("latency p90", first.latency_p90_ms, second.latency_p90_ms),
+            ("latency p99", first.latency_p99_ms, second.latency_p99_ms),
+        ):
+            rows.append(_row(name, old, new, readable_ms))
+        if first.peak_rss_bytes and second.peak_rss_bytes:
+            rows.append(
+                _row("peak memory", first.peak_rss_bytes, second.peak_rss_bytes, readable_bytes)
+            )
+    if report.metric is not None:
+        metric = report.metric
+        rows.append(
+            SummaryRow(
+                metric.name,
+                f"{metric.before:.2f}",
+                f"{metric.after:.2f}",
+                f"{metric.after - metric.before:+.2f}",
+            )
+        )
+    return rows
+
+
+def timings(report: Report) -> tuple[BenchRow, BenchRow] | None:
+    """Return the timing of the original and of the compressed file, if they were timed."""
+    if report.bench is None:
+        return None
+    first, second = bench_table(report.bench)
+    return first, second
+
+
+def speed_sentence(report: Report) -> str | None:
+    """Say frankly whether the compressed file is faster, and how that was measured."""
+    timed = timings(report)
+    if timed is None or report.bench is None:
+        return None
+    row = timed[1]
+    spread = f"{row.speedup_low:.2f}x to {row.speedup_high:.2f}x"
+    if not row.is_distinct:
+        said = f"no measurable difference in speed: {row.speedup:.2f}x ({spread})"
+    elif row.speedup > 1:
+        said = f"{row.speedup:.2f}x faster ({spread})"
+    else:
+        said = f"SLOWER than the original: {row.speedup:.2f}x its speed ({spread})"
+    measured = report.bench.measurements[0]
+    threads = f"{measured.threads} thread{'s' if measured.threads != 1 else ''}"
+    return (
+        f"{said}; ONNX Runtime, {threads}, batch {measured.batch}, "
+        f"{report.bench.rounds} interleaved rounds"
+    )
+
+
+def _row(
+    name: str, before: float, after: float, text: Callable[[float], str]
+) -> SummaryRow:
+    share = after / before if before else None
+    return SummaryRow(name, text(before), text(after), readable_ratio(after, before), share)

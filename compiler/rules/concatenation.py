@@ -1,0 +1,123 @@
+"""Joining and splitting values along an axis."""
+
+from __future__ import annotations
+
+import torch
+
+from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, plain, size_of
+from compressc.edits import SetRange, SetSplits
+from compressc.rules.broadcasting import broadcast
+from compressc.rules.registry import Site, Value, rule
+from compressc.shapes import value_of
+
+aten = torch.ops.aten
+
+
+@rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
+def cat(site: Site) -> Value:
+    """Channels are concatenated along one axis and joined along the others."""
+    found = [site.axes_of(node) for node in site.arg("tensors")]
+    # torch ignores empty one-dimensional tensors in a concatenation.
+    parts = [axes for axes in found if axes is not None and not _empty(axes)]
+    rank = len(parts[0])
+    dim = site.dim("dim", rank)
+    others = [axes[:dim] + (plain(1),) + axes[dim + 1 :] for axes in parts]
+    joined = broadcast(site, others)
+    axis = concatenate(site.space, [axes[dim] for axes in parts], site.name)
+    return (*joined[:dim], axis, *joined[dim + 1 :])
+
+
+def _empty(axes: Axes) -> bool:
+    return len(axes) == 1 and size_of(axes[0]) == 0
+
+
+@rule(aten.stack.default)
+def stack(site: Site) -> Value:
+    """A new axis of operands whose other axes are joined."""
+    parts = [axes for node in site.arg("tensors") if (axes := site.axes_of(node)) is not None]
+    dim = site.dim("dim", len(parts[0]) + 1)
+    joined = broadcast(site, parts)
+    return (*joined[:dim], plain(len(parts)), *joined[dim:])
+
+
+def _parts(site: Site, name: str = "self") -> Value:
+    """Cut an axis into the pieces that the operation returns."""
+    x = site.axes(name)
+    dim = site.dim("dim", len(x))
+    outputs = [site.sizes.shape(value) for value in value_of(site.node)]
+    if not is_labelled(x[dim]):
+        return [(*x[:dim], plain(shape[dim]), *x[dim + 1 :]) for shape in outputs]
+    ids = site.flat(x[dim])
+    if ids is None:
+        return site.plain_output()
+    pieces: list[Axis] = []
+    start = 0
+    for shape in outputs:
+        piece = exactly(ids[start : start + shape[dim]])
+        if shape[dim] == 1:
+            site.freeze(piece, "takes single channels out of this axis")
+        pieces.append(piece)
+        start += shape[dim]
+    site.edit(SetSplits(site.node.name, dim, tuple(pieces)))
+    return [(*x[:dim], piece, *x[dim + 1 :]) for piece in pieces]
+
+
+@rule(
+    aten.split.Tensor,
+    aten.split.sizes,
+    aten.split_with_sizes.default,
+    aten.chunk.default,
+    aten.unsafe_split.Tensor,
+    aten.unsafe_chunk.default,
+    aten.tensor_split.sections,
+    aten.tensor_split.indices,
+)
+def split(site: Site) -> Value:
+    """Each piece keeps its own channels."""
+    return _parts(site)
+
+
+@rule(aten.unbind.int)
+def unbind(site: Site) -> Value:
+    """Removes an axis; its positions become separate values, so it stays whole."""
+    x = site.axes("self")
+    dim = site.dim("dim", len(x))
+    site.freeze(x[dim], "takes single positions out of this axis")
+    return [(*x[:dim], *x[dim + 1 :]) for _ in value_of(site.node)]
+
+
+@rule(aten.slice.Tensor, aten.narrow.default)
+def slice_axis(site: Site) -> Value:
+    """A range of channels with step 1 keeps its own channels."""
+    x = site.axes("self")
+    dim = site.dim("dim", len(x))
+    out = site.shape()
+    if not is_labelled(x[dim]):
+        return (*x[:dim], plain(out[dim]), *x[dim + 1 :])
+    narrow = site.node.target is aten.narrow.default
+    start = site.arg("start")
+    start = 0 if start is None else start
+    length = site.arg("length") if narrow else out[dim]
+    step = 1 if narrow else site.arg("step")
+    size = size_of(x[dim])
+    if length == size:
+        return x
+    ids = site.flat(x[dim])
+    if not all(isinstance(v, int) for v in (start, length, step)) or step != 1 or ids is None:
+        site.freeze(x[dim], "takes every n-th channel, or a range known only at run time")
+        return (*x[:dim], plain(out[dim]), *x[dim + 1 :])
+    start = max(start + size, 0) if start < 0 else min(start, size)
+    inside = exactly(ids[start : start + length])
+    if length == 1:
+        site.freeze(inside, "takes single channels out of this axis")
+    site.edit(SetRange(site.node.name, exactly(ids[:start]), inside))
+    return (*x[:dim], inside, *x[dim + 1 :])
+
+
+@rule(aten.select.int)
+def select(site: Site) -> Value:
+    """Takes one position, so the axis stays whole."""
+    x = site.axes("self")
+    dim = site.dim("dim", len(x))
+    site.freeze(x[dim], "takes single positions out of this axis")
+    return (*x[:dim], *x[dim + 1 :])

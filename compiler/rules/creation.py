@@ -1,0 +1,69 @@
+"""Tensors made in the graph, and constant indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+from compressc.axes import Axes, Axis, exactly, is_labelled, plain
+from compressc.edits import Reindex, SetSizes
+from compressc.rules.registry import STRUCTURAL, Site, Value, rule
+
+aten = torch.ops.aten
+
+# A longer axis is a token or space axis; giving it ids would only cost memory.
+_LONGEST = 65536
+
+
+def _constant(site: Site, index: int, argument: str, sizes: Sequence[object]) -> Axes:
+    axes: list[Axis] = []
+    for entry, size in zip(sizes, site.shape(), strict=True):
+        free = isinstance(entry, int) and 1 < size <= _LONGEST
+        axes.append(site.constant_axis(size) if free else plain(size))
+    if any(is_labelled(axis) for axis in axes):
+        site.edit(SetSizes(site.node.name, index, argument, tuple(axes)))
+    return tuple(axes)
+
+
+@rule(aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format)
+def create(site: Site) -> Value:
+    """Identical positions, free to shrink with what they meet."""
+    return _constant(site, 0, "size", site.arg("size"))
+
+
+@rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
+def create_beside(site: Site) -> Value:
+    """Identical positions, free to shrink with what they meet."""
+    return _constant(site, 1, "size", site.arg("size"))
+
+
+@rule(
+    aten.zeros_like.default,
+    aten.ones_like.default,
+    aten.full_like.default,
+    aten.empty_like.default,
+)
+def create_like(site: Site) -> Value:
+    """Takes its shape from a value, so it shrinks with it."""
+    return site.axes("self")
+
+
+@rule(aten.index_select.default)
+def index_select(site: Site) -> Value:
+    """Channels chosen by a constant index, as in a channel shuffle."""
+    x = site.axes("self")
+    dim = site.dim("dim", len(x))
+    index = site.arg("index")
+    site.freeze_all(site.axes_of(index) or (), STRUCTURAL)
+    ids = site.flat(x[dim])
+    constant = site.constant_of(index) if isinstance(index, fx.Node) else None
+    if constant is None or ids is None:
+        site.freeze(x[dim], "picks channels by an index known only at run time")
+        return (*x[:dim], plain(site.shape()[dim]), *x[dim + 1 :])
+    chosen = constant.to(torch.int64).cpu().numpy()
+    result = exactly(ids[chosen])
+    positions = tuple(int(position) for position in chosen)
+    site.edit(Reindex(site.node.name, x[dim], result, positions))
+    return (*x[:dim], result, *x[dim + 1 :])
