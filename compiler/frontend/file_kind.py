@@ -12,6 +12,7 @@ _ACCEPTED = (
     "hand over a .pt2 from torch.export.save, or a state_dict (.pt, .pth, .safetensors) with --arch"
 )
 _HEAD_BYTES = 64
+_PICKLE_PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")
 _MAX_SAFETENSORS_HEADER = 100 * 2**20
 
 
@@ -47,7 +48,7 @@ def detect_kind(path: Path) -> FileKind:
         return _zip_kind(path)
     if _is_safetensors(head, size_bytes):
         return FileKind.SAFETENSORS
-    if head[:1] == b"\x80" and head[1] <= 5:
+    if head[:1] == b"\x80" and head[1:2] in _PICKLE_PROTOCOLS:
         return FileKind.LEGACY_PICKLE
     raise HandOverError(_foreign(path, head))
 
