@@ -74,7 +74,8 @@ def check_goal(
 
     Args:
         goal: the bounds as the user gave them.
-        original, result: costs of the programs.
+        original: cost of the program before.
+        result: cost of the program after.
         before: what the original's ONNX file says; None where it was not exported.
         after: what the compressed ONNX file says.
     """

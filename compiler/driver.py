@@ -35,6 +35,7 @@ from compressc.onnx_parity import compare
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from compressc.reporting.inspection import pins_of
 from compressc.reporting.report import Amounts, LayerRow, Metric, PassRow, PinRow, Report
 from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
@@ -257,7 +258,7 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
             PassRow(step.name, step.settings, step.seconds, step.notes)
             for step in run.decision.steps
         ),
-        pins=tuple(PinRow(pin.node, pin.reason) for pin in run.original.coupling.pins),
+        pins=tuple(PinRow(pin.name, pin.reason) for pin in pins_of(run.original.coupling)),
         verdict=verdict,
         multiple_of=run.decision.multiple_of,
         storage=run.settings.storage,

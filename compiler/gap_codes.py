@@ -1,9 +1,9 @@
 """Gap codes: where the nonzeros of a tensor are, in nearly as few bits as theory allows.
 
 The gaps between nonzeros are written as numbers of ``width`` bits. The largest number is an
-escape: "skip that many zeros and read on". A width of 1 is a bitmask; wider codes suit sparser
-tensors (4 bits near 90 % zeros, 8 near 99 %). ``compressc.onnx_unpacking`` decodes them with
-standard ONNX operators.
+escape: "skip that many zeros and read on". A width of 1 would be a bitmask; wider codes suit
+sparser tensors (4 bits near 90 % zeros, 8 near 99 %). Numbers are packed as bit planes, which
+``compressc.onnx_unpacking`` takes apart with standard ONNX operators.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# The decoder reads a window of three bytes: 16 bits at any of eight offsets.
+# The decoder adds up the planes of two bytes.
 WIDTHS = range(1, 17)
 
 IntArray = NDArray[np.int64]
@@ -32,34 +32,44 @@ def count_codes(gaps: IntArray, width: int) -> int:
 
 def best_width(gaps: IntArray) -> int:
     """Return the code width in bits that stores the gaps in the fewest bytes."""
-    return min(WIDTHS, key=lambda width: packed_bytes(count_codes(gaps, width), width))
+    return min(WIDTHS, key=lambda width: plane_bytes(count_codes(gaps, width), width))
 
 
-def packed_bytes(codes: int, width: int) -> int:
-    """Return the bytes of so many codes; eight codes fill ``width`` bytes exactly."""
-    return -(-codes // 8) * width
+def encode_gaps(gaps: IntArray, width: int) -> IntArray:
+    """Return the codes of the gaps, escapes included.
 
-
-def pack(gaps: IntArray, width: int) -> NDArray[np.uint8]:
-    """Return the gaps as packed codes, most significant bit first.
-
-    Shape: (nonzeros,) to (bytes,).
+    Shape: (nonzeros,) to (codes,).
     """
     escape = _escape(width)
-    codes = count_codes(gaps, width)
-    padded = np.full(-(-codes // 8) * 8, escape, dtype=np.int64)
-    padded[np.cumsum(gaps // escape + 1) - 1] = gaps % escape
-    shifts = np.arange(width - 1, -1, -1)
-    return np.packbits((padded[:, None] >> shifts & 1).astype(np.uint8))
+    codes = np.full(count_codes(gaps, width), escape, dtype=np.int64)
+    codes[np.cumsum(gaps // escape + 1) - 1] = gaps % escape
+    return codes
 
 
-def unpack(packed: NDArray[np.uint8], width: int, codes: int) -> IntArray:
-    """Return the positions of the nonzeros; the inverse of :func:`pack`."""
-    bits = np.unpackbits(packed, count=codes * width).reshape(codes, width)
-    numbers = bits @ (1 << np.arange(width - 1, -1, -1, dtype=np.int64))
-    is_value = numbers < _escape(width)
-    ends = np.cumsum(numbers + is_value)
+def decode_gaps(codes: IntArray, width: int) -> IntArray:
+    """Return the positions of the nonzeros; the inverse of :func:`encode_gaps`."""
+    is_value = codes < _escape(width)
+    ends: IntArray = np.cumsum(codes + is_value)
     return (ends - 1)[is_value]
+
+
+def plane_bytes(count: int, width: int) -> int:
+    """Return the bytes that ``count`` numbers of ``width`` bits take as bit planes."""
+    return -(-count // 8) * width
+
+
+def pack_planes(numbers: IntArray, width: int) -> NDArray[np.uint8]:
+    """Return the numbers as ``width`` bit planes one after the other, lowest bit first.
+
+    Shape: (numbers,) to (bytes,).
+    """
+    return np.concatenate([np.packbits(numbers >> bit & 1) for bit in range(width)])
+
+
+def unpack_planes(packed: NDArray[np.uint8], width: int, count: int) -> IntArray:
+    """Return the numbers; the inverse of :func:`pack_planes`."""
+    planes = np.unpackbits(packed.reshape(width, -1), axis=1, count=count)
+    return (1 << np.arange(width, dtype=np.int64)) @ planes
 
 
 def _escape(width: int) -> int:

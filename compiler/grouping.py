@@ -212,7 +212,7 @@ def _name(members: Sequence[Member], names: dict[str, int]) -> str:
 def _pinned(
     bucket: IntArray, members: Sequence[Member], solution: Solution, constraints: Constraints
 ) -> str | None:
-    reason = solution.reason_of[bucket[0]]
+    reason = int(solution.reason_of[bucket[0]])
     if reason >= 0:
         return solution.reasons[reason]
     for member in members:

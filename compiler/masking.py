@@ -22,7 +22,7 @@ from compressc.kept import Kept
 from compressc.program import Program
 
 
-def masked(program: Program) -> nn.Module:
+def masked(program: Program) -> fx.GraphModule:
     """Return the program's model at full size with its plan applied as masks.
 
     The weights are shared with the program (weights under a ``zero`` mask are copied).
@@ -46,7 +46,8 @@ def masked(program: Program) -> nn.Module:
         _replace_input(consumer, operand, silenced)
     module.graph.lint()
     module.recompile()
-    return module.eval()
+    module.eval()
+    return module
 
 
 def apply_zero_masks(module: nn.Module, zero: Mapping[str, Any]) -> None:

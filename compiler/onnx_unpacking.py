@@ -1,19 +1,18 @@
-"""ONNX functions that rebuild a sparse weight from packed data with standard operators.
+"""ONNX functions that rebuild a weight from packed data with standard operators.
 
-Both are model-local functions: ONNX Runtime inlines them, folds the constants when the session is
+All are model-local functions: ONNX Runtime inlines them, folds the constants when the session is
 made, and only then fuses and lays out convolutions, so inference is that of a dense file. Every
 shape inside follows from attributes and input shapes alone, because ONNX Runtime does not fold
 operators whose output size depends on data (NonZero, Compress). Integer Div and Mod stand for
 shifts and masks: they exist in every opset that has functions.
 
-``values`` are one zero followed by the nonzeros, so index 0 serves every position without a value.
 Folding keeps each intermediate result in memory until the session is ready, hence the care about
 how many of them are as long as the tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import helper, parser
@@ -24,30 +23,70 @@ MIN_OPSET = 14
 MIN_IR_VERSION = 8
 MASK = "UnpackMask"
 GAPS = "UnpackGaps"
+FLOATS = "UnpackFloats"
 
 
 def unpacking_function(name: str, opset: int) -> onnx.FunctionProto:
-    """Return the definition of :data:`MASK` or :data:`GAPS` over the given ONNX opset."""
+    """Return the definition of :data:`MASK`, :data:`GAPS` or :data:`FLOATS` for an opset."""
     header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>'
     function: onnx.FunctionProto = parser.parse_function(header + _BODIES[name])
     return function
 
 
-def unpacking_node(
-    name: str, inputs: Sequence[str], output: str, shape: Sequence[int], width: int, codes: int
+def zeros_node(
+    name: str, inputs: Sequence[str], output: str, shape: Sequence[int], width: int, count: int
 ) -> onnx.NodeProto:
-    """Return the call that rebuilds one tensor of the given shape."""
-    attributes: dict[str, object] = {"shape": list(shape), "count": [codes]}
+    """Return a call of :data:`MASK` or :data:`GAPS`.
+
+    Args:
+        name: the function.
+        inputs: names of the packed bits or codes, and of the values.
+        output: name of the rebuilt tensor, also the stem of the node's name.
+        shape: shape of the rebuilt tensor.
+        width: bits per code; 1 for a mask.
+        count: codes in use; the last byte of a bit plane may hold more.
+    """
+    attributes: dict[str, list[int]] = {"shape": list(shape), "count": [count]}
     if name == GAPS:
-        attributes["width"] = width
+        attributes["width"] = [width]
+    return _call(name, inputs, output, attributes)
+
+
+def floats_node(
+    inputs: Sequence[str],
+    output: str,
+    shape: Sequence[int],
+    width: int,
+    count: int,
+    *,
+    leading_zero: bool,
+) -> onnx.NodeProto:
+    """Return a call of :data:`FLOATS`.
+
+    Args:
+        inputs: names of the fractions, exponent codes and scales.
+        output: name of the rebuilt tensor, also the stem of the node's name.
+        shape: shape of the rebuilt tensor, the leading zero included.
+        width: bits per exponent code.
+        count: floats stored.
+        leading_zero: whether the result starts with one more element, a zero.
+    """
+    first = 0 if leading_zero else 1
+    attributes = {"shape": list(shape), "count": [count], "width": [width], "first": [first]}
+    return _call(FLOATS, inputs, output, attributes)
+
+
+def _call(
+    name: str, inputs: Sequence[str], output: str, attributes: Mapping[str, list[int]]
+) -> onnx.NodeProto:
     return helper.make_node(
         name, list(inputs), [output], name=f"{output}/{name}", domain=DOMAIN, **attributes
     )
 
 
-# One bit per weight, most significant first.
+# One bit per weight. `values` are one zero followed by the nonzeros.
 _MASK = """
-UnpackMask <count, shape> (bits, values) => (dense)
+UnpackMask <count, shape> (codes, values) => (dense)
 {
   start = Constant <value_ints: ints = [0]> ()
   flat = Constant <value_ints: ints = [-1]> ()
@@ -58,7 +97,7 @@ UnpackMask <count, shape> (bits, values) => (dense)
   two = Constant <value = uint8 {2}> ()
   places = Constant <value = uint8[8] {128, 64, 32, 16, 8, 4, 2, 1}> ()
 
-  bytes = Reshape (bits, column)
+  bytes = Reshape (codes, column)
   shifted = Div (bytes, places)
   rows = Mod (shifted, two)
   padded = Reshape (rows, flat)
@@ -71,57 +110,46 @@ UnpackMask <count, shape> (bits, values) => (dense)
 }
 """
 
-# Eight codes in `width` bytes; each code lies in a window of three bytes.
-_GAPS = """
-UnpackGaps <width, count, shape> (codes, values) => (dense)
-{
+# Numbers of `width` bits from bit planes, lowest first. Two rows of `table` add up the low and
+# the high byte of numbers wider than eight bits. The product of unsigned bytes is exact.
+_NUMBERS = """
   start = Constant <value_ints: ints = [0]> ()
   flat = Constant <value_ints: ints = [-1]> ()
   total = Constant <value_ints: ints = @count> ()
   dims = Constant <value_ints: ints = @shape> ()
-  width = Constant <value_int: int = @width> ()
+  width = Constant <value_ints: ints = @width> ()
   axis = Constant <value = int32 {0}> ()
-  one = Constant <value = int32 {1}> ()
-  two = Constant <value = int32 {2}> ()
-  byte = Constant <value = int32 {256}> ()
-  full = Constant <value = int32 {16777216}> ()
-  next = Constant <value = int64 {1}> ()
-  eight = Constant <value = int64 {8}> ()
-  lanes = Constant <value = int64[8] {0, 1, 2, 3, 4, 5, 6, 7}> ()
-
-  width_row = Reshape (width, flat)
-  row = Concat <axis = 0> (flat, width_row)
-  rows = Reshape (codes, row)
-  last = Sub (width, next)
-  bit = Mul (lanes, width)
-  column0 = Div (bit, eight)
-  after0 = Add (column0, next)
-  column1 = Min (after0, last)
-  after1 = Add (column1, next)
-  column2 = Min (after1, last)
-  byte0 = Gather <axis = 1> (rows, column0)
-  byte1 = Gather <axis = 1> (rows, column1)
-  byte2 = Gather <axis = 1> (rows, column2)
-  high = Cast <to = 6> (byte0)
-  middle = Cast <to = 6> (byte1)
-  low = Cast <to = 6> (byte2)
-  high_up = Mul (high, byte)
-  upper = Add (high_up, middle)
-  upper_up = Mul (upper, byte)
-  window = Add (upper_up, low)
-
-  bits = Cast <to = 6> (width)
-  radix = Pow (two, bits)
-  phase_long = Mod (bit, eight)
-  phase = Cast <to = 6> (phase_long)
-  end_bit = Add (phase, bits)
-  above = Pow (two, end_bit)
-  divisor = Div (full, above)
-  shifted = Div (window, divisor)
-  lane_codes = Mod (shifted, radix)
-  padded = Reshape (lane_codes, flat)
+  along = Constant <value_ints: ints = [1]> ()
+  two = Constant <value = uint8 {2}> ()
+  places = Constant <value = uint8[8] {128, 64, 32, 16, 8, 4, 2, 1}> ()
+  powers = Constant <value = uint8[2, 16] {1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0,
+                                           0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128}> ()
+  radices = Constant <value = int32[2, 1] {1, 256}> ()
+  by_plane = Concat <axis = 0> (width, flat)
+  by_byte = Concat <axis = 0> (flat, along)
+  bytes = Reshape (codes, by_byte)
+  shifted = Div (bytes, places)
+  bits = Mod (shifted, two)
+  planes = Reshape (bits, by_plane)
+  table = Slice (powers, start, width, along)
+  halves = MatMulInteger (table, planes)
+  weighted = Mul (halves, radices)
+  padded = ReduceSum <keepdims = 0> (weighted, start)
   code = Slice (padded, start, total, start)
+"""
 
+# Gaps between nonzeros, see compressc.gap_codes. An escape writes the zero of `values` where a
+# zero already is.
+_GAPS = (
+    """
+UnpackGaps <width, count, shape> (codes, values) => (dense)
+{"""
+    + _NUMBERS
+    + """
+  one = Constant <value = int32 {1}> ()
+  base = Constant <value = int32 {2}> ()
+  bits32 = Cast <to = 6> (width)
+  radix = Pow (base, bits32)
   escape = Sub (radix, one)
   is_value = Less (code, escape)
   present = Cast <to = 6> (is_value)
@@ -131,7 +159,6 @@ UnpackGaps <width, count, shape> (codes, values) => (dense)
   rank = CumSum (present, axis)
   source = Mul (rank, present)
   scattered = Gather <axis = 0> (values, source)
-
   zero = Gather <axis = 0> (values, start)
   size = ReduceProd <keepdims = 1> (dims)
   blank = Expand (zero, size)
@@ -139,5 +166,35 @@ UnpackGaps <width, count, shape> (codes, values) => (dense)
   dense = Reshape (filled, dims)
 }
 """
+)
 
-_BODIES = {MASK: _MASK, GAPS: _GAPS}
+# Floats from sign-and-fraction bytes and exponent codes, see compressc.float_parts. With s the
+# sign bit the 24-bit number is s * 2**23 + f, which stands for (-1)**s * (2**23 + f).
+_FLOATS = (
+    """
+UnpackFloats <width, count, shape, first> (fractions, codes, scales) => (dense)
+{"""
+    + _NUMBERS
+    + """
+  byte_places = Constant <value = float[1, 3] {65536.0, 256.0, 1.0}> ()
+  hidden = Constant <value = float {8388608.0}> ()
+  byte_floats = Cast <to = 1> (fractions)
+  signed_row = MatMul (byte_places, byte_floats)
+  is_plus = Less (signed_row, hidden)
+  plus = Add (signed_row, hidden)
+  minus = Neg (signed_row)
+  number = Where (is_plus, plus, minus)
+  scale = Gather <axis = 0> (scales, code)
+  joined = Mul (number, scale)
+  joined_flat = Reshape (joined, flat)
+  zero = Constant <value = float[1] {0.0}> ()
+  behind_zero = Concat <axis = 0> (zero, joined_flat)
+  skipped = Constant <value_ints: ints = @first> ()
+  everything = Constant <value_ints: ints = [9223372036854775807]> ()
+  kept = Slice (behind_zero, skipped, everything, start)
+  dense = Reshape (kept, dims)
+}
+"""
+)
+
+_BODIES = {MASK: _MASK, GAPS: _GAPS, FLOATS: _FLOATS}

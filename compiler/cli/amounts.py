@@ -7,7 +7,9 @@ import re
 from compressc.errors import GoalError
 from compressc.goal import Bound, parse_bound
 
-_AMOUNT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|(?:[kmgt]i?)?b?)", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|(?:[kmgt]i?)?b?)", re.IGNORECASE
+)
 _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 

@@ -39,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     with ProgressDisplay(quiet=options.json) as progress:
         progress(0, 0, f"loading {options.model}")
         from compressc.program import Constraints
-        from compressc.reporting.inspection import inspect_program, print_inspection
+        from compressc.reporting.inspection import inspect_program
+        from compressc.reporting.inspection_table import print_inspection
 
         program = load_model(options)
         progress(0, 0, "coupling channels")

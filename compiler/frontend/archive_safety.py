@@ -29,6 +29,9 @@ from compressc.frontend.archive_schema import check_payloads, check_program
 _FREE_ELEMENTS = 2**26
 _MAX_EXPANSION = 16
 _MODEL = "model"
+_DAMAGED = "the file is damaged or truncated; copy or save it again"
+# What zipfile raises on damaged headers; NotImplementedError is a RuntimeError.
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError)
 _MAX_EXTRA_BYTES = 16 * 2**20
 
 
@@ -59,8 +62,8 @@ def read_stored_members(source: Path | io.BytesIO) -> dict[str, zipfile.ZipInfo]
     try:
         with zipfile.ZipFile(source) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise HandOverError("the file is damaged or truncated; copy or save it again") from error
+    except _ZIP_ERRORS as error:
+        raise HandOverError(_DAMAGED) from error
     size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
     members = {info.filename: info for info in infos}
     if len({name.lower() for name in members}) != len(infos):
@@ -108,11 +111,8 @@ def rebuild_archive(path: Path) -> CheckedArchive:
         HandOverError: if a member is damaged, missing, or would run code when loaded.
     """
     members = read_stored_members(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _rebuild(_Reader(archive, members))
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise HandOverError("the file is damaged or truncated; copy or save it again") from error
+    with zipfile.ZipFile(path) as archive:
+        return _rebuild(_Reader(archive, members))
 
 
 class _Reader:
@@ -130,6 +130,8 @@ class _Reader:
             return self._archive.read(self._root + name)
         except KeyError as error:
             raise HandOverError(f"member '{name}' is missing; save the file again") from error
+        except _ZIP_ERRORS as error:
+            raise HandOverError(_DAMAGED) from error
 
 
 def _rebuild(reader: _Reader) -> CheckedArchive:

@@ -51,7 +51,7 @@ def check_payloads(text: bytes) -> dict[str, Any]:
         HandOverError: as :func:`check_program`.
     """
     table = _conform_json(schema.PayloadConfig, text, "weights")
-    payloads: dict[str, Any] = table.get("config", {})
+    payloads: dict[str, Any] = table["config"]
     return payloads
 
 
@@ -108,6 +108,9 @@ def _conform_record(kind: type, value: dict[str, Any], where: str) -> dict[str, 
     hints = _hints(kind)
     if issubclass(kind, schema._Union) and (len(value) != 1 or not value.keys() <= hints.keys()):
         raise HandOverError(f"the program description is malformed at {where} ({_shown(value)})")
+    absent = set() if issubclass(kind, schema._Union) else _required(kind) - value.keys()
+    if absent:
+        raise HandOverError(f"the program description lacks {kind.__name__}.{min(absent)}")
     result: dict[str, Any] = {}
     # Fields that the schema does not know are dropped, as torch does.
     for name, hint in hints.items():
@@ -123,6 +126,15 @@ def _hints(kind: type) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind, globalns=vars(schema))
     return {name: hints[name] for name in names}
+
+
+@functools.cache
+def _required(kind: type) -> frozenset[str]:
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    missing = dataclasses.MISSING
+    return frozenset(
+        f.name for f in fields if f.default is missing and f.default_factory is missing
+    )
 
 
 def _shown(value: Any) -> str:

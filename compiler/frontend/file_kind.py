@@ -57,7 +57,7 @@ def _zip_kind(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:
         raise HandOverError("the file is damaged or truncated; copy or save it again") from error
     root = names[0].split("/")[0] + "/" if names else ""
     inner = {name.removeprefix(root) for name in names}

@@ -93,8 +93,6 @@ def speed_sentence(report: Report) -> str | None:
     )
 
 
-def _row(
-    name: str, before: float, after: float, text: Callable[[float], str]
-) -> SummaryRow:
+def _row(name: str, before: float, after: float, text: Callable[[float], str]) -> SummaryRow:
     share = after / before if before else None
     return SummaryRow(name, text(before), text(after), readable_ratio(after, before), share)

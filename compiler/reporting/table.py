@@ -13,6 +13,7 @@ from compressc.reporting.quantities import readable_bytes
 from compressc.reporting.report import Report
 from compressc.reporting.summary import speed_sentence, summarize
 
+
 def print_report(report: Report, written: Sequence[Path] = ()) -> None:
     """Print the before/after table, the checks, the notes, and where files went."""
     console = make_console()

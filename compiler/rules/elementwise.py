@@ -13,7 +13,18 @@ from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten
 
-_NAMES = ["abs", "acos", "acosh", "add", "addcdiv", "addcmul", "alias_copy", "angle", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "clone", "contiguous", "copy", "copysign", "cos", "cosh", "detach", "detach_", "digamma", "div", "divide", "elu", "eq", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fill", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "ge", "gelu", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "isfinite", "isinf", "isnan", "le", "leaky_relu", "lerp", "lgamma", "log", "log10", "log1p", "log2", "log_sigmoid", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "positive", "pow", "reciprocal", "relu", "relu6", "remainder", "round", "rrelu", "rsqrt", "rsub", "rsub", "selu", "sgn", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "softshrink", "sqrt", "square", "sub", "subtract", "tan", "tanh", "tanhshrink", "threshold", "to", "true_divide", "trunc", "type_as", "where", "xlogy", "dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "_to_copy", "lift_fresh_copy", "bernoulli", "alias"]
+_NAMES = """
+abs acos acosh add addcdiv addcmul alias_copy angle asin asinh atan atan2 atanh bitwise_and
+bitwise_not bitwise_or bitwise_xor ceil celu clamp clamp_max clamp_min clip clone contiguous
+copy copysign cos cosh detach detach_ digamma div divide elu eq erf erfc erfinv exp exp2 expm1
+fill floor floor_divide fmax fmin fmod frac ge gelu gt hardshrink hardsigmoid hardswish hardtanh
+isfinite isinf isnan le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid logical_and
+logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul multiply
+nan_to_num ne neg negative positive pow reciprocal relu relu6 remainder round rrelu rsqrt rsub
+rsub selu sgn sigmoid sign silu sin sinh softplus softshrink sqrt square sub subtract tan tanh
+tanhshrink threshold to true_divide trunc type_as where xlogy dropout alpha_dropout
+feature_dropout feature_alpha_dropout _to_copy lift_fresh_copy bernoulli alias
+""".split()
 
 # Overloads that are not elementwise over their tensor operands.
 _EXCLUDED = {"pow.Scalar_out"}

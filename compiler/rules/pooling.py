@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from compressc.axes import Axis, concatenate, is_labelled
@@ -10,7 +12,7 @@ from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten
 
-_RANK = {
+_RANK: dict[Any, int] = {
     aten.max_pool1d.default: 1,
     aten.max_pool2d.default: 2,
     aten.max_pool3d.default: 3,
@@ -25,7 +27,6 @@ _RANK = {
     aten.adaptive_max_pool1d.default: 1,
     aten.adaptive_max_pool2d.default: 2,
     aten.adaptive_max_pool3d.default: 3,
-    aten.lp_pool2d.default if hasattr(aten, "lp_pool2d") else None: 2,
     aten.upsample_nearest1d.vec: 1,
     aten.upsample_nearest2d.vec: 2,
     aten.upsample_nearest3d.vec: 3,
@@ -41,7 +42,6 @@ _RANK = {
     aten.grid_sampler.default: 2,
     aten.grid_sampler_2d.default: 2,
 }
-_RANK.pop(None, None)
 
 
 @rule(*_RANK)

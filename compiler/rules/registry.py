@@ -269,7 +269,7 @@ class Site:
 def where(node: fx.Node) -> str:
     """Name a node the way users know it: operation and layer."""
     target = node.target
-    operation = getattr(target, "_opname", None) or getattr(target, "__name__", str(target))
+    operation = str(getattr(target, "_opname", "") or getattr(target, "__name__", target))
     layer = layer_of(node)
     return f"{operation} in {layer}" if layer else operation
 

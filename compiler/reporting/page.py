@@ -1,0 +1,158 @@
+"""The report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+
+from compressc.reporting.quantities import (
+    readable_bytes,
+    readable_count,
+    readable_ratio,
+)
+from compressc.reporting.report import LayerRow, Report
+from compressc.reporting.summary import speed_sentence, summarize, timings
+
+_CHART_WIDTH = 960.0
+_CHART_HEIGHT = 130.0
+# Pin reasons with more places than this are folded.
+_FOLD = 6
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One column of a chart, in its coordinates; ``before`` and ``after`` are heights."""
+
+    x: float
+    width: float
+    before: float
+    after: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline number."""
+
+    name: str
+    value: str
+    detail: str
+    share: float | None
+    good: bool = True
+
+
+@dataclass(frozen=True)
+class PinGroup:
+    """Places pinned for the same reason."""
+
+    reason: str
+    names: tuple[str, ...]
+    folded: bool
+
+
+def render_page(report: Report) -> str:
+    """Return the page; it needs no other file and no network."""
+    layers = report.layers
+    return _template().render(
+        report=report,
+        cards=_cards(report),
+        rows=summarize(report),
+        speed=speed_sentence(report),
+        width_bars=_bars(layers, "widths"),
+        macs_bars=_bars(layers, "macs"),
+        chart_width=_CHART_WIDTH,
+        chart_height=_CHART_HEIGHT,
+        widest=max((max(row.widths_before) for row in layers), default=1) or 1,
+        heaviest=max((row.macs_before for row in layers), default=1) or 1,
+        pins=_pin_groups(report),
+        count=readable_count,
+        ratio=readable_ratio,
+        size=readable_bytes,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("compressc.reporting", "."),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _cards(report: Report) -> list[Card]:
+    before, after = report.before, report.after
+    cards = [
+        _card("MACs", before.macs, after.macs, readable_count),
+        _card("Parameters", before.params, after.params, readable_count),
+    ]
+    if before.file_bytes and after.file_bytes:
+        cards.append(_card("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
+    timed = timings(report)
+    if timed is not None:
+        first, row = timed
+        cards.append(
+            Card(
+                "Speed in ONNX Runtime",
+                f"{row.speedup:.2f}x",
+                f"{first.latency_p50_ms:.3g} to {row.latency_p50_ms:.3g} ms (p50)",
+                row.latency_p50_ms / first.latency_p50_ms if first.latency_p50_ms else None,
+                good=row.is_distinct and row.speedup > 1,
+            )
+        )
+    if report.metric is not None:
+        metric = report.metric
+        cards.append(
+            Card(
+                metric.name,
+                f"{metric.after:.2f}",
+                f"{metric.after - metric.before:+.2f} from {metric.before:.2f}",
+                None,
+                good=metric.after >= metric.before,
+            )
+        )
+    return cards
+
+
+def _card(name: str, before: float, after: float, text: Callable[[float], str]) -> Card:
+    share = after / before if before else None
+    return Card(name, readable_ratio(after, before), f"{text(before)} to {text(after)}", share)
+
+
+def _bars(layers: tuple[LayerRow, ...], what: str) -> list[Bar]:
+    if not layers:
+        return []
+    if what == "widths":
+        pairs = [(row.widths_before[1], row.widths_after[1]) for row in layers]
+    else:
+        pairs = [(row.macs_before, row.macs_after) for row in layers]
+    top = max(before for before, _ in pairs) or 1
+    pitch = _CHART_WIDTH / len(layers)
+    gap = min(4.0, pitch * 0.2)
+    return [
+        Bar(
+            x=index * pitch + gap / 2,
+            width=min(pitch - gap, 48.0),
+            before=_CHART_HEIGHT * before / top,
+            after=_CHART_HEIGHT * after / top,
+            title=f"{row.name}: {readable_count(before)} to {readable_count(after)}",
+        )
+        for index, (row, (before, after)) in enumerate(zip(layers, pairs, strict=True))
+    ]
+
+
+def _pin_groups(report: Report) -> list[PinGroup]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for pin in report.pins:
+        by_reason[pin.reason].append(pin.node)
+    return [
+        PinGroup(reason, tuple(names), len(names) > _FOLD)
+        for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    ]

@@ -1,0 +1,166 @@
+"""The ways to store one initializer in an ONNX file, all with the same bits after loading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from compressc.float_parts import split_floats
+from compressc.gap_codes import best_width, encode_gaps, gaps_between, pack_planes
+from compressc.onnx_unpacking import FLOATS, GAPS, MASK, floats_node, zeros_node
+
+# The parts of the packed kinds are joined by "+": where the zeros are, how the rest is stored.
+KINDS = ("dense", "fill", "sparse", "mask", "gaps", "floats", "mask+floats", "gaps+floats")
+PART_NAMES = ("shape", "zeros", "values", "fractions", "exponents", "scales")
+FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
+_FUNCTION_OF = {"mask": MASK, "gaps": GAPS, "floats": FLOATS}
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One initializer as it goes into the file."""
+
+    tensors: tuple[TensorProto, ...] = ()
+    sparse: tuple[onnx.SparseTensorProto, ...] = ()
+    nodes: tuple[onnx.NodeProto, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in the file, tags and lengths included."""
+        return sum(
+            framed_bytes(item.ByteSize()) for item in (*self.tensors, *self.sparse, *self.nodes)
+        )
+
+    def __add__(self, other: Encoding) -> Encoding:
+        return Encoding(
+            self.tensors + other.tensors, self.sparse + other.sparse, self.nodes + other.nodes
+        )
+
+
+def framed_bytes(size_bytes: int) -> int:
+    """Return the bytes of a message inside another: itself, its tag and its length."""
+    return size_bytes + 1 + max(1, -(-size_bytes.bit_length() // 7))
+
+
+def functions_of(kind: str) -> frozenset[str]:
+    """Return the unpacking functions that a kind calls."""
+    return frozenset(_FUNCTION_OF[part] for part in kind.split("+") if part in _FUNCTION_OF)
+
+
+def share_of_zeros(tensor: TensorProto) -> float:
+    """Return the share of exact +0.0 among the elements."""
+    bits = _bits(numpy_helper.to_array(tensor))
+    return 1 - np.count_nonzero(bits) / bits.size if bits.size else 0.0
+
+
+def encode(tensor: TensorProto, kind: str, stem: str) -> Encoding | None:
+    """Return the initializer in one of :data:`KINDS`, or None where that kind cannot hold it.
+
+    Args:
+        tensor: a plain initializer of one of :data:`FLOAT_TYPES`.
+        kind: how to store it.
+        stem: new names are ``<stem>/<one of PART_NAMES>``.
+    """
+    if kind == "dense":
+        return Encoding(tensors=(tensor,))
+    array = numpy_helper.to_array(tensor)
+    flat = array.ravel()
+    # Comparing bits keeps -0.0 and NaN apart from the zeros that are left out.
+    bits = _bits(array)
+    if not bits.size:
+        return None
+    if kind == "fill":
+        return _fill(tensor, flat, stem) if (bits == bits[0]).all() else None
+    if kind == "floats":
+        return _split(tensor.name, flat, tensor.dims, stem, leading_zero=False)
+    positions = np.flatnonzero(bits)
+    if not len(positions) or len(positions) == bits.size:
+        return None
+    if kind == "sparse":
+        return _sparse(tensor, flat[positions], positions)
+    zeros, _, values = kind.partition("+")
+    stored = _values(flat[positions], stem, split=bool(values))
+    return None if stored is None else stored + _zeros(tensor, bits, positions, zeros, stem)
+
+
+def _bits(array: Array) -> NDArray[np.unsignedinteger]:
+    found: NDArray[np.unsignedinteger] = array.ravel().view(f"u{array.itemsize}")
+    return found
+
+
+def _fill(tensor: TensorProto, flat: Array, stem: str) -> Encoding:
+    shape = numpy_helper.from_array(np.array(tensor.dims, dtype=np.int64), f"{stem}/shape")
+    value = numpy_helper.from_array(flat[:1])
+    name = f"{tensor.name}/ConstantOfShape"
+    node = helper.make_node("ConstantOfShape", [shape.name], [tensor.name], name=name, value=value)
+    return Encoding(tensors=(shape,), nodes=(node,))
+
+
+def _sparse(tensor: TensorProto, values: Array, positions: NDArray[np.int64]) -> Encoding:
+    item = helper.make_sparse_tensor(
+        numpy_helper.from_array(values, tensor.name),
+        numpy_helper.from_array(positions.astype(np.int64)),
+        list(tensor.dims),
+    )
+    return Encoding(sparse=(item,))
+
+
+def _zeros(
+    tensor: TensorProto,
+    bits: NDArray[np.unsignedinteger],
+    positions: NDArray[np.int64],
+    kind: str,
+    stem: str,
+) -> Encoding:
+    if kind == "mask":
+        packed, width, count = np.packbits(bits != 0), 1, len(bits)
+    else:
+        gaps = gaps_between(positions)
+        width = best_width(gaps)
+        codes = encode_gaps(gaps, width)
+        packed, count = pack_planes(codes, width), len(codes)
+    item = numpy_helper.from_array(packed, f"{stem}/zeros")
+    node = zeros_node(
+        _FUNCTION_OF[kind], (item.name, f"{stem}/values"), tensor.name, tensor.dims, width, count
+    )
+    return Encoding(tensors=(item,), nodes=(node,))
+
+
+def _values(values: Array, stem: str, *, split: bool) -> Encoding | None:
+    """Store the nonzeros behind one zero, which the unpacking functions put everywhere else."""
+    name = f"{stem}/values"
+    if split:
+        return _split(name, values, [len(values) + 1], stem, leading_zero=True)
+    behind_zero = np.concatenate([np.zeros(1, values.dtype), values])
+    return Encoding(tensors=(numpy_helper.from_array(behind_zero, name),))
+
+
+def _split(
+    output: str, flat: Array, shape: Sequence[int], stem: str, *, leading_zero: bool
+) -> Encoding | None:
+    if flat.dtype != np.float32:
+        return None
+    parts = split_floats(flat.astype(np.float32, copy=False))
+    if parts is None:
+        return None
+    tensors = (
+        numpy_helper.from_array(parts.fractions, f"{stem}/fractions"),
+        numpy_helper.from_array(parts.exponents, f"{stem}/exponents"),
+        numpy_helper.from_array(parts.scales, f"{stem}/scales"),
+    )
+    node = floats_node(
+        [tensor.name for tensor in tensors],
+        output,
+        shape,
+        parts.width,
+        len(flat),
+        leading_zero=leading_zero,
+    )
+    return Encoding(tensors=tensors, nodes=(node,))
