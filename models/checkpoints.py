@@ -42,8 +42,8 @@ class Normalization:
             input and output (N, C, H, W), one mean and std for each of the C channels.
         """
         shape = (1, -1, 1, 1)
-        mean = torch.tensor(self.mean, dtype=images.dtype).view(shape)
-        std = torch.tensor(self.std, dtype=images.dtype).view(shape)
+        mean = images.new_tensor(self.mean).view(shape)
+        std = images.new_tensor(self.std).view(shape)
         return (images - mean) / std
 
 

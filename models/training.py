@@ -93,8 +93,13 @@ def fit(
 
     Raises:
         ValueError: if the state file belongs to another run, or the loss is no longer finite
-            (the state file then keeps the last good epoch).
+            (the state file then keeps the last good epoch), or there is not one batch of images.
     """
+    if len(data.train) < recipe.batch_size:
+        raise ValueError(
+            f"{data.name} has {len(data.train)} images to train on, fewer than a batch of "
+            f"{recipe.batch_size} images"
+        )
     device = torch.device(recipe.device)
     torch.manual_seed(seed)
     model = build(arch, **arch_kwargs).to(device)
