@@ -115,10 +115,11 @@ def _slack(program: Program, context: Context) -> float:
         return 0.0
     full = program.coupling.cost(type(program.plan)())
     cost = program.cost
-    return min(
+    slacks: list[float] = [
         (bound.absolute(getattr(full, what)) - getattr(cost, what)) / getattr(full, what)
         for what, bound in bounds.items()
-    )
+    ]
+    return min(slacks)
 
 
 def settings_of(one: Pass) -> dict[str, Any]:

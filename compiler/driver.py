@@ -105,19 +105,24 @@ class Result:
         return Path(path)
 
     def with_state(
-        self, state: Mapping[str, Tensor], *, progress: ProgressCallback = ignore_progress
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        settings: Settings | None = None,
+        progress: ProgressCallback = ignore_progress,
     ) -> Result:
         """Return this result with new weights (after fine-tuning), exported and checked anew.
 
         Args:
             state: ``module.state_dict()`` of a trained ``result.program.module()``.
+            settings: how to export and measure; None for the same as before.
             progress: called with (done, total, text).
 
         Raises:
             VerificationError: if the new ONNX model fails a check.
         """
-        stages = Stages(progress)
-        return _finish(self._run, self.decided, self.program.with_state(state), stages)
+        run = replace(self._run, settings=settings or self._run.settings)
+        return _finish(run, self.decided, self.program.with_state(state), Stages(progress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +187,7 @@ def compress(
         full = original.coupling.cost(Plan())
 
     original_onnx = None
-    if settings.measure or goal.size_bytes is not None:
+    if goal.size_bytes is not None:
         with stages.stage("exporting the original"):
             original_onnx = export_onnx(replace(original, plan=Plan()))
 
@@ -221,6 +226,9 @@ def compress(
 
 def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Result:
     """Export, verify, measure and report; shared by a first run and a run with new weights."""
+    if run.settings.measure and run.original_onnx is None:
+        with stages.stage("exporting the original"):
+            run = replace(run, original_onnx=export_onnx(replace(run.original, plan=Plan())))
     with stages.stage("exporting to ONNX"):
         model = export_onnx(program, storage=run.settings.storage)
     verdict = run.verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from compressc.cli.parsing import Parser, field_options
 from compressc.pass_protocol import find_pass, registered_passes
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _describe(pass_class: type) -> dict[str, object]:
+def _describe(pass_class: type) -> dict[str, Any]:
     text = inspect.getdoc(pass_class) or ""
     explained = _attributes(text)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from types import TracebackType
@@ -21,7 +22,7 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = self._printed = time.perf_counter()
-        self._text = ""
+        self._stage = ""
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -60,7 +61,9 @@ class ProgressDisplay:
             )
             return
         now = time.perf_counter()
-        if text != self._text or now - self._printed > _REPEAT_SECONDS:
-            share = f" {done}/{total}" if text == self._text and total else ""
+        # "round 3 of 90" is the same line as "round 2 of 90" until some time has passed.
+        stage = re.sub(r"\d+", "", text)
+        if stage != self._stage or now - self._printed > _REPEAT_SECONDS:
+            share = f" ({100 * done // total} %)" if done and total else ""
             print(f"{now - self._started:7.1f} s  {text}{share}", file=sys.stderr, flush=True)
-            self._text, self._printed = text, now
+            self._stage, self._printed = stage, now
