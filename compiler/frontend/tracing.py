@@ -87,20 +87,18 @@ def capture(
     check_state([*model.named_parameters(), *model.named_buffers()])
     notes: list[str] = []
     with _evaluating(model):
-        _check_forward(model, example_inputs)
         exported: ExportedProgram | None = None
         if isinstance(dynamic_shapes, str):
-            dynamic_shapes = batch_shapes(example_inputs)
             try:
-                exported = _export(model, example_inputs, dynamic_shapes)
+                exported = _export(model, example_inputs, batch_shapes(example_inputs))
             except CaptureError as error:
+                # The export fails on bad inputs too; say so instead of blaming the model.
+                _check_forward(model, example_inputs)
                 notes.append(f"batch size is fixed: {error}")
                 dynamic_shapes = None
         if exported is None:
             exported = _export(model, example_inputs, dynamic_shapes)
-    program = program_from_exported(
-        exported, example_inputs=example_inputs, input_names=input_names
-    )
+    program = _assemble(_unlifted_module(exported), example_inputs, input_names)
     if notes:
         program = program.with_step(Step("capture", notes=tuple(notes)))
     return program
@@ -188,6 +186,12 @@ def program_from_exported(
                 "export it with positional inputs"
             )
         example_inputs = tuple(positional)
+    module = _unlifted_module(exported)
+    check_state([*module.named_parameters(), *module.named_buffers()])
+    return _assemble(module, example_inputs, input_names)
+
+
+def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
     try:
         with quiet():
             unlifted = exported.module(check_guards=False)
@@ -197,8 +201,13 @@ def program_from_exported(
         ) from error
     unlifted.graph._tracer_cls = None
     module = clone_module(fx.GraphModule(unlifted, unlifted.graph))
-    check_state([*module.named_parameters(), *module.named_buffers()])
     canonicalize(module)
+    return module
+
+
+def _assemble(
+    module: fx.GraphModule, example_inputs: tuple[Any, ...], input_names: Sequence[str] | None
+) -> Program:
     tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)
