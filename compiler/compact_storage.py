@@ -1,9 +1,9 @@
 """Compact storage: the smallest ONNX file that stock ONNX Runtime runs with the same bits.
 
 Each floating-point initializer is stored the way that takes the fewest bytes: as it is, as one
-repeated value, as an ONNX sparse initializer, or packed (a bitmask or gap codes for the zeros,
-split floats for the rest) with a call of a model-local function that rebuilds it from standard
-operators. ONNX Runtime runs those calls once, when the session is made.
+repeated value, as a list of nonzeros, or packed (a bitmask or gap codes for the zeros, split
+floats for the rest) with a call of a model-local function that rebuilds it from standard
+operators. ONNX Runtime does that once, when the session is made.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from compressc import onnx_unpacking as unpacking
 from compressc.errors import ExportError
 from compressc.weight_encodings import (
     FLOAT_TYPES,
-    KINDS,
     PART_NAMES,
     encode,
     framed_bytes,
     functions_of,
     share_of_zeros,
+    worthwhile_kinds,
 )
 
 # Below this no encoding pays for its node.
@@ -124,7 +124,7 @@ def _sizes(tensor: TensorProto, stem: str, functions: set[str]) -> Sizes:
     sizes = {"dense": dense_bytes}
     if dense_bytes < _MIN_BYTES:
         return sizes
-    for kind in KINDS:
+    for kind in worthwhile_kinds(tensor):
         if kind == "dense" or not functions_of(kind) <= functions:
             continue
         encoding = encode(tensor, kind, stem)
@@ -169,7 +169,6 @@ def _assemble(
         if encoding is None:
             raise ExportError(f"{tensor.name} cannot be stored as {kinds[tensor.name]}")
         graph.initializer.extend(encoding.tensors)
-        graph.sparse_initializer.extend(encoding.sparse)
         rebuilding.extend(encoding.nodes)
         if encoding.nodes:
             # Readers that count costs without a runtime find the weight's shape here.

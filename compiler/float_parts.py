@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from compressc.gap_codes import pack_planes
 
-_MAX_WIDTH = 8
 # Scales of smaller exponents would be denormal, which a runtime may flush to zero; 255 is
 # infinity and NaN.
 _MIN_EXPONENT = 25
@@ -45,22 +44,23 @@ def split_floats(values: NDArray[np.float32]) -> FloatParts | None:
     Shape: (count,).
     """
     bits = values.view(np.uint32)
-    # Zeros of both signs share an exponent of their own, of scale 0.
-    is_zero = bits << np.uint32(1) == 0
-    exponents = np.where(is_zero, 0, bits >> np.uint32(23) & np.uint32(255)).astype(np.int64)
-    used, codes = np.unique(exponents, return_inverse=True)
-    nonzero = used[used > 0] if is_zero.any() else used
+    # Zeros of both signs share exponent 0; their scale makes them zero again, with their sign.
+    exponents = (bits >> np.uint32(23)).astype(np.uint8)
+    if (values[exponents == 0] != 0).any():
+        return None
+    used = np.flatnonzero(np.bincount(exponents, minlength=256))
+    nonzero = used[used > 0]
     if nonzero.size and (nonzero[0] < _MIN_EXPONENT or nonzero[-1] > _MAX_EXPONENT):
         return None
     width = max(1, int(len(used) - 1).bit_length())
-    if width > _MAX_WIDTH:
-        return None
+    codes = np.zeros(256, dtype=np.uint8)
+    codes[used] = np.arange(len(used))
     scales = np.where(used > 0, np.ldexp(1.0, used - _BIAS_AND_FRACTION), 0.0)
     signed = bits & np.uint32(0x7FFFFF) | bits >> np.uint32(31) << np.uint32(23)
-    fractions = np.stack([signed >> np.uint32(shift) & np.uint32(255) for shift in (16, 8, 0)])
+    fractions = np.stack([(signed >> np.uint32(shift)).astype(np.uint8) for shift in (16, 8, 0)])
     return FloatParts(
-        fractions=fractions.astype(np.uint8),
-        exponents=pack_planes(codes.astype(np.int64), width),
+        fractions=fractions,
+        exponents=pack_planes(codes[exponents], width),
         scales=scales.astype(np.float32),
         width=width,
     )

@@ -58,18 +58,21 @@ def plane_bytes(count: int, width: int) -> int:
     return -(-count // 8) * width
 
 
-def pack_planes(numbers: IntArray, width: int) -> NDArray[np.uint8]:
+def pack_planes(numbers: NDArray[np.integer], width: int) -> NDArray[np.uint8]:
     """Return the numbers as ``width`` bit planes one after the other, lowest bit first.
 
     Shape: (numbers,) to (bytes,).
     """
-    return np.concatenate([np.packbits(numbers >> bit & 1) for bit in range(width)])
+    return np.concatenate(
+        [np.packbits((numbers >> bit).astype(np.uint8) & 1) for bit in range(width)]
+    )
 
 
 def unpack_planes(packed: NDArray[np.uint8], width: int, count: int) -> IntArray:
     """Return the numbers; the inverse of :func:`pack_planes`."""
     planes = np.unpackbits(packed.reshape(width, -1), axis=1, count=count)
-    return (1 << np.arange(width, dtype=np.int64)) @ planes
+    numbers: IntArray = (1 << np.arange(width, dtype=np.int64)) @ planes
+    return numbers
 
 
 def _escape(width: int) -> int:

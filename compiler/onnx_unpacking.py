@@ -52,28 +52,16 @@ def zeros_node(
     return _call(name, inputs, output, attributes)
 
 
-def floats_node(
-    inputs: Sequence[str],
-    output: str,
-    shape: Sequence[int],
-    width: int,
-    count: int,
-    *,
-    leading_zero: bool,
-) -> onnx.NodeProto:
-    """Return a call of :data:`FLOATS`.
+def floats_node(inputs: Sequence[str], output: str, width: int, count: int) -> onnx.NodeProto:
+    """Return a call of :data:`FLOATS`, whose result is one zero followed by the floats.
 
     Args:
         inputs: names of the fractions, exponent codes and scales.
-        output: name of the rebuilt tensor, also the stem of the node's name.
-        shape: shape of the rebuilt tensor, the leading zero included.
+        output: name of the result, also the stem of the node's name.
         width: bits per exponent code.
         count: floats stored.
-        leading_zero: whether the result starts with one more element, a zero.
     """
-    first = 0 if leading_zero else 1
-    attributes = {"shape": list(shape), "count": [count], "width": [width], "first": [first]}
-    return _call(FLOATS, inputs, output, attributes)
+    return _call(FLOATS, inputs, output, {"count": [count], "width": [width]})
 
 
 def _call(
@@ -84,7 +72,8 @@ def _call(
     )
 
 
-# One bit per weight. `values` are one zero followed by the nonzeros.
+# One bit per weight. `values` are a zero followed by the nonzeros, so that index 0 serves every
+# position without a value.
 _MASK = """
 UnpackMask <count, shape> (codes, values) => (dense)
 {
@@ -116,9 +105,7 @@ _NUMBERS = """
   start = Constant <value_ints: ints = [0]> ()
   flat = Constant <value_ints: ints = [-1]> ()
   total = Constant <value_ints: ints = @count> ()
-  dims = Constant <value_ints: ints = @shape> ()
   width = Constant <value_ints: ints = @width> ()
-  axis = Constant <value = int32 {0}> ()
   along = Constant <value_ints: ints = [1]> ()
   two = Constant <value = uint8 {2}> ()
   places = Constant <value = uint8[8] {128, 64, 32, 16, 8, 4, 2, 1}> ()
@@ -146,11 +133,13 @@ UnpackGaps <width, count, shape> (codes, values) => (dense)
 {"""
     + _NUMBERS
     + """
+  dims = Constant <value_ints: ints = @shape> ()
   one = Constant <value = int32 {1}> ()
   base = Constant <value = int32 {2}> ()
   bits32 = Cast <to = 6> (width)
   radix = Pow (base, bits32)
   escape = Sub (radix, one)
+  axis = Constant <value = int32 {0}> ()
   is_value = Less (code, escape)
   present = Cast <to = 6> (is_value)
   step = Add (code, present)
@@ -168,11 +157,11 @@ UnpackGaps <width, count, shape> (codes, values) => (dense)
 """
 )
 
-# Floats from sign-and-fraction bytes and exponent codes, see compressc.float_parts. With s the
-# sign bit the 24-bit number is s * 2**23 + f, which stands for (-1)**s * (2**23 + f).
+# A zero, then floats from sign-and-fraction bytes and exponent codes, see compressc.float_parts.
+# With s the sign bit the 24-bit number is s * 2**23 + f, which stands for (-1)**s * (2**23 + f).
 _FLOATS = (
     """
-UnpackFloats <width, count, shape, first> (fractions, codes, scales) => (dense)
+UnpackFloats <width, count> (fractions, codes, scales) => (values)
 {"""
     + _NUMBERS
     + """
@@ -188,11 +177,7 @@ UnpackFloats <width, count, shape, first> (fractions, codes, scales) => (dense)
   joined = Mul (number, scale)
   joined_flat = Reshape (joined, flat)
   zero = Constant <value = float[1] {0.0}> ()
-  behind_zero = Concat <axis = 0> (zero, joined_flat)
-  skipped = Constant <value_ints: ints = @first> ()
-  everything = Constant <value_ints: ints = [9223372036854775807]> ()
-  kept = Slice (behind_zero, skipped, everything, start)
-  dense = Reshape (kept, dims)
+  values = Concat <axis = 0> (zero, joined_flat)
 }
 """
 )
