@@ -100,7 +100,7 @@ def load_plain(data: bytes | Path) -> Any:
             f"a pickle in it holds more than tensors{what}; it is not read, because unpickling "
             "runs code from the file"
         ) from error
-    except (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError) as error:
+    except Exception as error:
         raise HandOverError("a tensor in it is damaged; save the file again") from error
 
 

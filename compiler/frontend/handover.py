@@ -92,8 +92,10 @@ def load(
             checkpoint = read_checkpoint(path, kind, trust_pickle=trust_pickle)
         return _load_checkpoint(path, checkpoint, request)
     except CompresscError as error:
-        # Everything below speaks about "it"; the file is named once, here.
-        raise type(error)(f"{path}: {error}") from error
+        # Everything below speaks about "it"; the file is named once, here. Names from a hostile
+        # file may hold line ends or terminal codes.
+        text = "".join(c if c.isprintable() else " " for c in f"{path}: {error}")
+        raise type(error)(text) from error
 
 
 def _load_exported(path: Path, request: _Request) -> Program:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressc.errors import HandOverError
+from compressc.errors import CompresscError, HandOverError
 from compressc.frontend.archive_safety import rebuild_archive
 from compressc.frontend.handover import load
 
@@ -289,3 +290,35 @@ def test_wrong_type_in_the_program_is_refused(value, members, tmp_path):
     path = write_archive(tmp_path / "w.pt2", members | {MODEL: edit_json(members[MODEL], edit)})
     with pytest.raises(HandOverError, match="malformed"):
         rebuild_archive(path)
+
+
+def sites(value):
+    """Return every (container, key) of a JSON document."""
+    keys = value if isinstance(value, dict) else range(len(value))
+    found = []
+    for key in keys:
+        found.append((value, key))
+        if isinstance(value[key], dict | list):
+            found.extend(sites(value[key]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_damage_never_escapes(seed, members, tmp_path):
+    """Whatever is changed, the answer is a program or one line."""
+    rng = random.Random(seed)
+    name = rng.choice([MODEL, WEIGHTS])
+    document = json.loads(members[name])
+    container, key = rng.choice(sites(document))
+    if rng.random() < 0.3:
+        del container[key]
+    else:
+        container[key] = rng.choice([None, True, -1, 10**30, "x", "input", [], {}, {"as_int": 3}])
+    path = write_archive(tmp_path / "r.pt2", members | {name: json.dumps(document).encode()})
+    with contextlib.suppress(CompresscError):
+        load(path)
+    flipped = bytearray(write_archive(path, members).read_bytes())
+    flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+    path.write_bytes(flipped)
+    with contextlib.suppress(CompresscError):
+        load(path)

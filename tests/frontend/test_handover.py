@@ -1,6 +1,8 @@
 """State dicts in the forms that training scripts leave behind."""
 
 import argparse
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -184,12 +186,26 @@ def test_half_precision_module_is_widened(save):
 
 def test_pickled_module_without_its_class(save, monkeypatch):
     monkeypatch.setattr(Small, "__module__", "no_such_module_here")
-    monkeypatch.setitem(__import__("sys").modules, "no_such_module_here", argparse)
+    monkeypatch.setitem(sys.modules, "no_such_module_here", argparse)
     monkeypatch.setattr(argparse, "Small", Small, raising=False)
     path = save(Small())
     monkeypatch.undo()
     with pytest.raises(HandOverError, match="code of its class cannot be found"):
         load(path, trust_pickle=True)
+
+
+def test_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    code = "from torch import nn\nclass Net(nn.Sequential):\n    pass\n"
+    (tmp_path / "net_of_this_folder.py").write_text(code)
+    script = (
+        "import torch; from torch import nn; from net_of_this_folder import Net\n"
+        "torch.save(Net(nn.Linear(4, 2)), 'whole.pt')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    program = load("whole.pt", trust_pickle=True)
+    assert program.example_inputs[0].shape == (2, 4)
+    assert str(tmp_path) not in sys.path
 
 
 @pytest.mark.skipif(not FOREIGN.is_dir(), reason="needs the foreign checkpoints")

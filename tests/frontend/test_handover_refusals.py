@@ -88,6 +88,13 @@ def test_truncated_files(share, refused, tmp_path):
         assert "damaged" in refused(data[: int(len(data) * share)], name, arch="lenet300_100")
 
 
+def test_flipped_bit_in_a_weight(refused, tmp_path):
+    torch.save(lenet_state(), tmp_path / "good.pt")
+    data = bytearray((tmp_path / "good.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    assert "checksum" in refused(bytes(data), arch="lenet300_100")
+
+
 def test_compressed_members_are_refused(refused, tmp_path):
     torch.save(lenet_state(), tmp_path / "plain.pt")
     with (
@@ -176,6 +183,11 @@ def test_mismatch_names_the_tensors(refused):
     assert "and 9 more" in refused(
         state | {f"x.{i}": torch.ones(1) for i in range(12)}, arch="lenet300_100"
     )
+
+
+def test_hostile_names_stay_on_one_line(refused):
+    text = refused(lenet_state() | {"a\nb\x1b[31m.c": torch.ones(1)}, arch="lenet300_100")
+    assert "a b [31m.c" in text
 
 
 def test_other_class_count_is_said(refused):
