@@ -94,8 +94,7 @@ def count_cost(
     light = stripped_copy(model)
     fed = freeze_inputs(light, batch, shapes)
     light = infer(light, name)
-    counter = _Counter(trace_weights(light.graph))
-    counted = counter.count(light.graph, "", {})
+    counter, counted = _count(light, name, {})
     remarks = list(counted.uncounted)
     if counted.missing:
         try:
@@ -103,8 +102,7 @@ def count_cost(
         except RuntimeFailure as error:
             remarks.append(f"shapes stay unknown ({error})")
         else:
-            counter = _Counter(trace_weights(light.graph))
-            counted = counter.count(light.graph, "", found)
+            counter, counted = _count(light, name, found)
             remarks = list(counted.uncounted)
     return OnnxCost(
         macs=sum(layer.macs for layer in counted.layers),
@@ -261,6 +259,17 @@ class _Counter:
                     layer.name, layer.op, layer.macs * times, layer.params, layer.output_shape
                 )
             )
+
+
+def _count(model: onnx.ModelProto, name: str, found: KnownShapes) -> tuple[_Counter, _Counted]:
+    try:
+        counter = _Counter(trace_weights(model.graph))
+        return counter, counter.count(model.graph, "", found)
+    except (IndexError, KeyError) as error:
+        raise RuntimeFailure(
+            f"{name}: a node lacks an input, output or attribute that its operator must have; "
+            "check the file with onnx.checker"
+        ) from error
 
 
 def _view(node: onnx.NodeProto, shapes: KnownShapes) -> NodeView:

@@ -178,3 +178,21 @@ def test_truncated_missing_and_folder(small_conv, tmp_path):
         count_cost(tmp_path / "missing.onnx")
     with pytest.raises(RuntimeFailure, match="is a folder"):
         count_cost(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Constant", [], ["y"]),
+        helper.make_node("Scan", ["x"], ["y"], body=helper.make_graph([], "b", [], [])),
+        helper.make_node("Loop", [], ["y"], body=helper.make_graph([], "b", [], [])),
+    ],
+)
+def test_nodes_without_what_they_need_are_refused_in_one_line(build, node):
+    with pytest.raises(RuntimeFailure, match=r"onnx\.checker"):
+        count_cost(build([node], {"x": [1, 3]}))
+
+
+def test_a_counted_operator_without_its_weight_is_named(build):
+    cost = count_cost(build([helper.make_node("Conv", ["x"], ["y"])], {"x": [1, 3, 4, 4]}))
+    assert "Conv at 'y'" in cost.uncounted[0]
