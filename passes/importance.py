@@ -1,0 +1,197 @@
+"""Importance of the units of every ChannelGroup, from weights alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from compressc.groups import ChannelGroup, Member
+from compressc.program import Program
+from compressc.rules.registry import GroupedWeight
+
+aten = torch.ops.aten
+
+FloatArray = NDArray[np.float64]
+Norm = Literal["l1", "l2"]
+
+_CONVOLUTIONS = frozenset(
+    {
+        aten.conv1d.default,
+        aten.conv2d.default,
+        aten.conv3d.default,
+        aten.conv1d.padding,
+        aten.conv2d.padding,
+        aten.conv3d.padding,
+        aten.linear.default,
+    }
+)
+
+
+def measure_importance(program: Program, norm: Norm) -> dict[str, FloatArray]:
+    """Return the importance of each unit of every group that is not pinned, by group name.
+
+    The weights of a member are its slices, produced and consumed ones alike. Their norm per unit
+    is divided by its mean over the group, so that wide layers do not drown narrow ones, and
+    averaged over the members. The mean over a group is then 1 (0 for a group of zeros), which
+    makes units of different groups comparable.
+
+    Shape:
+        each result: (units,), float64.
+
+    Source:
+        L1 of filters: Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017; norms over
+        coupled groups: Fang et al., DepGraph, CVPR 2023.
+
+    Deviations:
+        A weight counts with the batch norm behind it folded in, as the network computes with it:
+        scaling a filter that is normalised afterwards changes nothing. Biases and running
+        statistics do not count.
+    """
+    weights = _read_weights(program)
+    groups = [group for group in program.coupling.groups if group.pinned is None]
+    norms = _norms_of_slices(program, groups, weights, norm)
+    return {group.name: _importance(group, weights, norms, norm) for group in groups}
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Which tensors count, the scale of their first axis, and how grouped ones are laid out."""
+
+    counted: frozenset[str]
+    scales: dict[str, Tensor]
+    grouped: dict[str, GroupedWeight]
+
+
+def _read_weights(program: Program) -> _Weights:
+    propagation = program.coupling.propagation
+    uncounted: set[str] = set()
+    scales: dict[str, Tensor] = {}
+    for node in program.graph_module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        bias = _parameter(program, node, "bias")
+        if bias is not None:
+            uncounted.add(bias)
+        folded = _folded_norm(program, node)
+        if folded is not None:
+            weight, gamma, scale = folded
+            scales[weight] = scale
+            uncounted.add(gamma)
+    names = {name for name in propagation.tensors if propagation.is_parameter(name)}
+    grouped = {
+        propagation.canonical[weight.tensor]: weight
+        for weight in propagation.records.grouped_weights
+    }
+    return _Weights(frozenset(names - uncounted), scales, grouped)
+
+
+def _argument(node: fx.Node, name: str) -> object:
+    schema = getattr(node.target, "_schema", None)
+    for index, argument in enumerate(schema.arguments if schema is not None else ()):
+        if argument.name == name:
+            return node.args[index] if index < len(node.args) else node.kwargs.get(name)
+    return None
+
+
+def _parameter(program: Program, node: fx.Node, argument: str) -> str | None:
+    """Return the first name of the tensor given for an argument, if it is one of the model's."""
+    source = _argument(node, argument)
+    if not isinstance(source, fx.Node) or source.op != "get_attr":
+        return None
+    return program.coupling.propagation.canonical.get(str(source.target))
+
+
+def _folded_norm(program: Program, node: fx.Node) -> tuple[str, str, Tensor] | None:
+    """Return (weight, gamma, scale) where a batch norm can be folded into the layer before it."""
+    if node.target is not aten.batch_norm.default:
+        return None
+    layer = _argument(node, "input")
+    if not isinstance(layer, fx.Node) or layer.target not in _CONVOLUTIONS or len(layer.users) > 1:
+        return None
+    names = [
+        _parameter(program, layer, "weight"),
+        _parameter(program, node, "weight"),
+        _parameter(program, node, "running_var"),
+    ]
+    weight, gamma, variance = names
+    if weight is None or gamma is None or variance is None:
+        return None
+    tensors = program.coupling.propagation.tensors
+    epsilon = float(str(_argument(node, "eps")))
+    scale = tensors[gamma].detach().double() / (tensors[variance].double() + epsilon).sqrt()
+    return weight, gamma, scale
+
+
+def _norms_of_slices(
+    program: Program, groups: list[ChannelGroup], weights: _Weights, norm: Norm
+) -> dict[tuple[str, int], FloatArray]:
+    """Return the norm of every slice, by tensor and axis; each tensor is read once."""
+    axes: dict[str, set[int]] = defaultdict(set)
+    for group in groups:
+        for member in group.members:
+            if member.tensor in weights.counted:
+                axes[member.tensor].add(member.axis)
+    power = 1 if norm == "l1" else 2
+    found: dict[tuple[str, int], FloatArray] = {}
+    for name, wanted in axes.items():
+        tensor = program.coupling.propagation.tensors[name].detach()
+        # Sums over the axes that nobody prunes come first: what is left is small.
+        inner = [axis for axis in range(2, tensor.dim()) if axis not in wanted]
+        sums = (
+            torch.linalg.vector_norm(tensor, power, inner, keepdim=True, dtype=torch.double)
+            if inner
+            else tensor.double().abs()
+        ) ** power
+        if name in weights.scales:
+            scale = weights.scales[name].abs() ** power
+            sums = sums * scale.reshape(-1, *[1] * (tensor.dim() - 1))
+        for axis in sorted(wanted):
+            slices = _slices(sums.numpy(), axis, weights.grouped.get(name))
+            found[name, axis] = slices ** (1 / power)
+    return found
+
+
+def _slices(sums: FloatArray, axis: int, grouped: GroupedWeight | None) -> FloatArray:
+    """Return the sum at each position of a member, shape (positions,).
+
+    The compact axis of a grouped weight stands for other channels in each conv group, so it has a
+    position for every (conv group, place).
+    """
+    if grouped is None or axis != grouped.column_axis:
+        rows = np.moveaxis(sums, axis, 0).reshape(sums.shape[axis], -1)
+        return np.asarray(rows.sum(axis=1))
+    view = np.moveaxis(sums, (grouped.row_axis, grouped.column_axis), (0, 1))
+    blocks = view.reshape(grouped.conv_groups, -1, *view.shape[1:])
+    rows = np.moveaxis(blocks, 2, 1).reshape(len(blocks) * view.shape[1], -1)
+    return np.asarray(rows.sum(axis=1))
+
+
+def _importance(
+    group: ChannelGroup,
+    weights: _Weights,
+    norms: dict[tuple[str, int], FloatArray],
+    norm: Norm,
+) -> FloatArray:
+    parts = []
+    for member in group.members:
+        if member.tensor in weights.counted:
+            part = _norm_of_units(member, norms[member.tensor, member.axis], group.size, norm)
+            mean = part.mean()
+            parts.append(part / mean if mean > 0 else part)
+    if not parts:
+        return np.ones(group.size)
+    total: FloatArray = np.mean(parts, axis=0)
+    mean = total.mean()
+    return total / mean if mean > 0 else total
+
+
+def _norm_of_units(member: Member, norms: FloatArray, units: int, norm: Norm) -> FloatArray:
+    power = 1 if norm == "l1" else 2
+    sums = np.bincount(member.unit, weights=norms[member.position] ** power, minlength=units)
+    return sums.astype(np.float64) ** (1 / power)

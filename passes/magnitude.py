@@ -1,0 +1,63 @@
+"""Magnitude: structured pruning by the norms of coupled weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from compressc.errors import PlanError
+from compressc.pass_protocol import Context
+from compressc.passes.allocation import Scope
+from compressc.passes.importance import Norm, measure_importance
+from compressc.passes.widths import Ratios, WidthRule, choose_widths
+from compressc.program import Program
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Remove the channels with the smallest weights until the goal is met.
+
+    ``scope="uniform"`` is the default: every group keeps about the same share. Its cut is spread
+    evenly over layers, so that latency follows MACs (a plan that empties a few layers leaves the
+    memory-bound rest as slow as it was), and no layer becomes a bottleneck, which is what breaks
+    accuracy when magnitudes are compared across layers of different scale.
+
+    Attributes:
+        norm: "l1" or "l2", see :func:`compressc.passes.importance.measure_importance`.
+        scope: "uniform", or "global" to rank the units of all groups together.
+        ratios: (pattern, keep ratio) pairs for group names; the first match decides, whatever the
+            goal says. Widths are the nearest allowed ones. Without a goal other groups stay whole.
+        floor: share of a group that stays as long as the goal can be met elsewhere.
+
+    Source:
+        Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017; Fang et al., DepGraph, CVPR
+        2023.
+
+    Raises:
+        PlanError: if the norm or scope is unknown.
+        GoalError: if a ratio or the floor is out of range.
+    """
+
+    norm: Norm = "l2"
+    scope: Scope = "uniform"
+    ratios: Ratios = ()
+    floor: float = 0.125
+    name: ClassVar[str] = "magnitude"
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("l1", "l2"):
+            raise PlanError(f"norm '{self.norm}' is unknown; give l1 or l2")
+        self._rule()
+
+    def _rule(self) -> WidthRule:
+        return WidthRule(self.scope, self.ratios, self.floor)
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with a keep plan.
+
+        Raises:
+            GoalError: if there is nothing to aim at, or the goal is out of reach.
+            PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
+        """
+        importance = measure_importance(program, self.norm)
+        return choose_widths(program, context.goal, self._rule(), importance, self.name)

@@ -1,0 +1,106 @@
+"""Reach: how far pruning can go, what blocks it, and what the user can do about it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from math import ceil
+
+from compressc.errors import GoalError
+from compressc.goal import Bound
+from compressc.plan import Plan
+from compressc.program import Program
+
+_CAUSES = 3
+_LAYERS = 3
+_WORTH_NAMING = 0.02
+_WHOLE = 0.999
+_WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
+
+
+def explain_reach(
+    program: Program, bounds: Mapping[str, Bound], lowest: Plan, fixed: frozenset[str]
+) -> GoalError:
+    """Return the error that says why the bounds cannot be met.
+
+    Args:
+        program: the program.
+        bounds: the bounds by what they bound: macs, params, size_bytes.
+        lowest: the smallest plan there is.
+        fixed: names of groups whose width the user chose.
+    """
+    original, least = program.coupling.cost(Plan()), program.coupling.cost(lowest)
+    excess = {
+        what: (getattr(least, what) - bound.absolute(getattr(original, what)))
+        / getattr(original, what)
+        for what, bound in bounds.items()
+    }
+    what = max(excess, key=lambda name: excess[name])
+    amount, share = getattr(least, what), getattr(least, what) / getattr(original, what)
+    target = bounds[what].value
+    return GoalError(
+        f"{what} target {target:g} cannot be reached: pruning goes only down to {share:.3g} of "
+        f"the {_WORDS[what]} ({amount:.4g}); {_describe(program, what, lowest, fixed)}; "
+        f"{_advise(program, target, amount, share, fixed, bounds[what])}"
+    )
+
+
+def _describe(program: Program, what: str, lowest: Plan, fixed: frozenset[str]) -> str:
+    """Say where the largest shares of what remains are, and why they remain."""
+    reasons = _reasons_of_layers(program, fixed)
+    measure = "macs" if what == "macs" else "params"
+    total = sum(getattr(layer, measure) for layer in program.coupling.layers(Plan()))
+    shares: dict[str, float] = defaultdict(float)
+    layers: dict[str, list[str]] = defaultdict(list)
+    for layer in program.coupling.layers(lowest):
+        reason = reasons.get(layer.name, "they are as narrow as allowed")
+        shares[reason] += getattr(layer, measure) / max(total, 1)
+        if layer.name not in layers[reason]:
+            layers[reason].append(layer.name)
+    largest = sorted(shares, key=lambda reason: -shares[reason])[:_CAUSES]
+    largest = [
+        reason for reason in largest if shares[reason] >= _WORTH_NAMING * sum(shares.values())
+    ]
+    return "what stays: " + ", ".join(
+        f"{shares[reason]:.2g} in {_list_layers(layers[reason])} ({reason})" for reason in largest
+    )
+
+
+def _reasons_of_layers(program: Program, fixed: frozenset[str]) -> dict[str, str]:
+    """Return why layers keep channels, produced ones before consumed ones."""
+    reasons: dict[str, str] = {}
+    for role in ("out", "in"):
+        for group in program.coupling.groups:
+            reason = "its width was given" if group.name in fixed else group.pinned
+            if reason is None:
+                continue
+            for member in group.members:
+                if member.role == role:
+                    layer = member.tensor.rpartition(".")[0] or member.tensor
+                    reasons.setdefault(layer, reason)
+    return reasons
+
+
+def _list_layers(names: list[str]) -> str:
+    more = len(names) - _LAYERS
+    return ", ".join(names[:_LAYERS]) + (f" and {more} more layers" if more > 0 else "")
+
+
+def _advise(
+    program: Program,
+    target: float,
+    amount: float,
+    share: float,
+    fixed: frozenset[str],
+    bound: Bound,
+) -> str:
+    lowest = f"{ceil(share * 1000) / 1000:g}" if bound.relative else f"{ceil(amount)}"
+    reachable = share < _WHOLE
+    advice = [f"raise the target from {target:g} to about {lowest}"] if reachable else []
+    if program.constraints.keep:
+        advice.append("keep fewer layers (--keep)")
+    if program.constraints.multiple_of > 1:
+        advice.append(f"allow finer widths than multiples of {program.constraints.multiple_of}")
+    if fixed:
+        advice.append("lower the given ratios")
+    return ", or ".join(advice) or "this model has no channels that can leave"

@@ -1,0 +1,170 @@
+"""Sparsify: zeros in the weights, by magnitude, without changing any shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import ceil
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from compressc.errors import GoalError, PlanError
+from compressc.pass_protocol import Context
+from compressc.passes.importance import FloatArray
+from compressc.plan import BoolArray
+from compressc.program import Program, Step
+
+# With one threshold for all layers, each keeps this part of the share it would keep alone: a
+# layer without weights passes nothing on.
+_SPARED = 0.1
+
+
+@dataclass(frozen=True)
+class Sparsify:
+    """Set the smallest weights of convolutions and linear layers to zero.
+
+    Depthwise weights stay: they are few and each feeds a whole channel. Where channels are to
+    leave as well, zeros are counted among the weights that stay.
+
+    Attributes:
+        sparsity: share of zeros in the weights it applies to.
+        scope: "layer": that share in every layer; "global": one threshold for all layers.
+        skip_first_last: leave the first and the last layer dense.
+
+    Source:
+        Han et al., Learning both Weights and Connections, NeurIPS 2015.
+
+    Raises:
+        GoalError: if the sparsity is not between 0 and 1.
+        PlanError: if the scope is unknown.
+    """
+
+    sparsity: float = 0.9
+    scope: Literal["layer", "global"] = "layer"
+    skip_first_last: bool = True
+    name: ClassVar[str] = "sparsify"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sparsity < 1:
+            raise GoalError(
+                f"sparsity {self.sparsity:g}: give a share of zeros between 0 and 1, such as 0.9"
+            )
+        if self.scope not in ("layer", "global"):
+            raise PlanError(f"scope '{self.scope}' is unknown; give layer or global")
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with a zero plan; earlier masks of the same weights are replaced.
+
+        Raises:
+            PlanError: if no weight is left to which it applies.
+        """
+        del context
+        names, notes = self._choose_weights(program)
+        if not names:
+            raise PlanError(
+                "sparsify finds no weight to work on: "
+                + ("; ".join(notes) or "the model has no convolution or linear layer")
+            )
+        tensors = program.coupling.propagation.tensors
+        staying = _staying(program, names)
+        sizes = {
+            name: np.abs(tensors[name].detach().double().numpy())[staying[name]] for name in names
+        }
+        kept = self._keep_per_layer(sizes) if self.scope == "layer" else self._keep_globally(sizes)
+        zero: dict[str, BoolArray] = {}
+        for name in names:
+            zero[name] = np.ones(tensors[name].shape, dtype=bool)
+            zero[name][staying[name]] = kept[name]
+        return program.with_plan(program.plan.with_zero(zero)).with_step(
+            Step(self.name, notes=notes)
+        )
+
+    def _choose_weights(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
+        """Return the weights to sparsify in graph order, and remarks on those left dense."""
+        names = list(dict.fromkeys(_contracted_weights(program)))
+        notes: list[str] = []
+        if self.skip_first_last and len(names) > 2:
+            notes.append(f"{_layer(names[0])} and {_layer(names[-1])} stay dense: first and last")
+            names = names[1:-1]
+        chosen = []
+        for name in names:
+            patterns = [p for p in program.constraints.keep if fnmatchcase(_layer(name), p)]
+            if patterns:
+                notes.append(f"{_layer(name)} stays dense: kept by --keep {patterns[0]}")
+            else:
+                chosen.append(name)
+        return chosen, tuple(notes)
+
+    def _keep_per_layer(self, sizes: dict[str, FloatArray]) -> dict[str, BoolArray]:
+        return {
+            name: ~_smallest(values, round(self.sparsity * len(values)))
+            for name, values in sizes.items()
+        }
+
+    def _keep_globally(self, sizes: dict[str, FloatArray]) -> dict[str, BoolArray]:
+        spared = []
+        for values in sizes.values():
+            alone = (1 - self.sparsity) * len(values)
+            spared.append(~_smallest(values, len(values) - ceil(_SPARED * alone)))
+        everything = np.concatenate(list(sizes.values()))
+        ranked = np.where(np.concatenate(spared), np.inf, everything)
+        kept = ~_smallest(ranked, round(self.sparsity * len(ranked)))
+        ends = np.cumsum([len(values) for values in sizes.values()])[:-1]
+        return dict(zip(sizes, np.split(kept, ends), strict=True))
+
+
+def _layer(weight: str) -> str:
+    return weight.rpartition(".")[0] or weight
+
+
+def _contracted_weights(program: Program) -> list[str]:
+    """Return parameters of two or more axes that a node sums over, in graph order."""
+    propagation = program.coupling.propagation
+    records = propagation.records
+    read = {propagation.canonical[name] for name, _ in records.read_axes}
+    read |= {propagation.canonical[weight.tensor] for weight in records.grouped_weights}
+    return [
+        name
+        for name in propagation.parameters
+        if name in read and propagation.is_parameter(name) and propagation.tensors[name].dim() > 1
+    ]
+
+
+def _staying(program: Program, names: list[str]) -> dict[str, BoolArray]:
+    """Return which weights survive the pending keep plan, by name, in the tensor's shape."""
+    propagation = program.coupling.propagation
+    grouped = {
+        propagation.canonical[weight.tensor]: weight
+        for weight in propagation.records.grouped_weights
+    }
+    staying = {name: np.ones(propagation.tensors[name].shape, dtype=bool) for name in names}
+    for group_name, mask in program.plan.keep.items():
+        for member in program.coupling.group(group_name).members:
+            if member.tensor not in staying:
+                continue
+            leaving = member.position[~mask[member.unit]]
+            weight = grouped.get(member.tensor)
+            if weight is None or member.axis != weight.column_axis:
+                np.moveaxis(staying[member.tensor], member.axis, 0)[leaving] = False
+                continue
+            # The compact axis of a grouped weight has other channels in every conv group.
+            view = np.moveaxis(
+                staying[member.tensor], (weight.row_axis, weight.column_axis), (0, 1)
+            )
+            rows, columns = view.shape[0] // weight.conv_groups, view.shape[1]
+            for channel in leaving:
+                start = channel // columns * rows
+                view[start : start + rows, channel % columns] = False
+    return staying
+
+
+def _smallest(values: FloatArray, count: int) -> BoolArray:
+    """Return which ``count`` values are the smallest; of equal ones the first."""
+    found = np.zeros(len(values), dtype=bool)
+    if count > 0:
+        threshold = np.partition(values, count - 1)[count - 1]
+        found = values < threshold
+        ties = np.flatnonzero(values == threshold)
+        found[ties[: count - int(found.sum())]] = True
+    return found

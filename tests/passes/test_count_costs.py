@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compressc.goal import Bound
+from compressc.passes.count_costs import build_count_costs
+from compressc.passes.ladders import build_ladder
+from compressc.plan import Plan
+
+
+@pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
+def test_counts_cost_what_the_plan_costs(program_of, network, what):
+    coupling = program_of(network).coupling
+    groups = [group for group in coupling.groups if group.pinned is None]
+    rng = np.random.default_rng(0)
+    ladders = [build_ladder(group, rng.random(group.size)) for group in groups]
+    rungs = np.array([[rng.integers(ladder.steps + 1) for ladder in ladders] for _ in range(5)])
+    bound = Bound(0.5, relative=True)
+    fixed = {groups[0].name: int(ladders[0].counts[0])}
+    costs = build_count_costs(coupling, groups[1:], fixed, {what: bound})
+    counts = np.array(
+        [[ladder.counts[r] for ladder, r in zip(ladders, row, strict=True)] for row in rungs]
+    )
+    original = getattr(coupling.cost(Plan()), what)
+    for row, slack in zip(rungs, costs.slack(counts[:, 1:]), strict=True):
+        keep = {g.name: lad.mask(r) for g, lad, r in zip(groups, ladders, row, strict=True)}
+        keep[groups[0].name] = ladders[0].mask(0)
+        expected = 0.5 - getattr(coupling.cost(Plan(keep=keep)), what) / original
+        assert slack == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_tightest_bound_decides(program_of):
+    coupling = program_of("Plain").coupling
+    groups = [group for group in coupling.groups if group.pinned is None]
+    loose, tight = Bound(0.9, relative=True), Bound(0.2, relative=True)
+    costs = build_count_costs(coupling, groups, {}, {"macs": loose, "params": tight})
+    full = np.array([[group.size for group in groups]])
+    assert costs.slack(full)[0] == pytest.approx(-0.8, abs=1e-6)
