@@ -20,6 +20,7 @@ from compressc.errors import RuleError
 from compressc.frontend.trainable import share_module
 from compressc.kept import Kept
 from compressc.program import Program
+from compressc.rules.registry import Value
 
 
 def masked(program: Program) -> fx.GraphModule:
@@ -32,9 +33,7 @@ def masked(program: Program) -> fx.GraphModule:
     module = share_module(program.graph_module)
     apply_zero_masks(module, program.plan.zero)
     by_name = {node.name: node for node in module.graph.nodes}
-    statistics = set(coupling.propagation.records.statistics)
-    for name in statistics:
-        _restrict_statistics(module, by_name[name], coupling, kept)
+    statistics = dict.fromkeys(coupling.propagation.records.statistics)
     for index, found in enumerate(coupling.propagation.records.contractions):
         if found.node in statistics or kept.whole(found.channels):
             continue
@@ -44,6 +43,10 @@ def masked(program: Program) -> fx.GraphModule:
         with module.graph.inserting_before(consumer):
             silenced = _masked_fill(module, f"_removed_{index}", operand, ~mask)
         _replace_input(consumer, operand, silenced)
+    # Statistics come last and in graph order: each one's results move to new nodes.
+    values = dict(coupling.propagation.values)
+    for name in statistics:
+        _restrict_statistics(module, by_name[name], coupling, values, kept)
     module.graph.lint()
     module.recompile()
     module.eval()
@@ -98,10 +101,16 @@ def _replace_input(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
 
 
 def _restrict_statistics(
-    module: fx.GraphModule, node: fx.Node, coupling: Coupling, kept: Kept
+    module: fx.GraphModule,
+    node: fx.Node,
+    coupling: Coupling,
+    values: dict[str, Value],
+    kept: Kept,
 ) -> None:
-    """Run a node on the kept channels only and put the results back at full size."""
-    values = coupling.propagation.values
+    """Run a node on the kept channels only and put the results back at full size.
+
+    ``values`` learns the axes of the nodes that stand for the results from now on.
+    """
     graph = module.graph
     with graph.inserting_before(node):
         for source in list(node.all_input_nodes):
@@ -119,7 +128,8 @@ def _restrict_statistics(
     for index, (source, axes) in enumerate(outputs):
         if isinstance(axes, tuple):
             with graph.inserting_before(source.next):
-                _scatter(module, source, axes, kept, f"_{node.name}_full{index}")
+                spread = _scatter(module, source, axes, kept, f"_{node.name}_full{index}")
+                values[spread.name] = axes
 
 
 def _gather(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, name: str) -> fx.Node:
@@ -130,7 +140,7 @@ def _gather(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, nam
     return source
 
 
-def _scatter(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, name: str) -> None:
+def _scatter(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, name: str) -> fx.Node:
     """Spread kept positions over the full size; removed ones repeat a kept one."""
     users = list(source.users)
     result = source
@@ -141,6 +151,7 @@ def _scatter(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, na
             result = _index_select(module, result, axis, index, f"{name}_{axis}")
     for user in users:
         user.replace_input_with(source, result)
+    return result
 
 
 def _index_select(
