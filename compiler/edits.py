@@ -67,7 +67,9 @@ class SetCount:
 class SetSizes:
     """Given a list of sizes. Result: sizes of the labelled axes become kept counts.
 
-    ``axes[i]`` belongs to entry i of the list; -1 and sizes computed in the graph stay.
+    ``axes[i]`` belongs to entry i of the list; -1 stays. A size computed in the graph counts the
+    original channels, so on an axis that loses some it becomes -1 (the rule sees to it that no
+    other entry is -1).
     """
 
     node: str
@@ -81,8 +83,8 @@ class SetSizes:
         sizes = list(_get(node, self.index, self.argument))
         for position, axis in enumerate(self.axes):
             entry = sizes[position]
-            if isinstance(entry, int) and entry != -1 and not kept.whole(axis):
-                sizes[position] = kept.count(axis)
+            if entry != -1 and not kept.whole(axis):
+                sizes[position] = kept.count(axis) if isinstance(entry, int) else -1
         _set(node, self.index, self.argument, sizes)
 
 

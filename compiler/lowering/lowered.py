@@ -75,4 +75,9 @@ def _shrunk(fake: Any, value: Value, kept: Kept) -> Any:
 
 
 def _size(fake: Tensor, index: int, axis: Axis, kept: Kept) -> int | torch.SymInt:
-    return fake.shape[index] if kept.whole(axis) else kept.count(axis)
+    """Return the new size; an axis may be the batch times channels."""
+    size: int | torch.SymInt = fake.shape[index]
+    for factor in axis:
+        if factor.ids is not None:
+            size = size // factor.size * int(kept.ids(factor.ids).sum())
+    return size

@@ -49,16 +49,16 @@ def convolution(site: Site) -> Value:
         site.contract(site.arg("input"), channel)
         site.contract(site.arg("weight"), 1)
         fan_in = weight[1][0].size
-        site.macs(kernel * fan_in, (weight[0], channels))
+        site.macs(kernel * fan_in, (*x[:channel], weight[0], channels))
         return _finish(site, x, channel, weight[0], rank)
     if weight[1][0].size == 1:
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(kernel, (weight[0],))
+        site.macs(kernel, (*x[:channel], weight[0]))
         return _finish(site, x, channel, out, rank)
     _couple_grouped(site, x[channel], weight, 0, 1, conv_groups)
     site.contract(site.arg("input"), channel)
     fan_in = weight[1][0].size
-    site.macs(kernel * fan_in, (weight[0], x[channel]))
+    site.macs(kernel * fan_in, (*x[:channel], weight[0], x[channel]))
     return _finish(site, x, channel, weight[0], rank)
 
 
@@ -82,15 +82,15 @@ def transposed_convolution(site: Site) -> Value:
         channels = join_axes(site.space, x[channel], weight[0], site.name)
         site.contract(site.arg("input"), channel)
         site.contract(site.arg("weight"), 0)
-        site.macs(kernel * fan_out, (weight[1], channels), output=source)
+        site.macs(kernel * fan_out, (*x[:channel], weight[1], channels), output=source)
         return _finish(site, x, channel, weight[1], rank)
     if weight[1][0].size == 1 and weight_shape[0] == conv_groups:
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(kernel, (weight[0],), output=source)
+        site.macs(kernel, (*x[:channel], weight[0]), output=source)
         return _finish(site, x, channel, out, rank)
     out = labelled(site.space.fresh(fan_out * conv_groups))
     site.freeze_all((*weight[:2], x[channel], out), "is a grouped transposed convolution")
-    site.macs(kernel * fan_out, (), output=source)
+    site.macs(kernel * fan_out, x[:channel], output=source)
     return _finish(site, x, channel, out, rank)
 
 

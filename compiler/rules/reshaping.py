@@ -12,6 +12,7 @@ import torch
 from compressc.axes import Axes, Axis, Factor, IntArray, is_labelled, plain, size_of
 from compressc.edits import SetSizes
 from compressc.rules.registry import Site, Value, rule
+from compressc.shapes import is_symbolic
 
 aten = torch.ops.aten
 
@@ -94,6 +95,13 @@ def _join_columns(site: Site, blocks: IntArray) -> IntArray:
 
 def _viewed(site: Site, index: int, argument: str, entries: Sequence[Any]) -> Axes:
     axes = regroup(site, site.axes("self"), site.shape())
+    computed = [
+        axis
+        for axis, entry in zip(axes, entries, strict=False)
+        if is_labelled(axis) and is_symbolic(entry)
+    ]
+    if len(computed) + entries.count(-1) > 1:
+        site.freeze_all(computed, "reshapes to sizes computed from these channels")
     if any(is_labelled(axis) for axis in axes):
         padded = (*axes, *(() for _ in range(len(entries) - len(axes))))
         site.edit(SetSizes(site.node.name, index, argument, padded))
