@@ -1,0 +1,161 @@
+"""How long does pruning take? Capture to lowered Program against Torch-Pruning, interleaved.
+
+Both prune the same ResNet-50 to half its MACs, each run in a process of its own that reports wall
+time after its imports, and its peak memory. Torch-Pruning takes a channel ratio, not a target: it
+is given the ratio that lands at half the MACs, found beforehand and not timed. ``command`` is the
+whole command line from a checkpoint to a verified ONNX file, without the latency measurement.
+
+    pip install torch-pruning==1.6.1
+    python benchmarks/compile_time.py --rounds 5 --output benchmarks/compile_time.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TARGET = 0.5
+# Keeps 0.50 of ResNet-50's MACs with Torch-Pruning's uniform ratios.
+RATIO = 0.295
+SHAPE = (3, 224, 224)
+
+
+def read_peak_bytes() -> int:
+    """Return the peak resident memory of this process."""
+    # Not ru_maxrss: a child starts with its parent's.
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def run_ours() -> dict[str, float]:
+    import torch
+
+    import compressc
+    from compressc.models.registry import build
+    from compressc.pass_protocol import Context, find_pass
+    from compressc.plan import Plan
+
+    torch.manual_seed(0)
+    model, inputs = build("resnet50").eval(), torch.randn(2, *SHAPE)
+    decide = find_pass("magnitude")()
+    compressc.capture(torch.nn.Sequential(torch.nn.Linear(3, 3)), (torch.randn(2, 3),))
+    started = time.perf_counter()
+    program = compressc.capture(model, (inputs,))
+    captured = time.perf_counter()
+    decided = decide(program, Context(goal=compressc.Goal(macs=TARGET)))
+    planned = time.perf_counter()
+    lowered = compressc.lower(decided)
+    done = time.perf_counter()
+    return {
+        "seconds": done - started,
+        "capture_seconds": captured - started,
+        "planning_seconds": planned - captured,
+        "lowering_seconds": done - planned,
+        "macs_left": lowered.cost.macs / program.coupling.cost(Plan()).macs,
+        "peak_rss_bytes": read_peak_bytes(),
+    }
+
+
+def run_theirs() -> dict[str, float]:
+    import torch
+    import torch_pruning
+
+    from compressc.models.registry import build
+
+    torch.manual_seed(0)
+    model, inputs = build("resnet50").eval(), torch.randn(1, *SHAPE)
+    full, _ = torch_pruning.utils.count_ops_and_params(model, inputs)
+    started = time.perf_counter()
+    torch_pruning.pruner.MagnitudePruner(
+        model,
+        inputs,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=RATIO,
+        ignored_layers=[model.fc],
+    ).step()
+    seconds = time.perf_counter() - started
+    macs, _ = torch_pruning.utils.count_ops_and_params(model, inputs)
+    return {
+        "seconds": seconds,
+        "macs_left": macs / full,
+        "peak_rss_bytes": read_peak_bytes(),
+    }
+
+
+def run_command() -> dict[str, float]:
+    import torch
+
+    from compressc.models.registry import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "resnet50.pt"
+        torch.save({"arch": "resnet50", "state_dict": build("resnet50").state_dict()}, checkpoint)
+        output = Path(folder) / "small.onnx"
+        command = [
+            *(sys.executable, "-m", "compressc", str(checkpoint)),
+            *("--target-flops", str(TARGET), "--no-measure", "-o", str(output)),
+        ]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return {"seconds": time.perf_counter() - started, "size_bytes": output.stat().st_size}
+
+
+RUNS = {"compressc": run_ours, "torch-pruning": run_theirs, "command": run_command}
+
+
+def run_apart(name: str) -> dict[str, float]:
+    """Run one measurement in a fresh process."""
+    printed = subprocess.run(
+        [sys.executable, __file__, "--one", name], check=True, capture_output=True, text=True
+    ).stdout
+    result: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--one", choices=RUNS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(RUNS[arguments.one]()))
+        return
+    from compressc.runtime import describe_machine
+
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    for _ in range(arguments.rounds):
+        for name, found in results.items():
+            if name != "command" or not found:
+                found.append(run_apart(name))
+                print(name, found[-1], flush=True)
+    medians = {
+        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        for name, rows in results.items()
+    }
+    ratios = [
+        ours["seconds"] / theirs["seconds"]
+        for ours, theirs in zip(results["compressc"], results["torch-pruning"], strict=True)
+    ]
+    document = {
+        "command": "python benchmarks/compile_time.py --rounds 5 "
+        "--output benchmarks/compile_time.json",
+        "machine": describe_machine().to_dict(),
+        "medians": medians,
+        "ratio_to_torch_pruning": {"median": statistics.median(ratios), "rounds": ratios},
+        "rounds": results,
+    }
+    print(json.dumps(medians, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

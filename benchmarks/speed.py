@@ -1,0 +1,154 @@
+"""Does half the MACs mean half the time? compressc and Torch-Pruning on stock ONNX Runtime.
+
+Each network is cut to 0.5 of its MACs by compressc (magnitude, widths from the machine) and by
+Torch-Pruning 1.6.1 (group magnitude, default settings and ``round_to=16``, ratio found by
+bisection). All files come from the same exporter and are timed in one interleaved run.
+
+    pip install torch-pruning==1.6.1
+    python benchmarks/speed.py --threads 1 --seconds 20 --output benchmarks/speed.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch_pruning
+from torch import nn
+
+import compressc
+from compressc.models.registry import architectures, build
+from compressc.onnx_export import export_onnx, write_onnx
+from compressc.pass_protocol import Context, find_pass
+from compressc.runtime import channel_multiple, count_cost, describe_machine
+from compressc.runtime.bench import bench
+
+NETWORKS = ("resnet50", "mobilenet_v1", "mobilenet_v2", "resnet56", "densenet121")
+TARGET = 0.5
+
+
+def prune_ours(model: nn.Module, inputs: torch.Tensor, multiple_of: int) -> compressc.Program:
+    program = compressc.capture(model, (inputs,))
+    program = program.with_constraints(compressc.Constraints(multiple_of=multiple_of))
+    decide = find_pass("magnitude")()
+    return compressc.lower(decide(program, Context(goal=compressc.Goal(macs=TARGET))))
+
+
+def prune_theirs(model: nn.Module, inputs: torch.Tensor, round_to: int | None) -> nn.Module:
+    """Return Torch-Pruning's model at the largest size that meets the target."""
+    head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    full, _ = torch_pruning.utils.count_ops_and_params(model, inputs[:1])
+
+    def pruned(ratio: float) -> nn.Module:
+        clone = copy.deepcopy(model)
+        last = [m for m in clone.modules() if isinstance(m, nn.Linear)][-1]
+        torch_pruning.pruner.MagnitudePruner(
+            clone,
+            inputs[:1],
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=[last],
+            round_to=round_to,
+        ).step()
+        return clone
+
+    low, high, best = 0.0, 0.9, None
+    for _ in range(9):
+        middle = (low + high) / 2
+        candidate = pruned(middle)
+        macs, _ = torch_pruning.utils.count_ops_and_params(candidate, inputs[:1])
+        if macs <= TARGET * full:
+            best, high = candidate, middle
+        else:
+            low = middle
+    if best is None:
+        raise RuntimeError(f"Torch-Pruning cannot reach {TARGET} of {type(head).__name__}'s model")
+    return best
+
+
+def write(name: str, folder: Path, make: Callable[[], compressc.Program]) -> Path | None:
+    path = folder / f"{name}.onnx"
+    try:
+        write_onnx(export_onnx(make()), path)
+    except (compressc.CompresscError, RuntimeError, ValueError) as error:
+        print(f"  {name}: {type(error).__name__}: {error}", flush=True)
+        return None
+    return path
+
+
+def compare(network: str, threads: int, seconds: float, multiple_of: int) -> dict[str, object]:
+    torch.manual_seed(0)
+    model = build(network).eval()
+    inputs = torch.randn(2, *architectures()[network].input_shape)
+
+    def theirs(round_to: int | None) -> compressc.Program:
+        return compressc.capture(prune_theirs(model, inputs, round_to), (inputs,))
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files = {
+            "dense": write("dense", folder, lambda: compressc.capture(model, (inputs,))),
+            "compressc": write("compressc", folder, lambda: prune_ours(model, inputs, multiple_of)),
+            "torch-pruning": write(
+                "tp",
+                folder,
+                lambda: compressc.capture(prune_theirs(model, inputs, None), (inputs,)),
+            ),
+            "torch-pruning round_to=16": write(
+                "tp16",
+                folder,
+                lambda: compressc.capture(prune_theirs(model, inputs, 16), (inputs,)),
+            ),
+        }
+        found = {name: path for name, path in files.items() if path is not None}
+        result = bench(list(found.values()), threads=threads, seconds=seconds)
+        macs = {name: count_cost(path).macs for name, path in found.items()}
+        rows = {}
+        document = json.loads(result.to_json())
+        for index, name in enumerate(found):
+            measurement = result.measurements[index]
+            p50 = measurement.latency_p50_ms
+            speed_up = result.measurements[0].latency_p50_ms / p50
+            cut = macs["dense"] / macs[name]
+            rows[name] = {
+                "macs": macs[name],
+                "macs_cut": round(cut, 4),
+                "latency_p50_ms": round(p50, 4),
+                "speed_up": round(speed_up, 4),
+                "speed_up_per_macs_cut": round(speed_up / cut, 4),
+            }
+            print(f"  {name:28} {rows[name]}", flush=True)
+    return {"network": network, "files": rows, "bench": document}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--multiple-of", type=int, default=channel_multiple())
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    rows = []
+    for network in arguments.networks:
+        print(network, flush=True)
+        rows.append(compare(network, arguments.threads, arguments.seconds, arguments.multiple_of))
+    if arguments.output:
+        document = {
+            "command": "python benchmarks/speed.py --threads 1 --seconds 20 "
+            "--output benchmarks/speed.json",
+            "machine": describe_machine().to_dict(),
+            "target_macs": TARGET,
+            "torch_pruning": torch_pruning.__version__,
+            "results": rows,
+        }
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
