@@ -5,7 +5,6 @@ Written with the public API only, as an example of it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -56,7 +55,7 @@ class DemoResult:
 def run_demo(
     *,
     macs: float = 0.5,
-    epochs: int = 12,
+    epochs: int = 20,
     threads: int = 1,
     seed: int = 0,
     progress: Progress = ignore_progress,
@@ -146,23 +145,28 @@ def fine_tune(
     steps = epochs * (len(images) // size)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=max(steps, 1))
-    best, best_correct = copy.deepcopy(module), _correct(module, val, val_labels)
+    best, best_correct = _copy_of(module), _correct(module, val, val_labels)
     for epoch in range(epochs):
         progress(epoch, epochs, "fine-tuning the pruned model")
         module.train()
-        for batch in torch.randperm(len(images), generator=generator).split(size):
+        for batch in torch.randperm(len(images), generator=generator).split(size):  # type: ignore[no-untyped-call]
             if len(batch) < size:
                 continue
             logits = module(normalization.apply(shift_by_one(images[batch], generator)))
             loss = nn.functional.cross_entropy(logits, labels[batch], label_smoothing=0.1)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
         correct = _correct(module, val, val_labels)
         if correct >= best_correct:
-            best, best_correct = copy.deepcopy(module), correct
-    return best
+            best, best_correct = _copy_of(module), correct
+    module.load_state_dict(best)
+    return module
+
+
+def _copy_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def _correct(module: nn.Module, images: Tensor, labels: Tensor) -> int:

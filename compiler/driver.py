@@ -29,6 +29,7 @@ from compressc.equivalence import prove
 from compressc.errors import GoalError, HandOverError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
+from compressc.keep_patterns import check_keep_patterns
 from compressc.lowering.lowered import lower
 from compressc.onnx_export import export_onnx, write_onnx
 from compressc.onnx_parity import compare
@@ -36,6 +37,7 @@ from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.reporting.inspection import pins_of
+from compressc.reporting.layer_latency import time_layers
 from compressc.reporting.report import Amounts, LayerRow, Metric, PassRow, PinRow, Report
 from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
@@ -46,7 +48,6 @@ from compressc.task import Task
 from compressc.verdict import Verdict
 
 _PARITY_BATCHES = (1, 2, 5)
-_BENCH_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Settings:
         storage: "dense", or "compact" for the smallest file with the same outputs.
         measure: whether to time the original and the compressed file.
         threads, batch: how to time them.
+        seconds: for how long, both files together.
     """
 
     storage: str = "dense"
     measure: bool = True
     threads: int = 1
     batch: int = 1
+    seconds: float = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,11 @@ class Result:
         Raises:
             VerificationError: if the new ONNX model fails a check.
         """
-        run = replace(self._run, settings=settings or self._run.settings)
+        run = replace(
+            self._run,
+            settings=settings or self._run.settings,
+            verdict=self._run.verdict.dated("before the weights were trained on"),
+        )
         return _finish(run, self.decided, self.program.with_state(state), Stages(progress))
 
 
@@ -247,10 +254,12 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
     for check in check_goal(run.goal, full, cost, before, _counted(model, program)):
         verdict = verdict.with_check(check)
     _stamp(model, _metadata(run, full, cost, verdict))
-    measured = None
+    measured, layers = None, _layer_rows(decided)
     if run.settings.measure and run.original_onnx is not None:
         with stages.stage("measuring"):
             measured = _measure(run.original_onnx, model, run, stages)
+        with stages.stage("timing each layer"):
+            layers = _timed(layers, run, model)
     metric = None
     if run.task is not None and run.metric_before is not None:
         with stages.stage("evaluating the result"):
@@ -261,7 +270,7 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
         goal={what: bound_text(bound) for what, bound in run.goal.bounds.items()},
         before=_amounts(full, before.file_bytes if before else None),
         after=_amounts(cost, model.ByteSize()),
-        layers=_layer_rows(decided),
+        layers=layers,
         passes=tuple(
             PassRow(step.name, step.settings, step.seconds, step.notes)
             for step in run.decision.steps
@@ -301,6 +310,7 @@ def _constrained(
     if program.plan:
         return program, program.constraints.multiple_of, False
     wanted = constraints or program.constraints
+    check_keep_patterns(program, wanted.keep)
     may_relax = multiple_of is None and wanted.multiple_of <= 1
     step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
     if step < 1:
@@ -360,7 +370,7 @@ def _measure(before: ModelProto, after: ModelProto, run: _Run, stages: Stages) -
             paths,
             threads=run.settings.threads,
             batch=run.settings.batch,
-            seconds=_BENCH_SECONDS,
+            seconds=run.settings.seconds,
             shapes=_shapes(run.original),
             seed=run.goal.seed,
             progress=stages.within("measuring"),
@@ -370,6 +380,31 @@ def _measure(before: ModelProto, after: ModelProto, run: _Run, stages: Stages) -
         result,
         measurements=tuple(replace(m, path=Path(m.path).name) for m in result.measurements),
         notes=tuple(note.replace(f"{folder}/", "") for note in result.notes),
+    )
+
+
+def _timed(rows: tuple[LayerRow, ...], run: _Run, after: ModelProto) -> tuple[LayerRow, ...]:
+    """Return the rows with the latency of each layer in the original and in the new file."""
+    settings, names = run.settings, {row.name for row in rows}
+    before_ms, after_ms = (
+        time_layers(
+            model,
+            names,
+            threads=settings.threads,
+            batch=settings.batch,
+            shapes=_shapes(run.original),
+            seconds=settings.seconds / 6,
+        )
+        for model in (run.original_onnx, after)
+        if model is not None
+    )
+    return tuple(
+        replace(
+            row,
+            latency_ms_before=before_ms.get(row.name),
+            latency_ms_after=after_ms.get(row.name),
+        )
+        for row in rows
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compressc.errors import VerificationError
 
@@ -51,6 +51,15 @@ class Verdict:
                 "nothing was written"
             )
         return Verdict((*self.checks, check))
+
+    def dated(self, when: str) -> Verdict:
+        """Return this verdict with ``when`` its checks were made; checks to come have none."""
+        return Verdict(
+            tuple(
+                check if when in check.text else replace(check, text=f"{check.text}; {when}")
+                for check in self.checks
+            )
+        )
 
     def summary(self) -> str:
         """Return the checks as one line of JSON, for the metadata of the ONNX file."""

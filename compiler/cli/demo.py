@@ -32,7 +32,9 @@ def run(arguments: Sequence[str]) -> int:
         help="where the two ONNX files and the report go (default compressc-demo)",
     )
     parser.add_argument("--target-flops", metavar="T", type=float, default=0.5)
-    parser.add_argument("--epochs", metavar="N", type=int, default=12, help="of fine-tuning")
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, default=20, help="of fine-tuning (default 20)"
+    )
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="for the benchmark")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress")

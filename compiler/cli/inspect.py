@@ -38,11 +38,13 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     with ProgressDisplay(quiet=options.json) as progress:
         progress(0, 0, f"loading {options.model}")
+        from compressc.keep_patterns import check_keep_patterns
         from compressc.program import Constraints
         from compressc.reporting.inspection import inspect_program
         from compressc.reporting.inspection_table import print_inspection
 
         program = load_model(options)
+        check_keep_patterns(program, options.keep)
         progress(0, 0, "coupling channels")
         inspection = inspect_program(
             program.with_constraints(Constraints(keep=tuple(options.keep)))

@@ -27,6 +27,8 @@ INTERRUPTED_EXIT_CODE = 130
 OUT_OF_MEMORY_EXIT_CODE = 71
 SYSTEM_EXIT_CODE = 74
 
+_OUT_OF_MEMORY = "out of memory; give a smaller --input-shape or --batch, or use a bigger machine"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
@@ -40,10 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        return _fail(
-            "out of memory; give a smaller --batch or --input-shape, or use a bigger machine",
-            OUT_OF_MEMORY_EXIT_CODE,
-        )
+        return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}; nothing half-written", SYSTEM_EXIT_CODE)
@@ -55,6 +54,8 @@ def _fail_with(error: Exception) -> int:
     exit_code = getattr(error, "exit_code", None)
     if isinstance(error, CompresscError) or isinstance(exit_code, int):
         return _fail(str(error), exit_code if isinstance(exit_code, int) else 1)
+    if "allocate memory" in str(error):  # how torch says MemoryError
+        return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     return _fail(
         f"{type(error).__name__}: {error}; this is a defect in compressc: run again with "
         "COMPRESSC_TRACEBACK=1 and report what it prints",

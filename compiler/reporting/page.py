@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,10 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
+    readable_ms,
     readable_ratio,
 )
 from compressc.reporting.report import LayerRow, Report
-from compressc.reporting.summary import speed_sentence, summarize, timings
+from compressc.reporting.summary import judge_speed, summarize, timings
 
 _CHART_WIDTH = 960.0
 _CHART_HEIGHT = 130.0
@@ -61,9 +62,19 @@ def render_page(report: Report) -> str:
         report=report,
         cards=_cards(report),
         rows=summarize(report),
-        speed=speed_sentence(report),
-        width_bars=_bars(layers, "widths"),
-        macs_bars=_bars(layers, "macs"),
+        speed=judge_speed(report),
+        timed=any(row.latency_ms_after is not None for row in layers),
+        width_bars=_bars(
+            layers, [(row.widths_before[1], row.widths_after[1]) for row in layers], str
+        ),
+        macs_bars=_bars(
+            layers, [(row.macs_before, row.macs_after) for row in layers], readable_count
+        ),
+        latency_bars=_bars(
+            layers,
+            [(row.latency_ms_before or 0.0, row.latency_ms_after or 0.0) for row in layers],
+            readable_ms,
+        ),
         chart_width=_CHART_WIDTH,
         chart_height=_CHART_HEIGHT,
         widest=max((max(row.widths_before) for row in layers), default=1) or 1,
@@ -95,16 +106,16 @@ def _cards(report: Report) -> list[Card]:
     ]
     if before.file_bytes and after.file_bytes:
         cards.append(_card("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
-    timed = timings(report)
-    if timed is not None:
-        first, row = timed
+    timed, speed = timings(report), judge_speed(report)
+    if timed is not None and speed is not None:
+        old, new = timed[0].latency_p50_ms, timed[1].latency_p50_ms
         cards.append(
             Card(
-                "Speed in ONNX Runtime",
-                f"{row.speedup:.2f}x",
-                f"{first.latency_p50_ms:.3g} to {row.latency_p50_ms:.3g} ms (p50)",
-                row.latency_p50_ms / first.latency_p50_ms if first.latency_p50_ms else None,
-                good=row.is_distinct and row.speedup > 1,
+                speed.title,
+                f"{speed.factor:.2f}x",
+                f"p50 {readable_ms(old)} to {readable_ms(new)}",
+                1 / speed.factor if speed.factor else None,
+                good=speed.is_faster,
             )
         )
     if report.metric is not None:
@@ -126,14 +137,14 @@ def _card(name: str, before: float, after: float, text: Callable[[float], str]) 
     return Card(name, readable_ratio(after, before), f"{text(before)} to {text(after)}", share)
 
 
-def _bars(layers: tuple[LayerRow, ...], what: str) -> list[Bar]:
+def _bars(
+    layers: Sequence[LayerRow],
+    pairs: Sequence[tuple[float, float]],
+    text: Callable[[float], str],
+) -> list[Bar]:
     if not layers:
         return []
-    if what == "widths":
-        pairs = [(row.widths_before[1], row.widths_after[1]) for row in layers]
-    else:
-        pairs = [(row.macs_before, row.macs_after) for row in layers]
-    top = max(before for before, _ in pairs) or 1
+    top = max(max(pair) for pair in pairs) or 1
     pitch = _CHART_WIDTH / len(layers)
     gap = min(4.0, pitch * 0.2)
     return [
@@ -142,7 +153,7 @@ def _bars(layers: tuple[LayerRow, ...], what: str) -> list[Bar]:
             width=min(pitch - gap, 48.0),
             before=_CHART_HEIGHT * before / top,
             after=_CHART_HEIGHT * after / top,
-            title=f"{row.name}: {readable_count(before)} to {readable_count(after)}",
+            title=f"{row.name}: {text(before)} to {text(after)}",
         )
         for index, (row, (before, after)) in enumerate(zip(layers, pairs, strict=True))
     ]

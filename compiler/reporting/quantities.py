@@ -30,10 +30,10 @@ def readable_ratio(after: float, before: float) -> str:
 
 def _three_digits(value: float) -> str:
     size = abs(value)
-    if size >= 100 or value == 0:
+    if size >= 99.95 or value == 0:
         return f"{value:.0f}"
-    if size >= 10:
+    if size >= 9.995:
         return f"{value:.1f}"
-    if size >= 1:
+    if size >= 0.9995:
         return f"{value:.2f}"
     return f"{value:.3g}"

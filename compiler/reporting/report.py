@@ -42,7 +42,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer with weights, before and after; widths are (in, out) channels."""
+    """One layer, before and after; widths are (in, out) channels, latency None if not timed."""
 
     name: str
     operation: str
@@ -52,6 +52,8 @@ class LayerRow:
     macs_after: int
     params_before: int
     params_after: int
+    latency_ms_before: float | None = None
+    latency_ms_after: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from compressc.reporting.console import make_console
 from compressc.reporting.quantities import readable_bytes
 from compressc.reporting.report import Report
-from compressc.reporting.summary import speed_sentence, summarize
+from compressc.reporting.summary import judge_speed, summarize
 
 
 def print_report(report: Report, written: Sequence[Path] = ()) -> None:
@@ -25,9 +25,9 @@ def print_report(report: Report, written: Sequence[Path] = ()) -> None:
         table.add_row(row.name, row.before, row.after, row.ratio)
     console.print(table)
     console.print()
-    speed = speed_sentence(report)
+    speed = judge_speed(report)
     if speed is not None:
-        console.print(f"  speed: {escape(speed)}")
+        console.print(f"  speed: {escape(speed.sentence)}", soft_wrap=True)
     for check in report.verdict.checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"
         console.print(f"  {mark}  {escape(check.name)}: {escape(check.text)}", soft_wrap=True)

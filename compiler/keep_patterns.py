@@ -1,0 +1,27 @@
+"""Patterns of layers that must stay: a misspelt one is an error, not a layer that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from compressc.errors import CompresscError
+from compressc.program import Program
+
+
+def check_keep_patterns(program: Program, patterns: Iterable[str]) -> None:
+    """Check that every pattern names a layer.
+
+    Raises:
+        CompresscError: naming the first pattern that matches nothing.
+    """
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in program.state()))
+    for pattern in patterns:
+        if any(fnmatchcase(layer, pattern) for layer in layers):
+            continue
+        near = get_close_matches(pattern.rstrip(".*"), layers, n=3) or layers[:3]
+        raise CompresscError(
+            f"keep '{pattern}': matches no layer (there are {', '.join(near)}, ...); "
+            "compressc inspect lists them"
+        )

@@ -1,0 +1,57 @@
+"""Targets as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressc.cli.amounts import parse_target
+from compressc.errors import GoalError
+from compressc.goal import Bound
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "relative"),
+    [
+        ("0.5", 0.5, True),
+        (".25", 0.25, True),
+        ("50%", 0.5, True),
+        ("2G", 2e9, False),
+        ("1.5G", 1.5e9, False),
+        ("500M", 5e8, False),
+        ("500m", 5e8, False),
+        ("4MB", 4e6, False),
+        ("4 MB", 4e6, False),
+        ("4MiB", 4 * 2**20, False),
+        ("100k", 1e5, False),
+        ("64B", 64, False),
+        ("2e9", 2e9, False),
+        ("3", 3, False),
+    ],
+)
+def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
+    assert parse_target("--target-flops", text) == Bound(value, relative)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-1",
+        "1",
+        "1.5",
+        "nan",
+        "inf",
+        "-inf",
+        "abc",
+        "",
+        "0G",
+        "-2G",
+        "0%",
+        "100%",
+        "5X",
+        "1G2",
+    ],
+)
+def test_nonsense_is_refused_by_name(text: str) -> None:
+    with pytest.raises(GoalError, match="--target-flops"):
+        parse_target("--target-flops", text)

@@ -1,0 +1,102 @@
+"""The HTML page: self-contained, escaped, with bars that say what the numbers say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from compressc.reporting.report import LayerRow, PinRow
+from compressc.verdict import Check, Verdict
+from tests.reporting.conftest import FASTER, SLOWER, make_bench, make_report
+
+VOID = {"meta", "rect", "line", "br"}
+
+
+class Balance(HTMLParser):
+    """Fails on tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rects: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "rect":
+            self.rects.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def parse(page: str) -> Balance:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    return parser
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
+    page = make_report(bench=make_bench(FASTER)).to_html()
+    parse(page)
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page)
+
+
+def test_names_are_escaped() -> None:
+    page = make_report(pins=(PinRow("<script>alert(1)</script>", "a & b"),)).to_html()
+    assert "<script>" not in page
+    assert "net &lt;1&gt;.pt" in page
+    assert "conv&lt;1&gt;" in page
+    assert "a &amp; b" in page
+
+
+def test_bars_are_proportional_to_widths_and_macs() -> None:
+    parser = parse(make_report().to_html())
+    heights = [float(rect["height"] or 0) for rect in parser.rects if "y" in rect]
+    widest = 130.0
+    # Output channels 64 -> 32, 10 -> 10; then MACs 1.5 M -> 0.7 M, 0.5 M -> 0.28 M.
+    expected = [
+        *(widest, widest / 2, widest * 10 / 64, widest * 10 / 64),
+        *(widest, widest * 0.7 / 1.5, widest / 3, widest * 0.28 / 1.5),
+    ]
+    assert len(heights) == len(expected)
+    assert all(abs(a - b) < 0.01 for a, b in zip(heights, expected, strict=True))
+
+
+def test_latency_per_layer_appears_where_it_was_measured() -> None:
+    report = make_report()
+    assert "latency [ms]" not in report.to_html()
+    timed = replace(report.layers[0], latency_ms_before=0.25, latency_ms_after=0.125)
+    page = make_report(layers=(timed, report.layers[1])).to_html()
+    assert "latency [ms]" in page
+    assert "0.25 &rarr; 0.125" in page
+
+
+def test_the_badge_and_the_speed_are_frank() -> None:
+    assert '<span class="badge good">verified' in make_report().to_html()
+    failed = make_report(verdict=Verdict((Check("a", False, "off by 1"),))).to_html()
+    assert '<span class="badge bad">not verified' in failed
+    slow = make_report(bench=make_bench(SLOWER)).to_html()
+    assert "SLOWER than the original" in slow
+    assert 'class="card plain"' in slow
+
+
+def test_many_layers_and_pins_stay_readable() -> None:
+    layers = tuple(
+        LayerRow(f"layer{i}", "conv2d", (64, 64), (64, 32), 1000, 500, 10, 5) for i in range(500)
+    )
+    pins = tuple(PinRow(f"add{i}", "a stem that stays") for i in range(40))
+    page = make_report(layers=layers, pins=pins).to_html()
+    parse(page)
+    assert 'class="layers dense"' in page
+    assert "40 places" in page
+    assert len(page) < 1_000_000
+
+
+def test_a_model_without_layers_has_a_page() -> None:
+    page = make_report(layers=(), pins=()).to_html()
+    parse(page)
+    assert "every channel could have been removed" in page
