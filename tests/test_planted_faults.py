@@ -1,0 +1,300 @@
+"""An oracle that cannot fail proves nothing: wrong rules, edits and slices must break the theorem.
+
+Each fault is planted into one place of the compiler; the very function that the theorem tests use
+must then fail on a network that it passed before. Faults that keep every shape are the dangerous
+ones; they must be caught by the numbers (``AssertionError``), the others may crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compressc import edits
+from compressc.axes import IdSpace, concatenate, exactly
+from compressc.lowering import slicing
+from compressc.program import Program
+from compressc.rules import concatenation, convolution, reshaping
+from compressc.rules.registry import RULES, EqualCount, Site
+from tests.oracle import check_theorem, fresh
+from tests.plans import random_plan
+from tests.strategies import Recipe
+
+aten = torch.ops.aten
+Patch = pytest.MonkeyPatch
+
+SILENT = (AssertionError,)
+ANY = (AssertionError, RuntimeError, IndexError)
+DIFFERENT = "lowered is not masked"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One wrong spot: the network that must notice, how to plant it, how it may show."""
+
+    name: str
+    blocks: tuple[tuple[str, int], ...]
+    plant: Callable[[Patch], None]
+    shows_as: tuple[type[BaseException], ...] = SILENT
+    head: str = "pooled"
+    message: str = DIFFERENT
+
+
+def _skip_edit(edit: type[Any]) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(edit, "apply", lambda *_: None)
+
+
+def cat_in_another_order(patch: Patch) -> None:
+    def backwards(space: IdSpace, parts: Any, where: str) -> Any:
+        return concatenate(space, list(reversed(parts)), where)
+
+    patch.setattr(concatenation, "concatenate", backwards)
+
+
+def split_parts_swapped(patch: Patch) -> None:
+    original = RULES[aten.chunk.default]
+
+    def swapped(site: Site) -> Any:
+        pieces = original(site)
+        return list(reversed(pieces)) if isinstance(pieces, list) else pieces
+
+    patch.setitem(RULES, aten.chunk.default, swapped)
+
+
+def split_off_by_one(patch: Patch) -> None:
+    original = edits.SetSplits.apply
+
+    def shifted(self: Any, node: Any, kept: Any, module: Any) -> None:
+        original(self, node, kept, module)
+        sizes = list(node.args[1])
+        sizes[0], sizes[1] = sizes[0] + 1, sizes[1] - 1
+        node.update_arg(1, sizes)
+
+    patch.setattr(edits.SetSplits, "apply", shifted)
+
+
+def slice_starts_one_late(patch: Patch) -> None:
+    original = edits.SetRange.apply
+
+    def shifted(self: Any, node: Any, kept: Any, module: Any) -> None:
+        original(self, node, kept, module)
+        if node.args[2]:
+            node.args = (*node.args[:2], node.args[2] - 1, node.args[3] - 1, *node.args[4:])
+
+    patch.setattr(edits.SetRange, "apply", shifted)
+
+
+def index_left_in_order(patch: Patch) -> None:
+    def in_order(self: Any, node: Any, kept: Any, module: Any) -> None:
+        edits.attach_index(module, node, 2, np.arange(kept.count(self.result)))
+
+    patch.setattr(edits.Reindex, "apply", in_order)
+
+
+def pad_sides_swapped(patch: Patch) -> None:
+    original = edits.SetPad.apply
+
+    def swapped(self: Any, node: Any, kept: Any, module: Any) -> None:
+        original(self, node, kept, module)
+        amounts = list(node.args[1])
+        amounts[-1], amounts[-2] = amounts[-2], amounts[-1]
+        node.update_arg(1, amounts)
+
+    patch.setattr(edits.SetPad, "apply", swapped)
+
+
+def heads_in_another_layout(patch: Patch) -> None:
+    def interleaved(site: Site, blocks: Any) -> Any:
+        wrong = blocks.reshape(-1).reshape(blocks.shape[1], blocks.shape[0]).T
+        for row in wrong[1:]:
+            site.space.join(np.ascontiguousarray(wrong[0]), np.ascontiguousarray(row))
+        return np.ascontiguousarray(wrong[0])
+
+    patch.setattr(reshaping, "_join_rows", interleaved)
+
+
+def heads_not_joined(patch: Patch) -> None:
+    patch.setattr(reshaping, "_join_rows", lambda site, blocks: blocks[0].copy())
+
+
+def pixel_shuffle_by_rows(patch: Patch) -> None:
+    def by_rows(site: Site, blocks: Any) -> Any:
+        wrong = blocks.reshape(-1).reshape(blocks.shape[1], blocks.shape[0])
+        for row in wrong[1:]:
+            site.space.join(wrong[0], row)
+        return wrong[0]
+
+    patch.setattr(reshaping, "_join_columns", by_rows)
+
+
+def flatten_backwards(patch: Patch) -> None:
+    original = RULES[aten.flatten.using_ints]
+
+    def backwards(site: Site) -> Any:
+        axes = original(site)
+        return tuple(tuple(reversed(axis)) for axis in axes)
+
+    patch.setitem(RULES, aten.flatten.using_ints, backwards)
+
+
+def grouped_columns_of_the_neighbour(patch: Patch) -> None:
+    original = slicing._slice_grouped
+
+    def rolled(weight: Any, grouped: Any, kept: Any) -> Any:
+        columns = np.roll(grouped.columns, len(grouped.columns) // grouped.conv_groups)
+        return original(weight, type(grouped)(**{**vars(grouped), "columns": columns}), kept)
+
+    patch.setattr(slicing, "_slice_grouped", rolled)
+
+
+def depthwise_multiplier_tiled(patch: Patch) -> None:
+    class Tiling:
+        """numpy, but for ``repeat``."""
+
+        def __getattr__(self, name: str) -> Any:
+            return np.tile if name == "repeat" else getattr(np, name)
+
+    patch.setattr(convolution, "np", Tiling())
+
+
+def _norm_reading(name: str) -> Callable[[Patch], None]:
+    """The norm's ``name`` is coupled to the channels in reverse order."""
+
+    def plant(patch: Patch) -> None:
+        original = RULES[aten.batch_norm.default]
+
+        def wrong(site: Site) -> Any:
+            parameter = site.arg(name).name
+            (factor,) = site.values[parameter][0]  # type: ignore[index]
+            right = site.values[parameter]
+            site.values[parameter] = (exactly(np.ascontiguousarray(factor.ids[::-1])),)
+            try:
+                return original(site)
+            finally:
+                site.values[parameter] = right
+
+        patch.setitem(RULES, aten.batch_norm.default, wrong)
+
+    return plant
+
+
+def statistics_forgotten(patch: Patch) -> None:
+    patch.setattr(Site, "statistics", lambda self: None)
+
+
+def softmax_over_free_channels(patch: Patch) -> None:
+    for target in (aten.softmax.int, aten._softmax.default):
+        patch.setitem(RULES, target, lambda site: site.axes("self"))
+
+
+def sum_not_coupled(patch: Patch) -> None:
+    for target in (aten.add.Tensor, aten.add_.Tensor):
+        patch.setitem(RULES, target, lambda site: site.axes("self"))
+
+
+def permute_ignored(patch: Patch) -> None:
+    patch.setitem(RULES, aten.permute.default, lambda site: site.axes("self"))
+
+
+def contraction_not_masked(patch: Patch) -> None:
+    original = Site.contract
+
+    def forgetful(self: Site, operand: object, axis: int) -> None:
+        original(self, operand, axis)
+        self.records.contractions.clear()
+
+    patch.setattr(Site, "contract", forgetful)
+
+
+def conv_groups_uneven(patch: Patch) -> None:
+    patch.setattr(convolution, "EqualCount", lambda node, ids, parts: EqualCount(node, ids, 1))
+
+
+def biases_shifted(patch: Patch) -> None:
+    original = slicing._assign
+
+    def shifted(module: Any, names: Any, old: Any, new: Any) -> None:
+        original(module, names, old, new.roll(1) if new.dim() == 1 else new)
+
+    patch.setattr(slicing, "_assign", shifted)
+
+
+def mask_one_off(patch: Patch) -> None:
+    original = Site.contract
+
+    def rolled(self: Site, operand: object, axis: int) -> None:
+        original(self, operand, axis)
+        found = self.records.contractions
+        if found and found[-1].operand == getattr(operand, "name", ""):
+            (factor,) = found[-1].channels
+            shifted = exactly(np.roll(factor.ids, 1))
+            found[-1] = replace(found[-1], channels=shifted)
+
+    patch.setattr(Site, "contract", rolled)
+
+
+def macs_of_inputs_forgotten(patch: Patch) -> None:
+    original = Site.macs
+
+    def without_last(self: Site, inner: int, channels: Any, output: Any = None) -> None:
+        original(self, inner, tuple(channels)[:-1], output)
+
+    patch.setattr(Site, "macs", without_last)
+
+
+FAULTS = (
+    Fault("cat order", (("concat", 0),), cat_in_another_order),
+    Fault("split parts swapped", (("split", 0),), split_parts_swapped, ANY),
+    Fault("split off by one", (("separate_attention", 1), ("split", 0)), split_off_by_one, ANY),
+    Fault("split sizes kept", (("split", 0),), _skip_edit(edits.SetSplits), ANY),
+    Fault("slice one late", (("slice", 1),), slice_starts_one_late, ANY),
+    Fault("slice range kept", (("slice", 0),), _skip_edit(edits.SetRange), ANY),
+    Fault("index in order", (("shuffle", 1),), index_left_in_order),
+    Fault("index kept", (("shuffle", 0),), _skip_edit(edits.Reindex), ANY),
+    Fault("pad sides swapped", (("pad_shortcut", 2),), pad_sides_swapped),
+    Fault("pad amounts kept", (("pad_shortcut", 0),), _skip_edit(edits.SetPad), ANY),
+    Fault("head layout", (("separate_attention", 0),), heads_in_another_layout),
+    Fault("heads not joined", (("separate_attention", 0),), heads_not_joined, ANY),
+    Fault("pixel shuffle rows", (("pixel_shuffle", 0),), pixel_shuffle_by_rows),
+    Fault("flatten order", (("conv", 0),), flatten_backwards, SILENT, "flattened"),
+    Fault("conv group columns", (("grouped", 1),), grouped_columns_of_the_neighbour),
+    Fault("conv groups uneven", (("grouped", 1),), conv_groups_uneven, ANY),
+    Fault("depthwise groups kept", (("depthwise", 0),), _skip_edit(edits.SetCount), ANY),
+    Fault("depthwise multiplier", (("depthwise", 1),), depthwise_multiplier_tiled),
+    Fault("norm mean", (("residual", 0),), _norm_reading("running_mean")),
+    Fault("norm variance", (("residual", 0),), _norm_reading("running_var")),
+    Fault("norm weight", (("dense", 0),), _norm_reading("weight")),
+    Fault("mean over channels", (("spatial_attention", 0),), statistics_forgotten),
+    Fault("layer norm", (("mlp", 0),), statistics_forgotten, ANY),
+    Fault("softmax over channels", (("gram", 0),), softmax_over_free_channels),
+    Fault("attention scale", (("attention", 0),), _skip_edit(edits.SetNumber)),
+    Fault("view sizes kept", (("attention", 1),), _skip_edit(edits.SetSizes), ANY),
+    Fault("sum not coupled", (("residual", 0),), sum_not_coupled, ANY),
+    Fault("permuted axes", (("mlp", 3),), permute_ignored, ANY),
+    Fault("contraction not masked", (("residual", 0),), contraction_not_masked),
+    Fault("mask one off", (("residual", 0),), mask_one_off),
+    Fault("sliced one off", (("residual", 0),), biases_shifted),
+    Fault("macs", (("residual", 0),), macs_of_inputs_forgotten, message="macs"),
+    Fault("constants keep their size", (("constants", 0),), _skip_edit(edits.SetSizes), ANY),
+)
+
+
+def _check_plans(program: Program) -> None:
+    for seed in range(3):
+        check_theorem(program, random_plan(program.coupling, seed))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_theorem_fails_under(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Recipe(fault.blocks, fault.head).capture()
+    check_theorem(program, random_plan(program.coupling, 0))
+    fault.plant(monkeypatch)
+    with pytest.raises(fault.shows_as) as caught:
+        _check_plans(fresh(program))
+    if caught.type is AssertionError:
+        assert fault.message in str(caught.value)
