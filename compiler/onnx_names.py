@@ -47,7 +47,7 @@ def _scope(node: onnx.NodeProto, parameters: set[str]) -> str:
     # A batch norm folded into a convolution leaves its own scope on the node, so a layer is
     # called after its weight.
     if node.op_type in _WEIGHTED and len(node.input) > 1:
-        owner = node.input[1].removesuffix(".T")
+        owner: str = node.input[1].removesuffix(".T")
         if owner in parameters:
             return owner.rpartition(".")[0]
     for prop in node.metadata_props:
@@ -73,8 +73,8 @@ def _name_transposed(graph: onnx.GraphProto, state: Mapping[str, Tensor]) -> Non
             continue
         array = numpy_helper.to_array(tensor)
         for name in by_shape[tuple(tensor.dims)]:
-            value = state[name].detach().cpu().numpy()
-            if f"{name}.T" not in taken and np.array_equal(value.T, array):
+            transposed = state[name].detach().cpu().numpy().T
+            if f"{name}.T" not in taken and np.array_equal(transposed, array):
                 renamed[tensor.name] = f"{name}.T"
                 taken.add(f"{name}.T")
                 tensor.name = f"{name}.T"

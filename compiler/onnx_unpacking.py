@@ -67,9 +67,9 @@ def floats_node(inputs: Sequence[str], output: str, width: int, count: int) -> o
 def _call(
     name: str, inputs: Sequence[str], output: str, attributes: Mapping[str, list[int]]
 ) -> onnx.NodeProto:
-    return helper.make_node(
-        name, list(inputs), [output], name=f"{output}/{name}", domain=DOMAIN, **attributes
-    )
+    node = helper.make_node(name, list(inputs), [output], name=f"{output}/{name}", domain=DOMAIN)
+    node.attribute.extend(helper.make_attribute(key, ints) for key, ints in attributes.items())
+    return node
 
 
 # One bit per weight. `values` are a zero followed by the nonzeros, so that index 0 serves every

@@ -50,7 +50,9 @@ class Encoding:
     @property
     def size_bytes(self) -> int:
         """Bytes in the file, tags and lengths included."""
-        return sum(framed_bytes(item.ByteSize()) for item in (*self.tensors, *self.nodes))
+        sizes = [tensor.ByteSize() for tensor in self.tensors]
+        sizes += [node.ByteSize() for node in self.nodes]
+        return sum(map(framed_bytes, sizes))
 
     def __add__(self, other: Encoding) -> Encoding:
         return Encoding(self.tensors + other.tensors, self.nodes + other.nodes)
@@ -69,7 +71,7 @@ def functions_of(kind: str) -> frozenset[str]:
 def share_of_zeros(tensor: TensorProto) -> float:
     """Return the share of exact +0.0 among the elements."""
     bits = _bits(numpy_helper.to_array(tensor))
-    return 1 - np.count_nonzero(bits) / bits.size if bits.size else 0.0
+    return 1.0 - int(np.count_nonzero(bits)) / bits.size if bits.size else 0.0
 
 
 def worthwhile_kinds(tensor: TensorProto) -> list[str]:
