@@ -89,6 +89,11 @@ class Parity:
     passed: bool
     outputs: tuple[OutputParity, ...]
 
+    @property
+    def informative(self) -> bool:
+        """Whether every output varies enough over inputs for an error to show."""
+        return all(output.informative for output in self.outputs)
+
 
 def compare(
     module: Callable[..., Any],
