@@ -16,7 +16,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 import compressc
-from compressc.driver import Result, Settings
+from compressc.driver import Result
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -25,6 +25,7 @@ from compressc.models.registry import weights_path
 from compressc.onnx_export import export_onnx
 from compressc.pass_protocol import ignore_progress
 from compressc.reporting.report import Metric
+from compressc.settings import Settings
 
 ARCHITECTURE = "digits_resnet"
 # The split that the shipped weights were trained with: its test part was never trained on.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,13 +15,13 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 
 from compressc.checks import (
-    Counted,
     bound_text,
     check_equivalence,
     check_goal,
     check_parity,
     check_predicted_cost,
 )
+from compressc.comparisons import count_file, time_files, time_rows
 from compressc.costs import Cost
 from compressc.decisions import Decision, decide
 from compressc.equivalence import prove
@@ -37,35 +36,15 @@ from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.reporting.inspection import pins_of
-from compressc.reporting.layer_latency import time_layers
 from compressc.reporting.report import Amounts, LayerRow, Metric, PassRow, PinRow, Report
-from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import channel_multiple, describe_machine
-from compressc.runtime.onnx_cost import count_cost
+from compressc.settings import Settings
 from compressc.stages import ProgressCallback, Stages
 from compressc.task import Task
 from compressc.verdict import Verdict
 
 _PARITY_BATCHES = (1, 2, 5)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to export and measure; the part of a run that decides nothing.
-
-    Attributes:
-        storage: "dense", or "compact" for the smallest file with the same outputs.
-        measure: whether to time the original and the compressed file.
-        threads, batch: how to time them.
-        seconds: for how long, both files together.
-    """
-
-    storage: str = "dense"
-    measure: bool = True
-    threads: int = 1
-    batch: int = 1
-    seconds: float = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,16 +229,23 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
         )
         verdict = verdict.with_check(check_parity(parity))
     cost, full = program.cost, run.original.coupling.cost(Plan())
-    before = _counted(run.original_onnx, run.original) if run.original_onnx else None
-    for check in check_goal(run.goal, full, cost, before, _counted(model, program)):
+    before = count_file(run.original_onnx, run.original) if run.original_onnx else None
+    for check in check_goal(run.goal, full, cost, before, count_file(model, program)):
         verdict = verdict.with_check(check)
     _stamp(model, _metadata(run, full, cost, verdict))
     measured, layers = None, _layer_rows(decided)
     if run.settings.measure and run.original_onnx is not None:
         with stages.stage("measuring"):
-            measured = _measure(run.original_onnx, model, run, stages)
+            measured = time_files(
+                run.original_onnx,
+                model,
+                run.original,
+                run.settings,
+                seed=run.goal.seed,
+                progress=stages.within("measuring"),
+            )
         with stages.stage("timing each layer"):
-            layers = _timed(layers, run, model)
+            layers = time_rows(layers, run.original_onnx, model, run.original, run.settings)
     metric = None
     if run.task is not None and run.metric_before is not None:
         with stages.stage("evaluating the result"):
@@ -344,68 +330,6 @@ def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -
             "size target; ask for a larger file"
         )
     return replace(goal, size_bytes=Bound(allowed, relative=False))
-
-
-def _counted(model: ModelProto, program: Program) -> Counted:
-    count = count_cost(model, 1, _shapes(program))
-    return Counted(round(count.macs / count.batch), count.size_bytes)
-
-
-def _shapes(program: Program) -> dict[str, int]:
-    """Return the sizes of dynamic axes other than the batch, by axis name."""
-    return {
-        name: int(tensor.shape[axis])
-        for tensor, axes in zip(program.example_inputs, program.dynamic_axes, strict=True)
-        for axis, name in axes.items()
-        if axis != 0
-    }
-
-
-def _measure(before: ModelProto, after: ModelProto, run: _Run, stages: Stages) -> BenchResult:
-    with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
-        paths = [Path(folder) / "original.onnx", Path(folder) / "compressed.onnx"]
-        for model, path in zip((before, after), paths, strict=True):
-            write_onnx(model, path)
-        result = bench(
-            paths,
-            threads=run.settings.threads,
-            batch=run.settings.batch,
-            seconds=run.settings.seconds,
-            shapes=_shapes(run.original),
-            seed=run.goal.seed,
-            progress=stages.within("measuring"),
-        )
-    # The folder is gone; what is left of the paths says which file is meant.
-    return replace(
-        result,
-        measurements=tuple(replace(m, path=Path(m.path).name) for m in result.measurements),
-        notes=tuple(note.replace(f"{folder}/", "") for note in result.notes),
-    )
-
-
-def _timed(rows: tuple[LayerRow, ...], run: _Run, after: ModelProto) -> tuple[LayerRow, ...]:
-    """Return the rows with the latency of each layer in the original and in the new file."""
-    settings, names = run.settings, {row.name for row in rows}
-    before_ms, after_ms = (
-        time_layers(
-            model,
-            names,
-            threads=settings.threads,
-            batch=settings.batch,
-            shapes=_shapes(run.original),
-            seconds=settings.seconds / 6,
-        )
-        for model in (run.original_onnx, after)
-        if model is not None
-    )
-    return tuple(
-        replace(
-            row,
-            latency_ms_before=before_ms.get(row.name),
-            latency_ms_after=after_ms.get(row.name),
-        )
-        for row in rows
-    )
 
 
 def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, str]:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 import compressc
 from compressc import driver
-from compressc.driver import Result, Settings, compress
+from compressc.driver import Result, compress
 from compressc.errors import CompresscError, GoalError, HandOverError, VerificationError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from compressc.settings import Settings
 
 QUICK = Settings(measure=False)
 

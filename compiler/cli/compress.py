@@ -197,8 +197,9 @@ def _compress(
     progress: ProgressDisplay,
 ) -> Result:
     progress(0, 0, "starting")
-    from compressc.driver import Settings, compress
+    from compressc.driver import compress
     from compressc.program import Constraints
+    from compressc.settings import Settings
 
     passes = [one.build() for one in chosen]
     progress(0, 0, f"loading {options.model}")

@@ -112,7 +112,7 @@ class _Owners:
                 return None
             for name in (*(value.rpartition(".")[0] for value in node.input), _scope(node)):
                 if name in self._layers:
-                    return name
+                    return str(name)
             node = next((self._makers[name] for name in node.input if name in self._makers), None)
         return None
 
