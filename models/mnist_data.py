@@ -52,7 +52,7 @@ def read_idx(path: Path) -> Tensor:
 
 
 def load_mnist(folder: Path, split_seed: int = 0) -> DataSet:
-    """Read MNIST; search-validation is 5,000 of the 60,000 training images.
+    """Read MNIST; search-validation is a twelfth of each class of the training images.
 
     Raises:
         FileNotFoundError: if one of the four files is missing.
