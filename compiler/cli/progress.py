@@ -37,6 +37,7 @@ class ProgressDisplay:
                 Elapsed(),
                 console=Console(stderr=True),
                 transient=True,
+                refresh_per_second=4,  # drawing must not disturb what is being timed
             )
             self._bar.start()
             self._task = self._bar.add_task("starting", total=None)
