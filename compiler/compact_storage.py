@@ -60,8 +60,9 @@ class StorageChoice:
 def compact(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[StorageChoice]]:
     """Return the model in its smallest form, and how each floating-point weight is stored.
 
-    Outputs are identical bit by bit, -0.0 and NaN included. The shapes of intermediate values
-    are left out: every runtime infers them.
+    Outputs are identical bit by bit, -0.0 and NaN included. Left out are the shapes of
+    intermediate values, which every runtime infers, and the metadata of nodes, whose names say
+    where they belong.
 
     Raises:
         ExportError: if the model is compact already.
@@ -109,12 +110,12 @@ def _free_stems(graph: onnx.GraphProto, tensors: Sequence[TensorProto]) -> dict[
     taken.update(value.name for value in graph.input)
     taken.update(name for node in graph.node for name in node.output)
     stems: dict[str, str] = {}
-    for tensor in tensors:
-        stem = tensor.name
+    for number, tensor in enumerate(tensors):
+        # Short, because a stem is repeated a dozen times per weight.
+        stem = f"w{number}"
         while any(f"{stem}/{part}" in taken for part in PART_NAMES):
             stem += "_"
         stems[tensor.name] = stem
-        taken.update(f"{stem}/{part}" for part in PART_NAMES)
     return stems
 
 
@@ -176,6 +177,9 @@ def _assemble(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             )
     graph.node.extend([*rebuilding, *model.graph.node])
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
     used = set().union(*(functions_of(kind) for kind in kinds.values()))
     if used:
         result.functions.extend(definitions[name] for name in sorted(used))

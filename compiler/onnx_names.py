@@ -27,6 +27,7 @@ def name_like_modules(model: onnx.ModelProto, program: Program) -> None:
     _name_axes(model.graph, program)
     state = program.state()
     _name_transposed(model.graph, state)
+    _name_folded_biases(model.graph)
     _name_nodes(model.graph, set(state))
 
 
@@ -38,7 +39,7 @@ def _name_nodes(graph: onnx.GraphProto, parameters: set[str]) -> None:
         number = counts[base] = counts.get(base, -1) + 1
         node.name = f"{base}_{number}" if number else base
         del node.metadata_props[:]
-        node.doc_string = ""
+        node.ClearField("doc_string")
         if scope:
             node.metadata_props.add(key=_NAMESPACE, value=scope.replace(".", "/"))
 
@@ -79,6 +80,23 @@ def _name_transposed(graph: onnx.GraphProto, state: Mapping[str, Tensor]) -> Non
                 taken.add(f"{name}.T")
                 tensor.name = f"{name}.T"
                 break
+    _rename_reads(graph, renamed)
+
+
+def _name_folded_biases(graph: onnx.GraphProto) -> None:
+    """Call the bias that a folded batch norm left ``<layer>.bias``, as if the layer had one."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    taken = {*constants, *(value.name for value in (*graph.input, *graph.output))}
+    taken.update(name for node in graph.node for name in node.output)
+    renamed: dict[str, str] = {}
+    for node in graph.node:
+        if len(node.input) != 3 or node.input[2] != f"{node.input[1]}_bias":
+            continue
+        bias = node.input[1].removesuffix("weight") + "bias"
+        if node.input[2] in constants and bias not in taken:
+            renamed[node.input[2]] = bias
+            constants[node.input[2]].name = bias
+            taken.add(bias)
     _rename_reads(graph, renamed)
 
 

@@ -232,7 +232,7 @@ def _judge_output(name: str, index: int, runs: Sequence[_Run]) -> OutputParity:
         # Integers and booleans count as wrong or right.
         flat_single, flat_found = flat_single != flat_double, flat_found != flat_double
         flat_double = np.zeros_like(flat_single)
-    unit = np.finfo(flat_single.dtype).eps if flat_single.dtype.kind == "f" else 0.0
+    unit = float(np.finfo(flat_single.dtype).eps) if flat_single.dtype.kind == "f" else 0.0
     finite = np.isfinite(flat_single)
     same_places = np.array_equal(flat_single[~finite], flat_found[~finite], equal_nan=True)
     exact = flat_double[finite].astype(np.float64)

@@ -14,6 +14,7 @@ def tidy(model: onnx.ModelProto) -> None:
     """
     for holder in (model, model.graph):
         del holder.metadata_props[:]
+        holder.ClearField("doc_string")
     for group in (
         model.graph.value_info,
         model.graph.initializer,
@@ -22,8 +23,7 @@ def tidy(model: onnx.ModelProto) -> None:
     ):
         for item in group:
             del item.metadata_props[:]
-            item.doc_string = ""
-    model.doc_string = model.graph.doc_string = ""
+            item.ClearField("doc_string")
     _use_global_pooling(model.graph)
 
 

@@ -41,7 +41,7 @@ def zeros_node(
     Args:
         name: the function.
         inputs: names of the packed bits or codes, and of the values.
-        output: name of the rebuilt tensor, also the stem of the node's name.
+        output: name of the rebuilt tensor.
         shape: shape of the rebuilt tensor.
         width: bits per code; 1 for a mask.
         count: codes in use; the last byte of a bit plane may hold more.
@@ -57,7 +57,7 @@ def floats_node(inputs: Sequence[str], output: str, width: int, count: int) -> o
 
     Args:
         inputs: names of the fractions, exponent codes and scales.
-        output: name of the result, also the stem of the node's name.
+        output: name of the result.
         width: bits per exponent code.
         count: floats stored.
     """
@@ -67,7 +67,8 @@ def floats_node(inputs: Sequence[str], output: str, width: int, count: int) -> o
 def _call(
     name: str, inputs: Sequence[str], output: str, attributes: Mapping[str, list[int]]
 ) -> onnx.NodeProto:
-    node = helper.make_node(name, list(inputs), [output], name=f"{output}/{name}", domain=DOMAIN)
+    # Called after the packed data it reads, whose name is unique.
+    node = helper.make_node(name, list(inputs), [output], name=inputs[0], domain=DOMAIN)
     node.attribute.extend(helper.make_attribute(key, ints) for key, ints in attributes.items())
     return node
 

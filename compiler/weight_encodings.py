@@ -117,8 +117,9 @@ def _bits(array: Array) -> NDArray[np.unsignedinteger]:
 def _fill(tensor: TensorProto, flat: Array, stem: str) -> Encoding:
     shape = numpy_helper.from_array(np.array(tensor.dims, dtype=np.int64), f"{stem}/shape")
     value = numpy_helper.from_array(flat[:1])
-    name = f"{tensor.name}/ConstantOfShape"
-    node = helper.make_node("ConstantOfShape", [shape.name], [tensor.name], name=name, value=value)
+    node = helper.make_node(
+        "ConstantOfShape", [shape.name], [tensor.name], name=shape.name, value=value
+    )
     return Encoding(tensors=(shape,), nodes=(node,))
 
 
@@ -137,7 +138,7 @@ def _scatter(
     nodes = (
         helper.make_node("ConstantOfShape", [names[0]], [blank], name=blank, value=zero),
         helper.make_node("ScatterElements", [blank, *names[2:]], [filled], name=filled),
-        helper.make_node("Reshape", [filled, names[1]], [dense], name=f"{dense}/Reshape"),
+        helper.make_node("Reshape", [filled, names[1]], [dense], name=names[1]),
     )
     return Encoding(tensors=tensors, nodes=nodes)
 

@@ -121,10 +121,10 @@ def test_sizes_in_the_choices_are_those_of_the_file():
     packed, choices = compact(model)
     by_name = {tensor.name: tensor.ByteSize() for tensor in packed.graph.initializer}
     nodes = [node for node in packed.graph.node if node.domain == "compressc"]
-    stored = sum(size for name, size in by_name.items() if name.startswith("w/"))
+    stored = sum(size for name, size in by_name.items() if name.startswith("w0/"))
     stored += sum(node.ByteSize() for node in nodes)
     choice = next(c for c in choices if c.name == "w")
-    assert choice.stored_bytes == pytest.approx(stored, rel=0.002)
+    assert choice.stored_bytes == pytest.approx(stored, rel=0.003)
     assert choice.dense_bytes > 4 * 64 * 48 * 9
 
 
@@ -151,7 +151,7 @@ def test_a_flipped_bit_changes_the_outputs(zeros, part):
     model = linear(sparse_array((400, 131), zeros))
     packed, choices = compact(model)
     assert "floats" in choices[0].kind
-    tensor = next(t for t in packed.graph.initializer if t.name == f"w/{part}")
+    tensor = next(t for t in packed.graph.initializer if t.name == f"w0/{part}")
     raw = bytearray(tensor.raw_data)
     raw[len(raw) // 3] ^= 0x10
     tensor.raw_data = bytes(raw)
@@ -231,7 +231,7 @@ def test_the_input_is_untouched_and_public_weights_stay():
 
 def test_names_already_taken_are_avoided():
     model = linear(sparse_array((200, 131), 0.9))
-    model.graph.node.append(helper.make_node("Identity", ["y"], ["w/zeros"]))
+    model.graph.node.append(helper.make_node("Identity", ["y"], ["w0/zeros"]))
     packed, _ = compact(model)
     onnx.checker.check_model(packed, full_check=True)
     assert run(model).tobytes() == run(packed).tobytes()
