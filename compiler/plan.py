@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,18 @@ from numpy.typing import NDArray
 from compressc.errors import PlanError
 
 BoolArray = NDArray[np.bool_]
+
+# What reading a missing, truncated or foreign pair of files raises.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    BadZipFile,
+    zlib.error,
+)
 
 
 def _freeze(masks: Mapping[str, BoolArray]) -> Mapping[str, BoolArray]:
@@ -131,7 +145,7 @@ class Plan:
                 }
             plan = cls(masks["keep"], masks["zero"], document["rank"], document["choice"])
             digest = document["digest"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGED as error:
             raise PlanError(f"{path}: not a readable plan ({error}); write it again") from error
         if plan.digest != digest:
             raise PlanError(f"{path}: the masks do not match the digest; the files were mixed up")
