@@ -17,6 +17,7 @@ import onnx.shape_inference
 
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Dims, Shapes, make_inputs, resolve_shapes
+from compressc.runtime.packed_weights import restore_packed
 from compressc.runtime.session import create_session, run_session
 
 KnownShapes = dict[str, tuple[int, ...]]
@@ -52,6 +53,7 @@ def stripped_copy(model: onnx.ModelProto) -> onnx.ModelProto:
             graph.initializer.add(
                 name=tensor.name, dims=list(tensor.dims), data_type=tensor.data_type
             )
+    restore_packed(graph)
     return onnx.inliner.inline_local_functions(light) if light.functions else light
 
 

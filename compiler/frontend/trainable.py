@@ -29,6 +29,13 @@ class ProgramModule(fx.GraphModule):
     the link to the flag, which a plain GraphModule would freeze to its current value.
     """
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProgramModule:
+        clone = clone_module(self)
+        copied = ProgramModule(clone, clone.graph)
+        copied.train(self.training)
+        memo[id(self)] = copied
+        return copied
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         linked = tuple(_is_linked(node) for node in _mode_nodes(self.graph))
         rebuild, arguments = super().__reduce__()
