@@ -54,9 +54,11 @@ def random_plan(coupling: Coupling, seed: int) -> Plan:
     """Return a plan that removes something from most free groups, nothing from a few."""
     rng = np.random.default_rng(seed)
     keep: dict[str, BoolArray] = {}
-    for group in free_groups(coupling):
+    groups = free_groups(coupling)
+    spared = rng.random(len(groups)) < 0.1
+    for group, spare in zip(groups, spared, strict=True):
         possible = [n for n in counts(group) if n >= max(group.minimum, group.size // 4)]
-        if rng.random() < 0.1 or len(possible) < 2:
+        if (spare and not spared.all()) or len(possible) < 2:
             continue
         mask = choose(group, int(rng.choice(possible[:-1])), rng)
         assert mask is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +26,19 @@ _BATCH = "batch"
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep torch.export from printing graphs and warnings at the user."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
+    """Keep torch's prints, warnings and log lines from the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 @contextlib.contextmanager
@@ -202,7 +208,7 @@ def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
     unlifted.graph._tracer_cls = None
     module = clone_module(fx.GraphModule(unlifted, unlifted.graph))
     canonicalize(module)
-    return module
+    return _named_once(module)
 
 
 def _assemble(
@@ -222,6 +228,21 @@ def _assemble(
         input_names=names,
         output_names=_output_names(module),
     )
+
+
+def _named_once(module: fx.GraphModule) -> fx.GraphModule:
+    """Return the module with every tied tensor under its first name, and nothing that is unread."""
+    first: dict[int, str] = {}
+    tensors = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    for name, tensor in tensors.items():
+        first.setdefault(id(tensor), name)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and str(node.target) in tensors:
+            node.target = first[id(tensors[str(node.target)])]
+    return fx.GraphModule(module, module.graph)
 
 
 def _dynamic_axes(placeholder: fx.Node) -> Mapping[int, str]:
