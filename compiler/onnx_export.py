@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +104,7 @@ def _reexport(program: Program) -> ExportedProgram:
     failure: Exception | None = None
     for dims in attempts:
         try:
-            with torch.no_grad(), _silence():
+            with torch.no_grad(), quiet():
                 return torch.export.export(
                     program.graph_module,
                     program.example_inputs,
@@ -159,7 +157,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
         if value is not None
     ]
     try:
-        with torch.no_grad(), _silence():
+        with torch.no_grad(), quiet():
             onnx_program = torch.onnx.export(
                 exported,
                 dynamo=True,
@@ -189,18 +187,6 @@ def _stamp(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     except importlib.metadata.PackageNotFoundError:
         model.producer_version = "0"
     onnx.helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and log lines from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with quiet():
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _root_cause(error: BaseException) -> str:
