@@ -31,6 +31,8 @@ class Factor:
             raise ValueError(f"factor of size {self.size} with ids of shape {self.ids.shape}")
 
 
+_PLAIN = "{where} couples these channels with the model's input or an axis that cannot be pruned"
+
 Axis = tuple[Factor, ...]
 Axes = tuple[Axis, ...]
 
@@ -160,7 +162,7 @@ def _ids(factor: Factor) -> IntArray:
 def join_axes(space: IdSpace, left: Axis, right: Axis, where: str) -> Axis:
     """Couple two axes of equal size position by position; return the coupled axis."""
     if not is_labelled(left) or not is_labelled(right):
-        reason = f"{where} couples these channels with the model's input or an axis that cannot be pruned"
+        reason = _PLAIN.format(where=where)
         space.freeze_axis(left, reason)
         space.freeze_axis(right, reason)
         return left if len(left) >= len(right) else right
@@ -171,7 +173,7 @@ def join_axes(space: IdSpace, left: Axis, right: Axis, where: str) -> Axis:
                 space.join(a.ids, b.ids)
             elif a.ids is not None or b.ids is not None:
                 # One side calls this factor plain: it can only stay whole.
-                reason = f"{where} couples these channels with the model's input or an axis that cannot be pruned"
+                reason = _PLAIN.format(where=where)
                 space.freeze_axis((a, b), reason)
             joined.append(a if a.ids is not None else b)
         return tuple(joined)
