@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.axes import Axis
+from compressc.axes import Axis, IntArray
 from compressc.kept import Kept
 
 aten = torch.ops.aten
@@ -108,12 +108,14 @@ class SetSplits:
 
 @dataclass(frozen=True, eq=False)
 class SetRange:
-    """Given a slice or narrow. Result: the range counted in kept positions.
+    """Given a slice, narrow or slice_scatter. Result: the range counted in kept positions.
 
-    ``before`` is the axis up to the range's start, ``inside`` the range itself.
+    ``before`` is the axis up to the range's start, ``inside`` the range itself; ``index`` is the
+    position of the argument ``start``.
     """
 
     node: str
+    index: int
     before: Axis
     inside: Axis
 
@@ -123,12 +125,11 @@ class SetRange:
         if kept.whole(self.before) and kept.whole(self.inside):
             return
         start, length = kept.count(self.before), kept.count(self.inside)
+        _set(node, self.index, "start", start)
         if node.target is aten.narrow.default:
-            node.update_arg(2, start)
-            node.update_arg(3, length)
+            _set(node, self.index + 1, "length", length)
         else:
-            _set(node, 2, "start", start)
-            _set(node, 3, "end", start + length)
+            _set(node, self.index + 1, "end", start + length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,20 +167,44 @@ class SetPad:
 
 
 @dataclass(frozen=True, eq=False)
-class Reindex:
-    """Given index_select with a constant index. Result: the index counted in kept positions."""
+class SetSqueezed:
+    """Given a squeeze of whatever has size 1. Result: a squeeze of the axes that had it."""
 
     node: str
+    dims: tuple[int, ...]
+
+    def apply(self, node: fx.Node, kept: Kept, module: fx.GraphModule) -> None:
+        """Name the axes."""
+        del kept, module
+        in_place = str(node.target).split(".")[1].endswith("_")
+        node.target = aten.squeeze_.dims if in_place else aten.squeeze.dims
+        node.args = (node.args[0], list(self.dims))
+        node.kwargs = {}
+
+
+@dataclass(frozen=True, eq=False)
+class SetIndex:
+    """Given an operation that picks channels in a fixed order (shuffle, roll, constant index).
+
+    Result: index_select with the index counted in kept positions. ``index`` says which position of
+    ``source`` every position of ``result`` holds.
+    """
+
+    node: str
+    dim: int
     source: Axis
     result: Axis
-    index: tuple[int, ...]
+    index: IntArray
 
     def apply(self, node: fx.Node, kept: Kept, module: fx.GraphModule) -> None:
         """Give the node an index of its own."""
         if kept.whole(self.source) and kept.whole(self.result):
             return
         place = np.cumsum(kept.mask(self.source)) - 1
-        chosen = np.asarray(self.index)[kept.mask(self.result)]
+        chosen = self.index[kept.mask(self.result)]
+        node.target = aten.index_select.default
+        node.args = (node.args[0], self.dim, None)
+        node.kwargs = {}
         attach_index(module, node, 2, place[chosen])
 
 

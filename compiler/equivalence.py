@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from compressc.frontend.trainable import clone_module
 from compressc.lowering.lowered import lower
 from compressc.masking import masked
+from compressc.precision import doubled
 from compressc.program import Program
 from compressc.randomization import random_inputs, randomized
 
@@ -95,8 +96,8 @@ def prove(program: Program, lowered: Program, seed: int = 0) -> Equivalence:
     little; then the same plan is proven again with random weights.
     """
     verdict = compare_modules(
-        clone_module(masked(program)).double(),
-        clone_module(lowered.graph_module).double(),
+        doubled(clone_module(masked(program))),
+        doubled(clone_module(lowered.graph_module)),
         random_inputs(program.example_inputs, seed),
     )
     if verdict.informative or not verdict.passed:

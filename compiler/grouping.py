@@ -81,7 +81,7 @@ def _places(propagation: Propagation, solution: Solution) -> list[_Place]:
     for weight in propagation.records.grouped_weights:
         name = propagation.canonical[weight.tensor]
         classes = solution.class_of[weight.columns]
-        places.append(_Place(name, weight.column_axis, "in", classes))
+        places.append(_Place(name, weight.column_axis, weight.column_role, classes))
     return places
 
 

@@ -7,20 +7,22 @@ code with lowering but the plan itself (and, for statistics nodes, the edits).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from compressc.axes import Axes
 from compressc.coupling import Coupling
+from compressc.edits import Edit
 from compressc.errors import RuleError
 from compressc.frontend.trainable import share_module
 from compressc.kept import Kept
 from compressc.program import Program
-from compressc.rules.registry import Value
+from compressc.rules.registry import Contraction, Value
 
 
 def masked(program: Program) -> fx.GraphModule:
@@ -32,21 +34,7 @@ def masked(program: Program) -> fx.GraphModule:
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
     apply_zero_masks(module, program.plan.zero)
-    by_name = {node.name: node for node in module.graph.nodes}
-    statistics = dict.fromkeys(coupling.propagation.records.statistics)
-    for index, found in enumerate(coupling.propagation.records.contractions):
-        if found.node in statistics or kept.whole(found.channels):
-            continue
-        operand = by_name[found.operand]
-        consumer = by_name[found.node]
-        mask = _broadcastable(kept.mask(found.channels), found.axis, operand)
-        with module.graph.inserting_before(consumer):
-            silenced = _masked_fill(module, f"_removed_{index}", operand, ~mask)
-        _replace_input(consumer, operand, silenced)
-    # Statistics come last and in graph order: each one's results move to new nodes.
-    values = dict(coupling.propagation.values)
-    for name in statistics:
-        _restrict_statistics(module, by_name[name], coupling, values, kept)
+    _Masking(module, coupling, kept).run()
     module.graph.lint()
     module.recompile()
     module.eval()
@@ -68,18 +56,110 @@ def apply_zero_masks(module: nn.Module, zero: Mapping[str, Any]) -> None:
         setattr(module.get_submodule(owner), attribute, fresh)
 
 
-def _broadcastable(mask: np.ndarray, axis: int, operand: fx.Node) -> np.ndarray:
-    shape = [1] * operand.meta["val"].dim()
-    shape[axis] = len(mask)
-    return mask.reshape(shape)
+class _Masking:
+    """Puts masks and gathers into one graph, node by node in graph order."""
 
+    def __init__(self, module: fx.GraphModule, coupling: Coupling, kept: Kept) -> None:
+        self._module = module
+        self._kept = kept
+        records = coupling.propagation.records
+        self._statistics = frozenset(records.statistics)
+        self._contractions: dict[str, list[Contraction]] = {}
+        for found in records.contractions:
+            self._contractions.setdefault(found.node, []).append(found)
+        self._edits: dict[str, list[Edit]] = {}
+        for edit in records.edits:
+            self._edits.setdefault(edit.node, []).append(edit)
+        self._by_name = {node.name: node for node in module.graph.nodes}
+        # Axes of every node, also of those put in; and what stands for a statistics node's output.
+        self._axes: dict[fx.Node, Value] = {
+            self._by_name[name]: value
+            for name, value in coupling.propagation.values.items()
+            if name in self._by_name
+        }
+        self._spread: dict[fx.Node, fx.Node] = {}
+        self._buffers = 0
 
-def _masked_fill(module: fx.GraphModule, name: str, operand: fx.Node, gone: np.ndarray) -> fx.Node:
-    module.register_buffer(name, torch.as_tensor(gone))
-    graph = module.graph
-    return graph.call_function(
-        torch.ops.aten.masked_fill.Scalar, (operand, graph.get_attr(name), 0.0)
-    )
+    def run(self) -> None:
+        """Change the graph in place."""
+        for node in list(self._module.graph.nodes):
+            if node.name in self._statistics:
+                self._restrict(node)
+            else:
+                self._silence(node)
+
+    def _silence(self, node: fx.Node) -> None:
+        """Zero the removed positions of every operand that the node sums over."""
+        latest: dict[str, fx.Node] = {}
+        for found in self._contractions.get(node.name, ()):
+            if self._kept.whole(found.channels):
+                continue
+            operand = self._by_name[found.operand]
+            operand = self._spread.get(operand, operand)
+            if operand not in node.all_input_nodes:
+                # Both axes of one operand are summed over: the masks are put in a row.
+                operand = latest.get(found.operand, operand)
+            shape = [1] * self._by_name[found.operand].meta["val"].dim()
+            shape[found.axis] = -1
+            gone = ~self._kept.mask(found.channels).reshape(shape)
+            graph = self._module.graph
+            with graph.inserting_before(node):
+                silenced = graph.call_function(
+                    torch.ops.aten.masked_fill.Scalar, (operand, self._constant(gone), 0.0)
+                )
+            _replace_input(node, operand, silenced)
+            latest[found.operand] = silenced
+
+    def _constant(self, value: np.ndarray) -> fx.Node:
+        name = f"_mask_{self._buffers}"
+        self._buffers += 1
+        self._module.register_buffer(name, torch.as_tensor(value))
+        return self._module.graph.get_attr(name)
+
+    def _restrict(self, node: fx.Node) -> None:
+        """Run a node on the kept channels only and put the results back at full size."""
+        with self._module.graph.inserting_before(node):
+            for source in list(node.all_input_nodes):
+                axes = self._axes.get(source)
+                if isinstance(axes, tuple):
+                    node.replace_input_with(source, self._gather(source, axes))
+        for edit in self._edits.get(node.name, ()):
+            edit.apply(node, self._kept, self._module)
+        out = self._axes[node]
+        if isinstance(out, list):
+            for user in list(node.users):
+                if user.target is operator.getitem:
+                    self._scatter(user, out[int(user.args[1])])  # type: ignore[arg-type]
+        elif out is not None:
+            self._scatter(node, out)
+
+    def _gather(self, source: fx.Node, axes: Axes) -> fx.Node:
+        for axis, channels in enumerate(axes):
+            if not self._kept.whole(channels):
+                source = self._select(source, axis, np.flatnonzero(self._kept.mask(channels)))
+        return source
+
+    def _scatter(self, source: fx.Node, axes: Axes) -> None:
+        """Spread kept positions over the full size; removed ones repeat a kept one."""
+        users = list(source.users)
+        result = source
+        with self._module.graph.inserting_before(source.next):
+            for axis, channels in enumerate(axes):
+                if not self._kept.whole(channels):
+                    places = np.cumsum(self._kept.mask(channels)) - 1
+                    result = self._select(result, axis, np.maximum(places, 0))
+        if result is source:
+            return
+        for user in users:
+            user.replace_input_with(source, result)
+        self._axes[result] = axes
+        self._spread[source] = result
+
+    def _select(self, source: fx.Node, axis: int, index: np.ndarray) -> fx.Node:
+        constant = self._constant(index)
+        return self._module.graph.call_function(
+            torch.ops.aten.index_select.default, (source, axis, constant)
+        )
 
 
 def _replace_input(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
@@ -98,66 +178,3 @@ def _replace_input(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
         node.kwargs = fx.map_arg(node.kwargs, swap)
     if not replaced:
         raise RuleError(f"{node.name} does not read {old.name}; its rule registered a wrong mask")
-
-
-def _restrict_statistics(
-    module: fx.GraphModule,
-    node: fx.Node,
-    coupling: Coupling,
-    values: dict[str, Value],
-    kept: Kept,
-) -> None:
-    """Run a node on the kept channels only and put the results back at full size.
-
-    ``values`` learns the axes of the nodes that stand for the results from now on.
-    """
-    graph = module.graph
-    with graph.inserting_before(node):
-        for source in list(node.all_input_nodes):
-            axes = values.get(source.name)
-            if isinstance(axes, tuple):
-                gathered = _gather(module, source, axes, kept, f"_{node.name}_{source.name}")
-                node.replace_input_with(source, gathered)
-    for edit in coupling.propagation.records.edits:
-        if edit.node == node.name:
-            edit.apply(node, kept, module)
-    out = values[node.name]
-    outputs = [(node, out)]
-    if isinstance(out, list):
-        outputs = [(user, out[int(user.args[1])]) for user in node.users]  # type: ignore[arg-type]
-    for index, (source, axes) in enumerate(outputs):
-        if isinstance(axes, tuple):
-            with graph.inserting_before(source.next):
-                spread = _scatter(module, source, axes, kept, f"_{node.name}_full{index}")
-                values[spread.name] = axes
-
-
-def _gather(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, name: str) -> fx.Node:
-    for axis, channels in enumerate(axes):
-        if not kept.whole(channels):
-            index = torch.as_tensor(np.flatnonzero(kept.mask(channels)))
-            source = _index_select(module, source, axis, index, f"{name}_{axis}")
-    return source
-
-
-def _scatter(module: fx.GraphModule, source: fx.Node, axes: Axes, kept: Kept, name: str) -> fx.Node:
-    """Spread kept positions over the full size; removed ones repeat a kept one."""
-    users = list(source.users)
-    result = source
-    for axis, channels in enumerate(axes):
-        if not kept.whole(channels):
-            mask = kept.mask(channels)
-            index = torch.as_tensor(np.maximum(np.cumsum(mask) - 1, 0))
-            result = _index_select(module, result, axis, index, f"{name}_{axis}")
-    for user in users:
-        user.replace_input_with(source, result)
-    return result
-
-
-def _index_select(
-    module: fx.GraphModule, source: fx.Node, axis: int, index: Tensor, name: str
-) -> fx.Node:
-    module.register_buffer(name, index)
-    graph = module.graph
-    constant = graph.get_attr(name)
-    return graph.call_function(torch.ops.aten.index_select.default, (source, axis, constant))

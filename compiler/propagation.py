@@ -12,10 +12,19 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 import compressc.rules
-from compressc.axes import Axes, IdSpace, labelled, plain
+from compressc.axes import Axes, IdSpace, IntArray, Solution, labelled, plain, size_of
+from compressc.costs import BoolArray
 from compressc.errors import RuleError
 from compressc.program import Program
-from compressc.rules.registry import RULES, Records, Site, Value, is_computation, unknown
+from compressc.rules.registry import (
+    RULES,
+    Records,
+    Site,
+    Value,
+    freeze_inputs,
+    is_computation,
+    unknown,
+)
 from compressc.shapes import Sizes, hint, value_of
 
 
@@ -57,13 +66,60 @@ def named_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
     return found
 
 
+# A pixel shuffle spelled as views cuts one axis three times.
+_ROUNDS = 4
+
+
 def propagate(program: Program) -> Propagation:
     """Run every node's rule once, in graph order.
 
-    Raises:
-        RuleError: if a rule returns axes that do not match the captured shapes.
+    Where an axis is cut into blocks (heads) and the positions inside a block cannot leave, further
+    passes let whole blocks leave instead; the pass that leaves most channels free stands.
     """
     load_rules()
+    best = current = _pass(program, frozenset())
+    blocks: frozenset[str] = frozenset()
+    for _ in range(_ROUNDS):
+        stuck = _stuck(current, blocks=False) - blocks
+        if not stuck:
+            break
+        blocks |= stuck
+        current = _pass(program, blocks)
+        best = max(best, current, key=_free)
+    useless = _stuck(best, blocks=True)
+    if useless and any(split.blocks and split.name not in useless for split in best.records.splits):
+        best = max(best, _pass(program, blocks - useless), key=_free)
+    return best
+
+
+def _stuck(propagation: Propagation, *, blocks: bool) -> frozenset[str]:
+    """Return the cuts of one kind of which no part can leave."""
+    solution = propagation.space.solve()
+    return frozenset(
+        split.name
+        for split in propagation.records.splits
+        if split.blocks is blocks and not _is_free(solution, split.ids).any()
+    )
+
+
+def _is_free(solution: Solution, ids: IntArray) -> BoolArray:
+    free: BoolArray = solution.reason_of[solution.class_of[ids]] < 0
+    return free
+
+
+def _free(propagation: Propagation) -> int:
+    """Return how many parameter slices may leave."""
+    solution = propagation.space.solve()
+    return sum(
+        int(_is_free(solution, factor.ids).sum())
+        for axes in propagation.parameters.values()
+        for axis in axes
+        for factor in axis
+        if factor.ids is not None
+    )
+
+
+def _pass(program: Program, block_splits: frozenset[str]) -> Propagation:
     module = program.graph_module
     tensors = named_tensors(module)
     first: dict[int, str] = {}
@@ -102,7 +158,7 @@ def propagate(program: Program) -> Propagation:
                 frozen_statistics=program.constraints.statistics == "frozen",
                 tensors=tensors,
                 tied=tied,
-                head_splits={},
+                block_splits=block_splits,
             )
             values[node.name] = _apply(site)
         elif node.op == "output":
@@ -132,8 +188,15 @@ def _apply(site: Site) -> Value:
         for source in node.all_input_nodes:
             _check_size_read(site, source)
         return None
-    value = RULES.get(node.target, unknown)(site)
-    _check(site, value, value_of(node))
+    said = site.records.lengths()
+    try:
+        value = RULES.get(node.target, unknown)(site)
+        _check(site, value, value_of(node))
+    except Exception as error:  # noqa: BLE001 - whatever a rule stumbles over stays safe and visible
+        # Joins made so far only couple more than needed; everything else is taken back.
+        site.records.cut_back(said)
+        text = " ".join(str(error).split())[:200]
+        value = freeze_inputs(site, f"is written in a way its rule does not know ({text})")
     return value
 
 
@@ -150,19 +213,14 @@ def _check_size_read(site: Site, source: fx.Node) -> None:
 def _check(site: Site, value: Value, expected: object) -> None:
     if isinstance(expected, Tensor):
         shape = site.sizes.shape(expected)
-        found = tuple(_product(axis) for axis in value) if isinstance(value, tuple) else None
+        found = tuple(size_of(axis) for axis in value) if isinstance(value, tuple) else None
         if found != shape:
             raise RuleError(
-                f"the rule of {site.name} ({site.node.name}) says shape {found}, "
-                f"the graph says {shape}; please report this model"
+                f"the rule says shape {found}, the graph says {shape}; please report this model"
             )
-    elif isinstance(value, list) and isinstance(expected, (tuple, list)):
+    elif isinstance(expected, (tuple, list)):
+        if not isinstance(value, list) or len(value) != len(expected):
+            raise RuleError("the rule says another number of outputs than the graph")
         for one, wanted in zip(value, expected, strict=True):
-            _check(site, one, wanted)
-
-
-def _product(axis: object) -> int:
-    size = 1
-    for factor in axis:  # type: ignore[attr-defined]
-        size *= factor.size
-    return size
+            if isinstance(wanted, Tensor):
+                _check(site, one, wanted)

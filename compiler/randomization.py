@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from compressc.frontend.trainable import clone_module
+from compressc.precision import doubled
 from compressc.program import Program
 from compressc.propagation import named_tensors
 
@@ -51,7 +52,7 @@ def randomized(program: Program, seed: int = 0) -> Program:
 
     Integer buffers (indices) stay. Only for proofs: the plan and the graph are the program's own.
     """
-    module = clone_module(program.graph_module).double()
+    module = doubled(clone_module(program.graph_module))
     generator = torch.Generator().manual_seed(seed)
     seen: set[int] = set()
     for name, tensor in named_tensors(module).items():

@@ -17,6 +17,7 @@ from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.propagation import named_tensors
 from compressc.rules.registry import Value
 
 
@@ -56,11 +57,19 @@ def _keep_node(node: fx.Node) -> bool:
 
 def _shrink_values(module: fx.GraphModule, coupling: Coupling, kept: Kept) -> None:
     """Give every node the fake value of its new size, so the result can be coupled again."""
+    tensors = named_tensors(module)
     for node in module.graph.nodes:
         value = coupling.propagation.values.get(node.name)
-        if value is not None:
-            node.meta["val"] = _shrunk(node.meta.get("val"), value, kept)
-            node.meta.pop("tensor_meta", None)
+        if value is None:
+            continue
+        fake = node.meta.get("val")
+        if node.op == "get_attr" and isinstance(fake, Tensor):
+            # The weight of a grouped convolution has lost more than its axes say.
+            shape = tensors[str(node.target)].shape
+            node.meta["val"] = fake if fake.shape == shape else fake.new_empty(shape)
+        else:
+            node.meta["val"] = _shrunk(fake, value, kept)
+        node.meta.pop("tensor_meta", None)
 
 
 def _shrunk(fake: Any, value: Value, kept: Kept) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, plain, size_of
-from compressc.edits import SetRange, SetSplits
+from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, join_axes, plain, size_of
+from compressc.edits import SetIndex, SetRange, SetSplits
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
 from compressc.shapes import value_of
@@ -21,8 +22,7 @@ def cat(site: Site) -> Value:
     parts = [axes for axes in found if axes is not None and not _empty(axes)]
     rank = len(parts[0])
     dim = site.dim("dim", rank)
-    others = [axes[:dim] + (plain(1),) + axes[dim + 1 :] for axes in parts]
-    joined = broadcast(site, others)
+    joined = broadcast(site, [_without(axes, dim) for axes in parts])
     axis = concatenate(site.space, [axes[dim] for axes in parts], site.name)
     return (*joined[:dim], axis, *joined[dim + 1 :])
 
@@ -103,14 +103,19 @@ def slice_axis(site: Site) -> Value:
     if length == size:
         return x
     ids = site.flat(x[dim])
-    if not all(isinstance(v, int) for v in (start, length, step)) or step != 1 or ids is None:
-        site.freeze(x[dim], "takes every n-th channel, or a range known only at run time")
+    if not all(isinstance(v, int) for v in (start, length, step)) or ids is None:
+        site.freeze(x[dim], "takes a range known only at run time")
         return (*x[:dim], plain(out[dim]), *x[dim + 1 :])
     start = max(start + size, 0) if start < 0 else min(start, size)
+    if step != 1:
+        index = np.arange(start, size, step)[:length]
+        result = exactly(ids[index])
+        site.edit(SetIndex(site.node.name, dim, x[dim], result, index))
+        return (*x[:dim], result, *x[dim + 1 :])
     inside = exactly(ids[start : start + length])
     if length == 1:
         site.freeze(inside, "takes single channels out of this axis")
-    site.edit(SetRange(site.node.name, exactly(ids[:start]), inside))
+    site.edit(SetRange(site.node.name, site.index("start"), exactly(ids[:start]), inside))
     return (*x[:dim], inside, *x[dim + 1 :])
 
 
@@ -121,3 +126,39 @@ def select(site: Site) -> Value:
     dim = site.dim("dim", len(x))
     site.freeze(x[dim], "takes single positions out of this axis")
     return (*x[:dim], *x[dim + 1 :])
+
+
+@rule(aten.slice_scatter.default)
+def slice_scatter(site: Site) -> Value:
+    """A range of a value is replaced by another value's channels."""
+    x, source = site.axes("self"), site.axes("src")
+    dim = site.dim("dim", len(x))
+    size, length = size_of(x[dim]), size_of(source[dim])
+    start, step = site.arg("start") or 0, site.arg("step")
+    others = broadcast(site, [_without(x, dim), _without(source, dim)])
+    ids = site.flat(x[dim])
+    if ids is None:
+        site.freeze(source[dim], "is written into an axis that cannot be pruned")
+        return (*others[:dim], x[dim], *others[dim + 1 :])
+    if not isinstance(start, int) or step != 1:
+        site.freeze_all((x[dim], source[dim]), "writes every n-th channel, or at run-time places")
+        return (*others[:dim], x[dim], *others[dim + 1 :])
+    start = max(start + size, 0) if start < 0 else min(start, size)
+    inside = join_axes(site.space, exactly(ids[start : start + length]), source[dim], site.name)
+    before = exactly(ids[:start])
+    site.edit(SetRange(site.node.name, site.index("start"), before, inside))
+    return (*others[:dim], x[dim], *others[dim + 1 :])
+
+
+@rule(aten.select_scatter.default)
+def select_scatter(site: Site) -> Value:
+    """One position of an axis is replaced: the axis stays whole."""
+    x, source = site.axes("self"), site.axes("src")
+    dim = site.dim("dim", len(x))
+    site.freeze(x[dim], "writes single positions of this axis")
+    joined = broadcast(site, [(*x[:dim], *x[dim + 1 :]), source])
+    return (*joined[:dim], x[dim], *joined[dim:])
+
+
+def _without(axes: Axes, dim: int) -> Axes:
+    return (*axes[:dim], plain(1), *axes[dim + 1 :])

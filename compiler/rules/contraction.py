@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Sequence
+from math import prod, sqrt
 
 import torch
 from torch import fx
@@ -11,7 +12,7 @@ from compressc.axes import Axes, Axis, join_axes, plain, size_of
 from compressc.edits import SetNumber
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
-from compressc.shapes import value_of
+from compressc.shapes import hinted_shape, value_of
 
 aten = torch.ops.aten
 
@@ -45,7 +46,8 @@ def _multiply(site: Site, left_node: fx.Node, right_node: fx.Node) -> Axes:
     rows: Axes = left[-2:-1] if len(left) > 1 else ()
     columns: Axes = right[-1:] if len(right) > 1 else ()
     batch = broadcast(site, [left[:-2], right[:-2]])
-    site.macs(size_of(left[-1]), (*batch, *rows, *columns, channels))
+    inner = hinted_shape(value_of(left_node))[-1]
+    site.macs(inner, (*batch, *rows, *columns, channels))
     return (*batch, *rows, *columns)
 
 
@@ -75,33 +77,77 @@ def batch_add_matrix_multiply(site: Site) -> Value:
     return broadcast(site, [site.axes("self"), product])
 
 
+@rule(aten.dot.default, aten.inner.default, aten.vdot.default)
+def inner_product(site: Site) -> Value:
+    """Sums over the last axes."""
+    names = ("self", "tensor") if site.node.target is aten.dot.default else ("self", "other")
+    left, right = site.axes(names[0]), site.axes(names[1])
+    channels = join_axes(site.space, left[-1], right[-1], site.name)
+    site.contract(site.arg(names[0]), -1)
+    site.contract(site.arg(names[1]), -1)
+    site.macs(size_of(left[-1]), (*left[:-1], *right[:-1], channels))
+    return (*left[:-1], *right[:-1])
+
+
+@rule(aten.mv.default)
+def matrix_vector(site: Site) -> Value:
+    """(n, k) @ (k,)."""
+    return _multiply(site, site.arg("self"), site.arg("vec"))
+
+
+@rule(aten.outer.default, aten.ger.default)
+def outer_product(site: Site) -> Value:
+    """(n,) and (m,) to (n, m)."""
+    return (site.axes("self")[0], site.axes("vec2")[0])
+
+
 @rule(aten.einsum.default)
 def einsum(site: Site) -> Value:
     """Equal letters are coupled; a letter that is missing from the output is summed over."""
-    equation = str(site.arg("equation")).replace(" ", "")
     operands = list(site.arg("tensors"))
-    axes = [site.axes_of(operand) for operand in operands]
-    if "->" not in equation or "." in equation or any(a is None for a in axes):
-        for found in axes:
-            site.freeze_all(found or (), "is an einsum written without output or with '...'")
-        return site.plain_output()
-    terms, output = equation.split("->")
+    axes = [found if (found := site.axes_of(operand)) is not None else () for operand in operands]
+    terms, output = spell_einsum(str(site.arg("equation")), [len(found) for found in axes])
     letters: dict[str, Axis] = {}
-    for term, operand, found in zip(terms.split(","), operands, axes, strict=True):
+    for term, operand, found in zip(terms, operands, axes, strict=True):
+        if len(set(term)) < len(term):
+            site.freeze_all(found, "takes the diagonal of these axes")
         for position, letter in enumerate(term):
-            axis = (found or ())[position]
-            known = letters.get(letter)
+            axis, known = found[position], letters.get(letter)
             if known is None or size_of(known) == 1:
                 letters[letter] = axis
             elif size_of(axis) != 1:
                 letters[letter] = join_axes(site.space, known, axis, site.name)
             if letter not in output:
                 site.contract(operand, position)
-    inner = 1
-    for letter, axis in letters.items():
-        inner *= 1 if letter in output else size_of(axis)
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, size in zip(term, hinted_shape(value_of(operand)), strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    inner = prod(size for letter, size in sizes.items() if letter not in output)
     site.macs(inner if len(operands) > 1 else 0, tuple(letters.values()))
     return tuple(letters[letter] for letter in output)
+
+
+def spell_einsum(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Return the terms and the output of an einsum, "..." and a missing output written out.
+
+    Upper-case Greek letters stand for the axes of "...", right-aligned.
+    """
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    spare = "ΑΒΓΔΕΖΗΘ"
+    widest = 0
+    for index, (term, rank) in enumerate(zip(terms, ranks, strict=True)):
+        if "..." in term:
+            width = rank - (len(term) - 3)
+            widest = max(widest, width)
+            terms[index] = term.replace("...", spare[len(spare) - width :])
+    hidden = spare[len(spare) - widest :]
+    if arrow:
+        return terms, output.replace("...", hidden)
+    letters = "".join(terms)
+    single = sorted({x for x in letters if letters.count(x) == 1 and x not in hidden})
+    return terms, hidden + "".join(single)
 
 
 @rule(aten.scaled_dot_product_attention.default)
@@ -111,11 +157,17 @@ def attention(site: Site) -> Value:
     inner = join_axes(site.space, query[-1], key[-1], site.name)
     site.contract(site.arg("query"), -1)
     site.contract(site.arg("key"), -1)
-    batch = broadcast(site, [query[:-2], key[:-2], value[:-2]])
-    site.freeze_all((query[-2], key[-2], value[-2]), "takes a softmax over these tokens")
+    grouped = bool(site.arg("enable_gqa")) and size_of(query[-3]) != size_of(key[-3])
+    operands = [query[:-2], key[:-2], value[:-2]]
+    if grouped:
+        site.freeze_all((query[-3], key[-3], value[-3]), "shares keys among several heads")
+        operands = [query[:-2], (*key[:-3], plain(1)), (*value[:-3], plain(1))]
     mask = site.axes_of(site.arg("attn_mask"))
     if mask is not None:
-        site.freeze_all(mask, "adds this mask to attention scores")
+        operands.append(mask[:-2])
+        site.freeze_all(mask[-2:], "adds this mask to attention scores")
+    batch = broadcast(site, operands)
+    site.freeze_all((query[-2], key[-2], value[-2]), "takes a softmax over these tokens")
     width = size_of(query[-1])
     tokens = value_of(site.arg("key")).shape[-2]
     scores = value_of(site.arg("query")).new_empty(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, join_axes, labelled, plain
+from compressc.axes import Axes, Axis, IntArray, is_labelled, join_axes, labelled, plain, size_of
 from compressc.edits import SetCount
+from compressc.errors import RuleError
+from compressc.rules.reduction import over_kept
 from compressc.rules.registry import STRUCTURAL, EqualCount, GroupedWeight, Site, Value, rule
-from compressc.shapes import value_of
+from compressc.shapes import hinted_shape, value_of
 
 aten = torch.ops.aten
 
@@ -39,27 +42,68 @@ def _finish(site: Site, x: Axes, channel: int, out: Axis, rank: int) -> Value:
 def convolution(site: Site) -> Value:
     """Weight (out, in / conv_groups, kernel): in couples to the input, out to the output."""
     x, weight = site.axes("input"), site.axes("weight")
-    conv_groups = int(site.arg("groups"))
     rank = len(weight) - 2
     channel = len(x) - rank - 1
     site.freeze_all(weight[2:], STRUCTURAL)
-    kernel = prod(site.shape(value_of(site.arg("weight")))[2:])
+    weight_shape = hinted_shape(value_of(site.arg("weight")))
+    inner = prod(weight_shape[1:])
+    conv_groups = site.arg("groups")
+    if not isinstance(conv_groups, int):
+        site.macs(inner, x[:channel])
+        return _freeze(site, x, channel, weight, 0, rank, "has conv groups for every sample")
+    if _slides_over_channels(site, x, weight, rank):
+        site.macs(inner, (*x[:channel], *x[channel + 1 :]))
+        over_kept(site, x[channel + 1 :])
+        return x
     if conv_groups == 1:
         channels = join_axes(site.space, x[channel], weight[1], site.name)
         site.contract(site.arg("input"), channel)
         site.contract(site.arg("weight"), 1)
-        fan_in = weight[1][0].size
-        site.macs(kernel * fan_in, (*x[:channel], weight[0], channels))
+        site.macs(inner, (*x[:channel], weight[0], channels))
         return _finish(site, x, channel, weight[0], rank)
-    if weight[1][0].size == 1:
+    if weight_shape[1] == 1:
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(kernel, (*x[:channel], weight[0]))
+        site.macs(
+            inner,
+            (
+                *x[:channel],
+                weight[0],
+            ),
+        )
         return _finish(site, x, channel, out, rank)
-    _couple_grouped(site, x[channel], weight, 0, 1, conv_groups)
-    site.contract(site.arg("input"), channel)
-    fan_in = weight[1][0].size
-    site.macs(kernel * fan_in, (*x[:channel], weight[0], x[channel]))
+    reason = _ungroupable(site, weight)
+    if reason:
+        site.macs(inner, x[:channel])
+        return _freeze(site, x, channel, weight, 0, rank, reason)
+    if is_labelled(x[channel]):
+        _couple_grouped(site, weight, 0, 1, x[channel], "in")
+        site.contract(site.arg("input"), channel)
+    else:
+        site.freeze(weight[1], STRUCTURAL)
+        site.records.equal_counts.append(
+            EqualCount(site.node.name, _ids(site, weight[0]), conv_groups)
+        )
+    site.macs(inner, (*x[:channel], weight[0], x[channel]))
     return _finish(site, x, channel, weight[0], rank)
+
+
+def _slides_over_channels(site: Site, x: Axes, weight: Axes, rank: int) -> bool:
+    """Return whether channels lie on the axis that a one-to-one filter slides over (as in ECA).
+
+    The filter then meets the neighbours among the kept channels.
+    """
+    space = x[len(x) - rank :]
+    ones = size_of(weight[0]) == size_of(weight[1]) == 1
+    same = tuple(size_of(axis) for axis in space) == site.shape()[len(x) - rank :]
+    steps = [site.arg("stride")] if isinstance(site.arg("stride"), int) else site.arg("stride")
+    return (
+        ones
+        and same
+        and rank == 1
+        and is_labelled(space[0])
+        and all(step == 1 for step in steps)
+        and not site.frozen_statistics
+    )
 
 
 @rule(
@@ -74,24 +118,48 @@ def transposed_convolution(site: Site) -> Value:
     rank = len(weight) - 2
     channel = len(x) - rank - 1
     site.freeze_all(weight[2:], STRUCTURAL)
-    weight_shape = site.shape(value_of(site.arg("weight")))
-    fan_out, kernel = weight_shape[1], prod(weight_shape[2:])
+    weight_shape = hinted_shape(value_of(site.arg("weight")))
     # Every input element meets every kernel element of every output channel once.
-    source = value_of(site.arg("input"))
+    inner, source = prod(weight_shape[1:]), value_of(site.arg("input"))
     if conv_groups == 1:
         channels = join_axes(site.space, x[channel], weight[0], site.name)
         site.contract(site.arg("input"), channel)
         site.contract(site.arg("weight"), 0)
-        site.macs(kernel * fan_out, (*x[:channel], weight[1], channels), output=source)
+        site.macs(inner, (*x[:channel], weight[1], channels), output=source)
         return _finish(site, x, channel, weight[1], rank)
-    if weight[1][0].size == 1 and weight_shape[0] == conv_groups:
+    if weight_shape[1] == 1 and weight_shape[0] == conv_groups:
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(kernel, (*x[:channel], weight[0]), output=source)
+        site.macs(
+            inner,
+            (
+                *x[:channel],
+                weight[0],
+            ),
+            output=source,
+        )
         return _finish(site, x, channel, out, rank)
-    out = labelled(site.space.fresh(fan_out * conv_groups))
-    site.freeze_all((*weight[:2], x[channel], out), "is a grouped transposed convolution")
-    site.macs(kernel * fan_out, x[:channel], output=source)
+    out = labelled(site.space.fresh(weight_shape[1] * conv_groups))
+    reason = _ungroupable(site, weight)
+    if reason:
+        site.macs(inner, x[:channel], output=source)
+        site.freeze(out, reason)
+        return _freeze(site, x, channel, (*weight[:2], out), 2, rank, reason)
+    _couple_grouped(site, weight, 0, 1, out, "out")
+    channels = join_axes(site.space, x[channel], weight[0], site.name)
+    site.contract(site.arg("input"), channel)
+    site.records.read_axes.add((str(site.arg("weight").target), 0))
+    site.macs(inner, (*x[:channel], channels, out), output=source)
     return _finish(site, x, channel, out, rank)
+
+
+def _freeze(
+    site: Site, x: Axes, channel: int, weight: Axes, out: int, rank: int, reason: str
+) -> Value:
+    """Pin everything; ``weight[out]`` holds the output channels, or blocks of them."""
+    site.freeze_all((*weight, x[channel]), reason)
+    size = site.shape()[channel]
+    whole = weight[out] if size_of(weight[out]) == size else plain(size)
+    return _finish(site, x, channel, whole, rank)
 
 
 def _couple_depthwise(site: Site, channels: Axis, out: Axis) -> Axis:
@@ -106,21 +174,39 @@ def _couple_depthwise(site: Site, channels: Axis, out: Axis) -> Axis:
     return out
 
 
+def _ungroupable(site: Site, weight: Axes) -> str:
+    """Return why the channels of a grouped convolution must stay, or ""."""
+    tensor = site.arg("weight")
+    if tensor.op != "get_attr" or not site.single_user(tensor):
+        return "is a grouped convolution whose weight is shared or computed"
+    if not is_labelled(weight[0]):
+        return "is a grouped convolution over channels that cannot be pruned"
+    return ""
+
+
+def _ids(site: Site, axis: Axis) -> IntArray:
+    ids = site.flat(axis)
+    if ids is None:
+        raise RuleError("a grouped convolution without channels")
+    return ids
+
+
 def _couple_grouped(
-    site: Site, channels: Axis, weight: Axes, row: int, column: int, conv_groups: int
+    site: Site,
+    weight: Axes,
+    row: int,
+    column: int,
+    channels: Axis,
+    column_role: Literal["in", "out"],
 ) -> None:
     """Let every conv group lose as many inputs and outputs as any other, but its own ones."""
-    rows, columns = site.flat(weight[row]), site.flat(channels)
-    tensor = site.arg("weight")
+    rows, columns = _ids(site, weight[row]), _ids(site, channels)
+    conv_groups = int(site.arg("groups"))
     site.freeze(weight[column], STRUCTURAL)
-    if rows is not None:
-        site.records.equal_counts.append(EqualCount(site.node.name, rows, conv_groups))
-    if columns is None:
-        return
-    if tensor.op != "get_attr" or not site.single_user(tensor) or rows is None:
-        site.freeze(channels, "is a grouped convolution whose weight is shared or computed")
-        return
+    site.records.equal_counts.append(EqualCount(site.node.name, rows, conv_groups))
     site.records.equal_counts.append(EqualCount(site.node.name, columns, conv_groups))
     site.records.grouped_weights.append(
-        GroupedWeight(str(tensor.target), conv_groups, row, column, rows, columns)
+        GroupedWeight(
+            str(site.arg("weight").target), conv_groups, row, column, rows, columns, column_role
+        )
     )

@@ -1,15 +1,14 @@
-"""Tensors made in the graph, and constant indices."""
+"""Tensors made in the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import fx
 
-from compressc.axes import Axes, Axis, exactly, is_labelled, plain
-from compressc.edits import Reindex, SetSizes
-from compressc.rules.registry import STRUCTURAL, Site, Value, rule
+from compressc.axes import Axes, Axis, is_labelled, plain
+from compressc.edits import SetSizes
+from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten
 
@@ -44,26 +43,9 @@ def create_beside(site: Site) -> Value:
     aten.ones_like.default,
     aten.full_like.default,
     aten.empty_like.default,
+    aten.rand_like.default,
+    aten.randn_like.default,
 )
 def create_like(site: Site) -> Value:
     """Takes its shape from a value, so it shrinks with it."""
     return site.axes("self")
-
-
-@rule(aten.index_select.default)
-def index_select(site: Site) -> Value:
-    """Channels chosen by a constant index, as in a channel shuffle."""
-    x = site.axes("self")
-    dim = site.dim("dim", len(x))
-    index = site.arg("index")
-    site.freeze_all(site.axes_of(index) or (), STRUCTURAL)
-    ids = site.flat(x[dim])
-    constant = site.constant_of(index) if isinstance(index, fx.Node) else None
-    if constant is None or ids is None:
-        site.freeze(x[dim], "picks channels by an index known only at run time")
-        return (*x[:dim], plain(site.shape()[dim]), *x[dim + 1 :])
-    chosen = constant.to(torch.int64).cpu().numpy()
-    result = exactly(ids[chosen])
-    positions = tuple(int(position) for position in chosen)
-    site.edit(Reindex(site.node.name, x[dim], result, positions))
-    return (*x[:dim], result, *x[dim + 1 :])

@@ -24,6 +24,9 @@ nan_to_num ne neg negative positive pow reciprocal relu relu6 remainder round rr
 rsub selu sgn sigmoid sign silu sin sinh softplus softshrink sqrt square sub subtract tan tanh
 tanhshrink threshold to true_divide trunc type_as where xlogy dropout alpha_dropout
 feature_dropout feature_alpha_dropout _to_copy lift_fresh_copy bernoulli alias
+logaddexp logaddexp2 heaviside hypot float_power special_erf special_expit sinc
+signbit zero bitwise_left_shift bitwise_right_shift __and__ __or__
+__xor__ ldexp conj_physical i0
 """.split()
 
 # Overloads that are not elementwise over their tensor operands.
@@ -58,3 +61,9 @@ def elementwise(site: Site) -> Value:
     if len(joined) > len(site.shape()):
         raise TypeError(f"{site.name} returned fewer axes than it was given")
     return joined
+
+
+@rule(aten.max.other, aten.min.other)
+def extreme_of_two(site: Site) -> Value:
+    """The larger or smaller of two values, element by element."""
+    return elementwise(site)

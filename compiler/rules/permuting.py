@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from compressc.axes import Axis, plain, size_of
+from compressc.axes import is_labelled, plain, size_of
+from compressc.edits import SetSqueezed
 from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten
@@ -17,30 +18,46 @@ def permute(site: Site) -> Value:
     return tuple(x[int(dim) % len(x)] for dim in site.arg("dims"))
 
 
-@rule(aten.transpose.int, aten.transpose_.default, aten.swapaxes.default)
+@rule(
+    aten.transpose.int,
+    aten.transpose_.default,
+    aten.swapaxes.default,
+    aten.swapdims.default,
+)
 def transpose(site: Site) -> Value:
     """Two axes change places."""
     x = list(site.axes("self"))
     names = ("axis0", "axis1") if site.node.target is aten.swapaxes.default else ("dim0", "dim1")
+    if not x:
+        return ()
     first, second = site.dim(names[0], len(x)), site.dim(names[1], len(x))
     x[first], x[second] = x[second], x[first]
     return tuple(x)
 
 
-@rule(aten.t.default, aten.numpy_T.default, aten.mT.default, aten.adjoint.default)
+@rule(aten.t.default, aten.mT.default, aten.adjoint.default)
 def reverse_last(site: Site) -> Value:
     """The last two axes change places."""
     x = site.axes("self")
     return x if len(x) < 2 else (*x[:-2], x[-1], x[-2])
 
 
-@rule(aten.movedim.int)
+@rule(aten.numpy_T.default)
+def reverse_all(site: Site) -> Value:
+    """All axes in reverse order."""
+    return tuple(reversed(site.axes("self")))
+
+
+@rule(aten.movedim.int, aten.movedim.intlist, aten.moveaxis.int, aten.moveaxis.intlist)
 def movedim(site: Site) -> Value:
-    """One axis goes to another place."""
-    x = list(site.axes("self"))
-    source, target = site.dim("source", len(x)), site.dim("destination", len(x))
-    x.insert(target, x.pop(source))
-    return tuple(x)
+    """Axes go to other places; those left over keep their order."""
+    x = site.axes("self")
+    sources, targets = site.arg("source"), site.arg("destination")
+    if isinstance(sources, int):
+        sources, targets = [sources], [targets]
+    moved = {int(t) % len(x): int(s) % len(x) for s, t in zip(sources, targets, strict=True)}
+    rest = iter([index for index in range(len(x)) if index not in moved.values()])
+    return tuple(x[moved[place] if place in moved else next(rest)] for place in range(len(x)))
 
 
 @rule(aten.unsqueeze.default, aten.unsqueeze_.default)
@@ -61,10 +78,8 @@ def squeeze(site: Site) -> Value:
         dims = site.arg("dim")
         listed = dims if isinstance(dims, (list, tuple)) else [dims]
         chosen = [int(dim) % rank for dim in listed]  # type: ignore[assignment]
-    dropped = {dim for dim in chosen if size_of(x[dim]) == 1}
-    for dim in chosen:
-        if dim not in dropped:
-            # Pruned down to one channel the axis would vanish.
-            site.freeze(x[dim], "squeezes this axis if one channel is left")
-    kept: list[Axis] = [axis for dim, axis in enumerate(x) if dim not in dropped]
-    return tuple(kept)
+    dropped = [dim for dim in chosen if size_of(x[dim]) == 1]
+    if any(is_labelled(x[dim]) for dim in chosen):
+        # Pruned down to one channel an axis would vanish; lowering names the axes that really go.
+        site.edit(SetSqueezed(site.node.name, tuple(dropped)))
+    return tuple(axis for dim, axis in enumerate(x) if dim not in dropped)

@@ -6,41 +6,36 @@ from typing import Any
 
 import torch
 
-from compressc.axes import Axis, concatenate, is_labelled
+from compressc.axes import (
+    Axes,
+    Axis,
+    concatenate,
+    exactly,
+    is_labelled,
+    join_axes,
+    plain,
+    size_of,
+)
 from compressc.edits import SetPad
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import STRUCTURAL, Site, Value, rule
+from compressc.rules.targets import overloads
 
 aten = torch.ops.aten
 
+_BY_RANK = {
+    1: "max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d upsample_nearest1d "
+    "upsample_linear1d _upsample_nearest_exact1d max_pool1d_with_indices reflection_pad1d "
+    "replication_pad1d lp_pool1d",
+    2: "max_pool2d avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d "
+    "max_pool2d_with_indices upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d "
+    "upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler "
+    "grid_sampler_2d reflection_pad2d replication_pad2d max_unpool2d fractional_max_pool2d",
+    3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d_with_indices "
+    "upsample_nearest3d _upsample_nearest_exact3d upsample_trilinear3d grid_sampler_3d "
+    "reflection_pad3d replication_pad3d max_unpool3d",
+}
 _RANK: dict[Any, int] = {
-    aten.max_pool1d.default: 1,
-    aten.max_pool2d.default: 2,
-    aten.max_pool3d.default: 3,
-    aten.avg_pool1d.default: 1,
-    aten.avg_pool2d.default: 2,
-    aten.avg_pool3d.default: 3,
-    aten.adaptive_avg_pool1d.default: 1,
-    aten.adaptive_avg_pool2d.default: 2,
-    aten.adaptive_avg_pool3d.default: 3,
-    aten.max_pool2d_with_indices.default: 2,
-    aten.max_pool3d_with_indices.default: 3,
-    aten.adaptive_max_pool1d.default: 1,
-    aten.adaptive_max_pool2d.default: 2,
-    aten.adaptive_max_pool3d.default: 3,
-    aten.upsample_nearest1d.vec: 1,
-    aten.upsample_nearest2d.vec: 2,
-    aten.upsample_nearest3d.vec: 3,
-    aten._upsample_nearest_exact2d.vec: 2,
-    aten.upsample_linear1d.vec: 1,
-    aten.upsample_bilinear2d.vec: 2,
-    aten.upsample_trilinear3d.vec: 3,
-    aten.upsample_bicubic2d.vec: 2,
-    aten.upsample_nearest2d.default: 2,
-    aten.upsample_bilinear2d.default: 2,
-    aten._upsample_bilinear2d_aa.vec: 2,
-    aten._upsample_bicubic2d_aa.vec: 2,
-    aten.grid_sampler.default: 2,
-    aten.grid_sampler_2d.default: 2,
+    target: rank for rank, names in _BY_RANK.items() for target in overloads(names, "default vec")
 }
 
 
@@ -51,17 +46,68 @@ def over_space(site: Site) -> Value:
     source = site.node.args[0]
     x = site.axes_of(source)
     if x is None:
-        raise TypeError(f"{site.name} pools a value that is no tensor")
-    space = x[len(x) - rank :]
-    site.freeze_all(space, "slides over this axis")
+        raise TypeError("it pools a value that is no tensor")
+    if site.node.target in _AVERAGES and any(is_labelled(axis) for axis in x[-rank:]):
+        return _average_neighbours(site, x, rank)
+    site.freeze_all(x[len(x) - rank :], "slides over this axis")
     for other in site.node.all_input_nodes[1:]:
-        site.freeze_all(site.axes_of(other) or (), "samples at these places")
-    plain = site.plain_output()
-    if isinstance(plain, list):
-        return [(*x[: len(x) - rank], *axes[len(x) - rank :]) for axes in plain]
-    if plain is None:
+        _meet(site, x, site.axes_of(other) or (), rank)
+    plain_output = site.plain_output()
+    if isinstance(plain_output, list):
+        return [(*x[: len(x) - rank], *axes[len(x) - rank :]) for axes in plain_output]
+    if plain_output is None:
         return None
-    return (*x[: len(x) - rank], *plain[len(x) - rank :])
+    return (*x[: len(x) - rank], *plain_output[len(x) - rank :])
+
+
+def _meet(site: Site, x: Axes, other: Axes, rank: int) -> None:
+    """Join the channels of indices that came with x; pin the places of a sampling grid."""
+    channel = len(x) - rank - 1
+    if len(other) == len(x) and size_of(other[channel]) == size_of(x[channel]):
+        join_axes(site.space, x[channel], other[channel], site.name)
+        other = (*other[:channel], *other[channel + 1 :])
+    site.freeze_all(other, "samples at these places")
+
+
+_AVERAGES = overloads("avg_pool1d avg_pool2d avg_pool3d", "default")
+
+
+def _average_neighbours(site: Site, x: Axes, rank: int) -> Value:
+    """Channels lie on a pooled axis, as in cross-channel response normalisation.
+
+    With steps of 1 the average runs over the neighbours among the kept channels; the positions
+    that the window needs at both ends stay.
+    """
+    kernel, stride = _listed(site.arg("kernel_size"), rank), _listed(site.arg("stride"), rank)
+    padding = _listed(site.arg("padding"), rank)
+    out = site.shape()
+    axes = list(x)
+    for offset in range(rank):
+        dim = len(x) - rank + offset
+        ids = site.flat(x[dim])
+        if ids is None:
+            axes[dim] = plain(out[dim])
+            continue
+        edge = len(ids) - out[dim]
+        slides = (stride or kernel)[offset] == 1 and padding[offset] == 0
+        if not slides or edge != kernel[offset] - 1 or site.frozen_statistics:
+            site.freeze(x[dim], "slides over this axis")
+            axes[dim] = plain(out[dim])
+            continue
+        first = edge // 2
+        inside = exactly(ids[first : first + out[dim]])
+        site.freeze(exactly(ids[:first]), STRUCTURAL)
+        site.freeze(exactly(ids[first + out[dim] :]), STRUCTURAL)
+        axes[dim] = inside
+        site.statistics()
+    return tuple(axes)
+
+
+def _listed(value: Any, rank: int) -> list[int]:
+    if isinstance(value, int):
+        return [value] * rank
+    listed = [int(entry) for entry in value]
+    return listed * rank if len(listed) == 1 else listed
 
 
 @rule(aten.pad.default, aten.constant_pad_nd.default)
@@ -69,9 +115,9 @@ def pad(site: Site) -> Value:
     """Constants padded onto channels are channels of their own, free to leave."""
     x = list(site.axes("self"))
     amounts = list(site.arg("pad"))
-    plain = site.plain_output()
-    if not isinstance(plain, tuple):
-        raise TypeError(f"{site.name} pads a value that is no tensor")
+    plain_output = site.plain_output()
+    if not isinstance(plain_output, tuple):
+        raise TypeError("it pads a value that is no tensor")
     constant = site.node.target is aten.constant_pad_nd.default or site.arg("mode") == "constant"
     entries: list[tuple[int, Axis]] = []
     for offset in range(len(amounts) // 2):
@@ -82,7 +128,7 @@ def pad(site: Site) -> Value:
         known = isinstance(before, int) and isinstance(after, int) and before >= 0 and after >= 0
         if not is_labelled(x[axis]) or not constant or not known:
             site.freeze(x[axis], "pads this axis with computed or mirrored values")
-            x[axis] = plain[axis]
+            x[axis] = plain_output[axis]
             continue
         ids = site.flat(x[axis])
         if ids is None:

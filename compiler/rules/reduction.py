@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, is_labelled, plain
+from compressc.axes import Axes, Axis, exactly, is_labelled, plain
+from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
+from compressc.rules.targets import overloads
 
 aten = torch.ops.aten
 
@@ -17,11 +21,23 @@ def _dims(site: Site, rank: int) -> list[int]:
     if dims is None:
         return list(range(rank))
     listed = dims if isinstance(dims, Iterable) else [dims]
-    found = [int(dim) % rank for dim in listed]
+    found = [int(dim) % rank for dim in listed] if rank else []
     return found or list(range(rank))
 
 
-def _reduced(x: Axes, dims: list[int], keepdim: bool) -> Axes:
+def over_kept(site: Site, axes: Sequence[Axis]) -> None:
+    """Say that the node reads these axes as a whole: it sees the kept channels only.
+
+    In strict mode they are pinned instead.
+    """
+    if any(is_labelled(axis) for axis in axes):
+        if site.frozen_statistics:
+            site.freeze_all(axes, "computes statistics over these channels (strict mode)")
+        else:
+            site.statistics()
+
+
+def _reduced(x: Axes, dims: Sequence[int], keepdim: bool) -> Axes:
     kept: list[Axis] = []
     for position, axis in enumerate(x):
         if position not in dims:
@@ -31,54 +47,60 @@ def _reduced(x: Axes, dims: list[int], keepdim: bool) -> Axes:
     return tuple(kept)
 
 
-def _reduce(site: Site, x: Axes, dims: list[int], keepdim: bool) -> Value:
-    over = [x[dim] for dim in dims]
-    if any(is_labelled(axis) for axis in over):
-        if site.frozen_statistics:
-            site.freeze_all(over, "computes statistics over these channels (strict mode)")
-        else:
-            site.statistics()
-    axes = _reduced(x, dims, keepdim)
-    plain_output = site.plain_output()
-    return [axes for _ in plain_output] if isinstance(plain_output, list) else axes
+def _repeated(site: Site, axes: Axes) -> Value:
+    output = site.plain_output()
+    return [axes for _ in output] if isinstance(output, list) else axes
+
+
+def _self_axes(site: Site) -> Axes:
+    x = site.axes_of(site.node.args[0])
+    if x is None:
+        raise TypeError("it reduces a value that is no tensor")
+    return x
 
 
 @rule(
-    aten.mean.dim,
-    aten.sum.dim_IntList,
-    aten.amax.default,
-    aten.amin.default,
-    aten.max.dim,
-    aten.min.dim,
-    aten.var.correction,
-    aten.std.correction,
-    aten.var.dim,
-    aten.std.dim,
-    aten.var_mean.correction,
-    aten.std_mean.correction,
-    aten.logsumexp.default,
-    aten.linalg_vector_norm.default,
-    aten.norm.ScalarOpt_dim,
+    *overloads("mean", "dim"),
+    *overloads("sum", "dim_IntList"),
+    *overloads("prod", "dim_int"),
+    *overloads("nansum", "default"),
+    *overloads("amax amin aminmax logsumexp linalg_vector_norm", "default"),
+    *overloads("any all", "dim dims"),
+    *overloads("var std var_mean std_mean", "dim correction"),
+    *overloads("norm", "ScalarOpt_dim ScalarOpt_dim_dtype"),
+    *overloads("count_nonzero", "dim_IntList"),
 )
 def reduce(site: Site) -> Value:
     """Reductions over channels see the kept ones only."""
-    x = site.axes_of(site.node.args[0])
-    if x is None:
-        raise TypeError(f"{site.name} reduces a value that is no tensor")
-    return _reduce(site, x, _dims(site, len(x)), bool(site.arg("keepdim")))
+    x = _self_axes(site)
+    dims = _dims(site, len(x))
+    over_kept(site, [x[dim] for dim in dims])
+    names = {argument.name for argument in site.node.target._schema.arguments}  # type: ignore[union-attr]
+    keepdim = "keepdim" in names and bool(site.arg("keepdim"))
+    return _repeated(site, _reduced(x, dims, keepdim))
 
 
-@rule(aten.mean.default, aten.sum.default, aten.max.default, aten.min.default)
+@rule(*overloads("mean sum max min prod any all std var std_mean var_mean norm", "default Scalar"))
 def reduce_all(site: Site) -> Value:
     """A reduction to one number."""
-    x = site.axes("self")
-    return _reduce(site, x, list(range(len(x))), keepdim=False)
+    x = _self_axes(site)
+    over_kept(site, x)
+    return _repeated(site, ())
 
 
-@rule(
-    aten.argmax.default,
-    aten.argmin.default,
-)
+@rule(*overloads("max min median nanmedian mode", "dim"), *overloads("kthvalue", "default"))
+def extreme(site: Site) -> Value:
+    """The extreme of the kept channels; its position means nothing once channels leave."""
+    x = _self_axes(site)
+    dims = _dims(site, len(x))
+    reads_position = any(user.args[1] == 1 and user.users for user in site.node.users)
+    if reads_position or site.node.target not in (aten.max.dim, aten.min.dim):
+        site.freeze_all([x[dim] for dim in dims], "returns a position on this axis")
+    over_kept(site, [x[dim] for dim in dims])
+    return _repeated(site, _reduced(x, dims, bool(site.arg("keepdim"))))
+
+
+@rule(aten.argmax.default, aten.argmin.default)
 def locate(site: Site) -> Value:
     """The position of an extreme is meaningless once positions leave: those axes stay whole."""
     x = site.axes("self")
@@ -92,29 +114,67 @@ def locate(site: Site) -> Value:
     aten._softmax.default,
     aten.log_softmax.int,
     aten._log_softmax.default,
-    aten.cumsum.default,
-    aten.cumprod.default,
-    aten.glu.default,
 )
+def softmax(site: Site) -> Value:
+    """A softmax over channels runs over the kept ones."""
+    x = site.axes("self")
+    over_kept(site, [x[site.dim("dim", len(x))]])
+    return x
+
+
+@rule(*overloads("cumsum cumprod logcumsumexp argsort", "default stable"))
 def along_axis(site: Site) -> Value:
     """Every position of the axis depends on the others: it stays whole."""
     x = site.axes("self")
     dim = site.dim("dim", len(x))
     site.freeze(x[dim], "combines all positions of this axis")
-    return (*x[:dim], plain(site.shape()[dim]), *x[dim + 1 :])
+    return x
 
 
-@rule(aten.roll.default, aten.flip.default)
-def reorder(site: Site) -> Value:
-    """Positions move: the axis stays whole."""
-    x = list(site.axes("self"))
-    for dim in _dims_of(site):
-        site.freeze(x[dim % len(x)], "moves the positions of this axis")
-    return tuple(x)
+@rule(aten.glu.default)
+def gated_linear_unit(site: Site) -> Value:
+    """The two halves of the axis leave together, position by position."""
+    x = site.axes("self")
+    dim = site.dim("dim", len(x))
+    ids = site.flat(x[dim])
+    half = plain(site.shape()[dim])
+    if ids is not None:
+        first, second = np.split(ids, 2)
+        site.space.join(first, second)
+        half = exactly(first)
+    return (*x[:dim], half, *x[dim + 1 :])
 
 
-def _dims_of(site: Site) -> list[int]:
-    dims = site.arg("dims")
-    if not dims:
-        return list(range(len(site.axes("self"))))
-    return [int(dim) for dim in dims]
+@rule(*overloads("tril triu", "default"))
+def triangle(site: Site) -> Value:
+    """Depends on the places in the last two axes."""
+    x = site.axes("self")
+    site.freeze_all(x[-2:], "cuts a triangle out of these axes")
+    return x
+
+
+def _transform_targets() -> tuple[Any, ...]:
+    names = "fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2"
+    return overloads(f"{names} fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift", "default")
+
+
+@rule(*_transform_targets())
+def fourier(site: Site) -> Value:
+    """Transformed axes stay whole; the others pass."""
+    x = _self_axes(site)
+    listed = site.arg("dim")
+    dims = range(len(x)) if listed is None else listed
+    dims = [dims] if isinstance(dims, int) else dims
+    chosen = {int(dim) % len(x) for dim in dims}
+    site.freeze_all([x[dim] for dim in chosen], "is a Fourier transform along this axis")
+    shape = site.shape()
+    return tuple(plain(shape[i]) if i in chosen else axis for i, axis in enumerate(x))
+
+
+@rule(aten.cosine_similarity.default)
+def similarity(site: Site) -> Value:
+    """Cosine over one axis of two values, of the kept channels."""
+    joined = broadcast(site, [site.axes("x1"), site.axes("x2")])
+    dim = site.dim("dim", len(joined))
+    over_kept(site, [joined[dim]])
+    return _reduced(joined, [dim], False)

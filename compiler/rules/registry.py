@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, fx
 
@@ -80,8 +80,9 @@ class EqualCount:
 class GroupedWeight:
     """The weight of a convolution whose conv groups keep different input channels.
 
-    ``rows`` and ``columns`` are the ids of the grouped axis and of the channels that each block of
-    the compact axis stands for; ``transposed`` weights hold the grouped axis as inputs.
+    ``rows`` are the ids of the axis that holds every conv group, ``columns`` those of the channels
+    that the compact axis stands for, block by block: inputs, or the outputs of a transposed
+    convolution (``column_role``).
     """
 
     tensor: str
@@ -90,6 +91,7 @@ class GroupedWeight:
     column_axis: int
     rows: IntArray
     columns: IntArray
+    column_role: Literal["in", "out"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ class Pin:
 
     node: str
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A labelled axis was cut into (outer, inner); ``ids`` are those of the part that may shrink.
+
+    ``name`` is the node and the sizes of the cut; ``blocks`` says that whole blocks leave.
+    """
+
+    name: str
+    ids: IntArray
+    blocks: bool
 
 
 @dataclass
@@ -111,7 +125,17 @@ class Records:
     equal_counts: list[EqualCount] = field(default_factory=list)
     grouped_weights: list[GroupedWeight] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
     read_axes: set[tuple[str, int]] = field(default_factory=set)
+
+    def lengths(self) -> dict[str, int]:
+        """Return how much was said so far."""
+        return {name: len(value) for name, value in vars(self).items() if isinstance(value, list)}
+
+    def cut_back(self, lengths: Mapping[str, int]) -> None:
+        """Forget what was said since :meth:`lengths`."""
+        for name, length in lengths.items():
+            del getattr(self, name)[length:]
 
 
 @dataclass
@@ -127,7 +151,7 @@ class Site:
     frozen_statistics: bool
     tensors: Mapping[str, Tensor]
     tied: frozenset[str]
-    head_splits: Mapping[str, str]
+    block_splits: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -181,7 +205,8 @@ class Site:
         if isinstance(value, Tensor):
             return tuple(plain(size) for size in self.sizes.shape(value))
         if isinstance(value, (tuple, list)):
-            return [axes for item in value if isinstance(axes := self._plain(item), tuple)]
+            # An output that is no tensor keeps its place, so that indices stay right.
+            return [axes if isinstance(axes := self._plain(item), tuple) else () for item in value]
         return None
 
     def freeze(self, axis: Axis, reason: str) -> None:
@@ -214,12 +239,19 @@ class Site:
         return len(node.users) == 1 and str(node.target) not in self.tied
 
     def whole_blocks(self, outer: int, inner: int) -> bool:
-        """Return whether a split axis loses whole blocks instead of positions in every block.
+        """Return whether an axis cut into (outer, inner) loses whole blocks.
 
-        By default positions leave: every block (head) shrinks alike, and no block is lost.
+        By default positions leave: every block (head) shrinks alike, and no block is lost. Where
+        that is impossible, propagation asks for whole blocks.
         """
-        del outer
-        return inner == 1 or self.head_splits.get(self.node.name) == "blocks"
+        return inner == 1 or self._split_name(outer, inner) in self.block_splits
+
+    def note_split(self, outer: int, inner: int, ids: IntArray, *, blocks: bool) -> None:
+        """Say what may leave after a cut, for propagation to judge."""
+        self.records.splits.append(Split(self._split_name(outer, inner), ids, blocks))
+
+    def _split_name(self, outer: int, inner: int) -> str:
+        return f"{self.node.name}:{outer}x{inner}"
 
     def contract(self, operand: object, axis: int) -> None:
         """Say that the node sums over an axis of an operand."""
@@ -298,11 +330,16 @@ def take(site: Site) -> Value:
 def unknown(site: Site) -> Value:
     """Pin everything an operation without a rule touches."""
     operation = getattr(site.node.target, "name", lambda: str(site.node.target))()
+    return freeze_inputs(site, f"is an operation without a rule ({operation})")
+
+
+def freeze_inputs(site: Site, reason: str) -> Value:
+    """Pin every axis of every input; the outputs are plain."""
     for source in site.node.all_input_nodes:
         axes = site.values.get(source.name)
         found = axes if isinstance(axes, list) else [axes] if axes is not None else []
         for one in found:
-            site.freeze_all(one, f"is an operation without a rule ({operation})")
+            site.freeze_all(one, reason)
     return site.plain_output()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,11 @@ import torch
 from compressc.axes import Axes, Axis, Factor, IntArray, is_labelled, plain, size_of
 from compressc.edits import SetSizes
 from compressc.rules.registry import Site, Value, rule
-from compressc.shapes import is_symbolic
 
 aten = torch.ops.aten
+
+# A longer axis is a token or space axis; giving it ids would only cost memory.
+_LONGEST = 65536
 
 
 def regroup(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
@@ -25,7 +26,9 @@ def regroup(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
     its outer part (whole blocks leave).
     """
     result: list[Axis] = []
-    pending = [factor for axis in source for factor in axis if factor.size != 1]
+    pending = _merge_plain([factor for axis in source for factor in axis if factor.size != 1])
+    if any(factor.size == 0 for factor in pending):
+        return _give_up(site, source, sizes)
     for size in reversed(sizes):
         taken: list[Factor] = []
         missing = size
@@ -49,6 +52,17 @@ def regroup(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
     return tuple(reversed(result))
 
 
+def _merge_plain(factors: Sequence[Factor]) -> list[Factor]:
+    """Merge neighbours that cannot be pruned: where one ends says nothing."""
+    merged: list[Factor] = []
+    for factor in factors:
+        if merged and merged[-1].ids is None and factor.ids is None:
+            merged[-1] = Factor(merged[-1].size * factor.size)
+        else:
+            merged.append(factor)
+    return merged
+
+
 def _give_up(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
     """Axes that match without looking inside pass; the others are pinned."""
     head: list[Axis] = []
@@ -65,47 +79,54 @@ def _give_up(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
     return (*head, *(plain(size) for size in rest_sizes), *tail)
 
 
-def split_factor(site: Site, factor: Factor, inner: int) -> tuple[Factor, Factor]:
-    """Split a factor into (outer, inner) and couple what a rectangular removal needs."""
+def split_factor(
+    site: Site, factor: Factor, inner: int, *, blocks: bool = False
+) -> tuple[Factor, Factor]:
+    """Split a factor into (outer, inner) and couple what a rectangular removal needs.
+
+    With ``blocks`` whole blocks leave, whatever propagation would choose.
+    """
     outer = factor.size // inner
     if factor.ids is None:
         return Factor(outer), Factor(inner)
-    blocks = factor.ids.reshape(outer, inner)
-    if bool((blocks == blocks[:1]).all()):
-        return Factor(outer), Factor(inner, blocks[0])
-    if bool((blocks == blocks[:, :1]).all()):
-        return Factor(outer, np.ascontiguousarray(blocks[:, 0])), Factor(inner)
-    if site.whole_blocks(outer, inner):
-        return Factor(outer, _join_columns(site, blocks)), Factor(inner)
-    return Factor(outer), Factor(inner, _join_rows(site, blocks))
+    table = factor.ids.reshape(outer, inner)
+    if bool((table == table[:1]).all()):
+        return Factor(outer), Factor(inner, table[0])
+    if bool((table == table[:, :1]).all()):
+        return Factor(outer, np.ascontiguousarray(table[:, 0])), Factor(inner)
+    if blocks:
+        return Factor(outer, _join_columns(site, table)), Factor(inner)
+    whole = site.whole_blocks(outer, inner)
+    ids = _join_columns(site, table) if whole else _join_rows(site, table)
+    site.note_split(outer, inner, ids, blocks=whole)
+    return (Factor(outer, ids), Factor(inner)) if whole else (Factor(outer), Factor(inner, ids))
 
 
 def _join_rows(site: Site, blocks: IntArray) -> IntArray:
-    for row in blocks[1:]:
-        site.space.join(blocks[0], row)
-    return np.ascontiguousarray(blocks[0])
+    first = np.ascontiguousarray(blocks[0])
+    site.space.join(np.tile(first, len(blocks) - 1), blocks[1:].reshape(-1))
+    return first
 
 
 def _join_columns(site: Site, blocks: IntArray) -> IntArray:
     first = np.ascontiguousarray(blocks[:, 0])
-    for column in range(1, blocks.shape[1]):
-        site.space.join(first, np.ascontiguousarray(blocks[:, column]))
+    site.space.join(np.repeat(first, blocks.shape[1]), blocks.reshape(-1))
     return first
 
 
 def _viewed(site: Site, index: int, argument: str, entries: Sequence[Any]) -> Axes:
-    axes = regroup(site, site.axes("self"), site.shape())
-    computed = [
-        axis
-        for axis, entry in zip(axes, entries, strict=False)
-        if is_labelled(axis) and is_symbolic(entry)
-    ]
-    if len(computed) + entries.count(-1) > 1:
-        site.freeze_all(computed, "reshapes to sizes computed from these channels")
+    axes = list(regroup(site, site.axes("self"), site.shape()))
+    open_entries = sum(isinstance(entry, int) and entry == -1 for entry in entries)
+    for position, entry in enumerate(entries):
+        if is_labelled(axes[position]) and not isinstance(entry, int):
+            # Lowering can write -1 for one size that the graph computes.
+            open_entries += 1
+            if open_entries > 1:
+                site.freeze(axes[position], "computes this size in the graph")
+                axes[position] = plain(size_of(axes[position]))
     if any(is_labelled(axis) for axis in axes):
-        padded = (*axes, *(() for _ in range(len(entries) - len(axes))))
-        site.edit(SetSizes(site.node.name, index, argument, padded))
-    return axes
+        site.edit(SetSizes(site.node.name, index, argument, tuple(axes)))
+    return tuple(axes)
 
 
 @rule(aten.view.default, aten._unsafe_view.default)
@@ -151,7 +172,7 @@ def expand(site: Site) -> Value:
         source = x[position - lead] if position >= lead else plain(1)
         if size_of(source) == size:
             axes.append(source)
-        elif isinstance(sizes[position], int) and size <= 65536:
+        elif isinstance(sizes[position], int) and size <= _LONGEST:
             axes.append(site.constant_axis(size))
         else:
             axes.append(plain(size))
@@ -173,14 +194,16 @@ def expand_like(site: Site) -> Value:
     )
 
 
-@rule(aten.repeat.default)
+@rule(aten.repeat.default, aten.tile.default)
 def repeat(site: Site) -> Value:
-    """Copies of an axis are one more factor in front of it."""
+    """Copies of an axis are one more factor in front of it; copies of one position are free."""
     x = site.axes("self")
-    counts = list(site.arg("repeats"))
+    name = "repeats" if site.node.target is aten.repeat.default else "dims"
+    counts = list(site.arg(name))
     shape = site.shape()
-    lead = len(counts) - len(x)
+    lead = len(shape) - len(x)
     axes: list[Axis] = []
+    copied = False
     for position, size in enumerate(shape):
         source = x[position - lead] if position >= lead else plain(1)
         count = size // max(size_of(source), 1)
@@ -188,8 +211,18 @@ def repeat(site: Site) -> Value:
             axes.append(source)
         elif is_labelled(source):
             axes.append((Factor(count), *source))
+        elif size_of(source) == 1 and count <= _LONGEST and len(counts) == len(shape):
+            axes.append(site.constant_axis(count))
+            copied = copied or isinstance(counts[position], int)
         else:
             axes.append(plain(size))
+    if copied:
+        # Only copied axes are rewritten: what others repeat by does not change.
+        entries = [
+            axis if size_of(x[i - lead] if i >= lead else plain(1)) == 1 else plain(size_of(axis))
+            for i, axis in enumerate(axes)
+        ]
+        site.edit(SetSizes(site.node.name, 1, name, tuple(entries)))
     return tuple(axes)
 
 
@@ -203,32 +236,3 @@ def repeat_interleave(site: Site) -> Value:
         return site.plain_output()
     dim = dim % len(x)
     return (*x[:dim], (*x[dim], Factor(int(site.arg("repeats")))), *x[dim + 1 :])
-
-
-@rule(aten.pixel_shuffle.default)
-def pixel_shuffle(site: Site) -> Value:
-    """(…, c·r², h, w) to (…, c, h·r, w·r): the r² channels of one output leave together."""
-    x = site.axes("self")
-    factor = int(site.arg("upscale_factor"))
-    out = site.shape()
-    channels = x[-3]
-    if is_labelled(channels):
-        ids = site.flat(channels)
-        if ids is not None:
-            kept = _join_columns(site, ids.reshape(-1, factor * factor))
-            channels = (Factor(len(kept), kept),)
-    else:
-        channels = plain(out[-3])
-    return (*x[:-3], channels, plain(out[-2]), plain(out[-1]))
-
-
-@rule(aten.pixel_unshuffle.default)
-def pixel_unshuffle(site: Site) -> Value:
-    """(…, c, h·r, w·r) to (…, c·r², h, w)."""
-    x = site.axes("self")
-    factor = int(site.arg("downscale_factor"))
-    out = site.shape()
-    channels: Axis = (*x[-3], Factor(factor * factor))
-    if not is_labelled(x[-3]):
-        channels = plain(prod((size_of(x[-3]), factor, factor)))
-    return (*x[:-3], channels, plain(out[-2]), plain(out[-1]))

@@ -1,0 +1,187 @@
+"""One model of the coverage benchmark, in a process of its own: prints one JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from coverage_models import ForeignModel, build_model, list_models, make_inputs
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressc.coupling import Coupling
+from compressc.equivalence import compare_modules
+from compressc.errors import CompresscError
+from compressc.frontend.archive import load_archive
+from compressc.frontend.tracing import capture
+from compressc.goal import Bound, Goal
+from compressc.lowering.lowered import lower
+from compressc.masking import masked
+from compressc.pass_protocol import Context, find_pass
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.randomization import random_inputs, randomized
+
+_BATCHES = (1, 3)
+_RATIO = 0.5
+
+
+class Trial:
+    """Collects what is known about one model, so that a failure keeps what went before it."""
+
+    def __init__(self, model: ForeignModel) -> None:
+        self.line: dict[str, Any] = {
+            "model": model.key,
+            "family": model.family,
+            "inputs": list(model.shapes),
+            "stage": "build",
+            "ok": False,
+            "seconds": {},
+        }
+        self._started = time.perf_counter()
+
+    def done(self, stage: str, following: str) -> None:
+        """Note the time of a stage that ended well."""
+        now = time.perf_counter()
+        self.line["seconds"][stage] = round(now - self._started, 2)
+        self.line["stage"] = following
+        self._started = now
+
+
+def run_model(model: ForeignModel, save: bool, onnx: bool) -> dict[str, Any]:
+    """Take one model through every stage; the result says where it ended and why."""
+    trial = Trial(model)
+    try:
+        _run(trial, model, save, onnx)
+    except CompresscError as error:
+        trial.line["reason"] = str(error)
+    except Exception as error:  # noqa: BLE001 - a crash is a result of this benchmark
+        trial.line["reason"] = f"CRASH {type(error).__name__}: {str(error)[:300]}"
+    return trial.line
+
+
+def _run(trial: Trial, model: ForeignModel, save: bool, onnx: bool) -> None:
+    line = trial.line
+    module, inputs = build_model(model), make_inputs(model)
+    line["flops_macs"] = _count_flops(module, inputs)
+    trial.done("build", "capture")
+    program = capture(module, inputs)
+    line["nodes"] = len(program.graph_module.graph.nodes)
+    line["batch"] = "dynamic" if any(program.dynamic_axes) else "fixed"
+    trial.done("capture", "couple")
+    coupling = program.coupling
+    full = coupling.cost(Plan())
+    line["macs"], line["params"] = full.macs, full.params
+    line["groups"] = len(coupling.groups)
+    line["pins"] = _describe_pins(coupling)
+    line["unruled"] = sorted({pin.reason for pin in coupling.pins if "rule" in pin.reason})[:5]
+    trial.done("couple", "plan")
+    decide = find_pass("magnitude")()
+    planned = decide(program, Context(goal=Goal(macs=Bound(_RATIO, True))))
+    line["macs_ratio"] = round(planned.cost.macs / full.macs, 4)
+    trial.done("plan", "lower")
+    lowered = lower(planned)
+    trial.done("lower", "prove")
+    _prove(line, planned)
+    trial.done("prove", "recouple")
+    after = lowered.cost
+    if (after.macs, after.params) != (planned.cost.macs, planned.cost.params):
+        line["recount"] = f"{after.macs} MACs {after.params} params, planned {planned.cost}"
+    trial.done("recouple", "save")
+    if save:
+        _save_and_load(line, lowered)
+        trial.done("save", "onnx")
+    if onnx:
+        _check_onnx(line, lowered)
+        trial.done("onnx", "done")
+    line["stage"] = "done"
+    line["ok"] = bool(line["proved"] and line["macs_ratio"] <= _RATIO + 0.005)
+
+
+def _count_flops(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int | None:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(*inputs)
+    return int(counter.get_total_flops()) // 2 // inputs[0].shape[0]
+
+
+def _describe_pins(coupling: Coupling) -> dict[str, int]:
+    """Return the three reasons that pin most channels."""
+    found: dict[str, int] = {}
+    for group in coupling.groups:
+        if group.pinned is not None:
+            found[group.pinned] = found.get(group.pinned, 0) + group.size
+    return dict(sorted(found.items(), key=lambda item: -item[1])[:3])
+
+
+def _prove(line: dict[str, Any], planned: Program) -> None:
+    drawn = randomized(planned)
+    verdict = compare_modules(
+        masked(drawn), lower(drawn).graph_module, random_inputs(planned.example_inputs, 1)
+    )
+    line["proved"] = verdict.passed
+    line["relative_error"] = verdict.relative_error
+    line["informative"] = verdict.informative
+    if not verdict.passed:
+        line["reason"] = f"lowered != masked: {verdict.relative_error:.2e}"
+
+
+def _save_and_load(line: dict[str, Any], lowered: Program) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.pt2"
+        lowered.save(path)
+        line["pt2_bytes"] = path.stat().st_size
+        again = load_archive(path)
+    inputs = lowered.example_inputs
+    same = compare_modules(lowered.graph_module, again.graph_module, inputs, tolerance=1e-5)
+    line["pt2"] = same.passed
+    if not same.passed:
+        line["reason"] = f"reloaded .pt2 differs: {same.relative_error:.2e}"
+
+
+def _check_onnx(line: dict[str, Any], lowered: Program) -> None:
+    from compressc.onnx_export import export_onnx, write_onnx
+    from compressc.onnx_parity import compare_with_onnxruntime
+    from compressc.runtime.onnx_cost import count_cost
+
+    line["onnx"] = False
+    batches = _BATCHES if any(lowered.dynamic_axes) else (lowered.example_inputs[0].shape[0],)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.onnx"
+        write_onnx(export_onnx(lowered), path)
+        parity = compare_with_onnxruntime(lowered, path, batches=batches)
+        counted = count_cost(path)
+        line["onnx"] = parity.passed
+        line["onnx_error"] = parity.max_error
+        line["onnx_macs"] = counted.macs // counted.batch
+        line["lowered_macs"] = lowered.cost.macs
+    if not parity.passed:
+        line["reason"] = f"torch != ONNX Runtime: {parity.max_error:.2e}"
+
+
+def main() -> None:
+    """Run the model named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--no-onnx", action="store_true")
+    parser.add_argument("--no-save", action="store_true")
+    parser.add_argument("--torch-pruning", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = next(m for m in list_models() if m.key == arguments.model)
+    if arguments.torch_pruning:
+        from coverage_torch_pruning import run_torch_pruning
+
+        line = run_torch_pruning(model)
+    else:
+        line = run_model(model, not arguments.no_save, not arguments.no_onnx)
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
