@@ -130,6 +130,12 @@ def check_costs(program: Program, lowered: Program) -> None:
     assert predicted.params == sum(t.numel() for t in tensors if isinstance(t, nn.Parameter))
 
 
+def original_state(program: Program, original: nn.Module) -> dict[str, Tensor]:
+    """Return the original module's state with the program's values where both have one."""
+    found = named_tensors(program.graph_module)
+    return {name: found.get(name, value) for name, value in original.state_dict().items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Removal:
     """Where the units that a plan removes live in the parameters."""
