@@ -373,7 +373,17 @@ def _layer_rows(decided: Program) -> tuple[LayerRow, ...]:
 
 
 def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
+    nothing = []
+    if run.goal.bounds and _removes_nothing(run.decision.program.plan):
+        nothing = ["nothing was removed: the original meets the goal as it is"]
     history = [note for step in run.original.history for note in step.notes]
     return tuple(
-        dict.fromkeys([*history, *run.decision.notes, *(measured.notes if measured else ())])
+        dict.fromkeys(
+            [*nothing, *history, *run.decision.notes, *(measured.notes if measured else ())]
+        )
     )
+
+
+def _removes_nothing(plan: Plan) -> bool:
+    masks = (*plan.keep.values(), *plan.zero.values())
+    return not plan.rank and not plan.choice and all(mask.all() for mask in masks)

@@ -159,6 +159,7 @@ def test_a_lowering_that_removes_too_little_is_caught(
         variation: float = 1.0
         relative_error: float = 0.0
         tolerance: float = 1e-7
+        informative: bool = True
         passed: bool = True
 
     monkeypatch.setattr(driver, "lower", lambda decided: decided.with_plan(Plan()))
@@ -233,6 +234,12 @@ def test_the_machines_step_is_relaxed_where_it_has_to_be(
     assert any("this machine's step of 16" in note for note in result.report.notes)
     with pytest.raises(GoalError):
         compress(program, goal=Goal(macs=0.2), multiple_of=16, settings=QUICK)
+
+
+def test_a_goal_that_is_met_already_removes_nothing_and_says_so(program: Program) -> None:
+    result = compress(program, goal=Goal(macs=10**9), settings=QUICK)
+    assert result.report.after.macs == result.report.before.macs
+    assert any("nothing was removed" in note for note in result.report.notes)
 
 
 def test_constraints_are_kept(program: Program) -> None:

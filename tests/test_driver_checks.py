@@ -6,10 +6,18 @@ import json
 
 import pytest
 
-from compressc.checks import Counted, check_goal, check_predicted_cost
+from compressc.checks import (
+    Counted,
+    check_equivalence,
+    check_goal,
+    check_parity,
+    check_predicted_cost,
+)
 from compressc.costs import Cost
+from compressc.equivalence import Equivalence
 from compressc.errors import VerificationError
 from compressc.goal import Goal
+from compressc.onnx_parity import OutputParity, Parity
 from compressc.verdict import Check, Verdict
 
 FULL = Cost(macs=1000, params=100, size_bytes=400)
@@ -47,6 +55,26 @@ def test_without_the_originals_file_its_program_is_the_measure() -> None:
 def test_a_file_that_cannot_be_counted_is_judged_by_the_program() -> None:
     checks = check_goal(Goal(macs=0.5), FULL, HALF, None, Counted(None, 300))
     assert [check.name for check in checks] == ["macs within the target"]
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_comparison_decides_its_check(passed: bool) -> None:
+    equivalence = Equivalence(0.5, 2.0, 0.25, 1e-7, True, passed)
+    assert check_equivalence(equivalence).passed is passed
+    assert "2.5e-01" in check_equivalence(equivalence).text
+    assert check_parity(make_parity(passed, 1.0)).passed is passed
+
+
+def test_an_output_that_hardly_varies_is_called_a_weak_test() -> None:
+    assert "weak test" not in check_parity(make_parity(True, 1.0)).text
+    assert "weak test: logits" in check_parity(make_parity(True, 1e-9)).text
+    assert "weak test" not in check_equivalence(Equivalence(0, 1, 0, 1e-7, True, True)).text
+    assert "weak test" in check_equivalence(Equivalence(0, 0, 0, 1e-7, False, True)).text
+
+
+def make_parity(passed: bool, variation: float) -> Parity:
+    output = OutputParity("logits", 1e-6, 1e-7, 1e-5, 1e-6, variation, passed)
+    return Parity((1, 2, 5), 1e-6, 1e-5, passed, (output,))
 
 
 def test_predicted_and_built_cost_must_agree_exactly() -> None:

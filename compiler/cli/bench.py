@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser, UsageError
 from compressc.cli.progress import ProgressDisplay
 from compressc.reporting.bench_table import print_bench
 from compressc.runtime.bench import bench
-from compressc.writing import check_writable, write_atomically
+from compressc.writing import write_atomically
 
 _EXAMPLES = """\
 examples:
@@ -52,9 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(list(arguments))
     if options.json:
-        check_writable(options.json)
-        if Path(options.json).resolve() in {Path(file).resolve() for file in options.files}:
-            raise UsageError(f"--json {options.json}: is one of the files to measure")
+        check_outputs([Path(options.json)], inputs=[Path(file) for file in options.files])
     with ProgressDisplay(quiet=options.quiet) as progress:
         result = bench(
             options.files,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from compressc.cli.amounts import parse_target
 from compressc.cli.model_options import add_model_options, load_model
+from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError
 from compressc.goal import Bound, Goal
-from compressc.writing import check_writable
 
 if TYPE_CHECKING:
     from compressc.driver import Result
@@ -182,12 +182,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
         )
     if options.report:
         check_report_name(options.report)
-    taken = {Path(options.model).resolve(): "the model itself"}
-    for path in paths:
-        check_writable(path)
-        if path.resolve() in taken:
-            raise OutputError(f"{path}: is {taken[path.resolve()]}; choose another name")
-        taken[path.resolve()] = "named for two outputs"
+    check_outputs(paths, inputs=[Path(options.model)])
 
 
 def _compress(

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser, UsageError
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError
-from compressc.writing import check_writable
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose -o") from error
-    check_writable(folder / "original.onnx")
+    check_outputs([folder / "original.onnx", folder / "small.onnx", folder / "report.html"])
     try:
         return _compress_digits(options, folder)
     finally:

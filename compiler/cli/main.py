@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # python -W shows them
+                warnings.simplefilter("ignore")
+            return _dispatch(arguments)
     except KeyboardInterrupt:
         return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
