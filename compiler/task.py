@@ -1,14 +1,28 @@
-"""The Task: what a model is for. Only what the driver uses today."""
+"""The Task: what a model is for. Its data in three splits, its loss and its metric."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
+
+from compressc.errors import CompresscError
+
+# The positional arguments of one call of the model.
+Inputs = tuple[Tensor, ...]
+# Inputs and what the loss compares the outputs with.
+Batch = tuple[Inputs, Any]
 
 
-class Task(Protocol):
-    """Held-out data and a metric on it.
+class DataError(CompresscError):
+    """Data cannot be used as handed over, or does not fit the model."""
+
+    exit_code = 2
+
+
+class Scored(Protocol):
+    """Held-out data and a metric on it: all that a report needs.
 
     Attributes:
         metric_name: what :meth:`evaluate` returns, such as "accuracy [%]".
@@ -19,3 +33,48 @@ class Task(Protocol):
     def evaluate(self, module: nn.Module) -> float:
         """Return the metric of ``module`` on data that no pass has seen; higher is better."""
         ...
+
+
+@runtime_checkable
+class Task(Scored, Protocol):
+    """Data, loss and metric.
+
+    Passes train on the train split and choose by :meth:`validate`, which sees the
+    search-validation split. The test split is for :meth:`evaluate` alone, which only the report
+    calls. The same seed gives the same batches.
+    """
+
+    def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """Yield the augmented training split once, in an order of its own for each epoch."""
+        ...
+
+    def calibration_batches(self, samples: int, seed: int) -> Iterator[Inputs]:
+        """Yield up to ``samples`` training samples without labels and without augmentation."""
+        ...
+
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the mean loss of a batch, a scalar with a gradient."""
+        ...
+
+    def validate(self, module: nn.Module) -> float:
+        """Return the metric of ``module`` on the search-validation split; higher is better."""
+        ...
+
+
+def require_task(task: Any, user: str) -> Task:
+    """Return the task, or say that it is missing or lacks something.
+
+    Args:
+        task: what a pass was given.
+        user: the pass, for the error.
+
+    Raises:
+        DataError: if there is no task, or it is not complete.
+    """
+    if task is None:
+        raise DataError(f"{user} needs data; give --data DIR, or task=... in Python")
+    if not isinstance(task, Task):
+        wanted = ("train_batches", "calibration_batches", "loss", "validate", "evaluate")
+        lacking = [name for name in (*wanted, "metric_name") if not hasattr(task, name)]
+        raise DataError(f"{user} needs a whole Task; {type(task).__name__} lacks {lacking[0]}")
+    return task

@@ -126,8 +126,12 @@ def build_parser() -> Parser:
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument("--no-measure", action="store_true", help="skip the latency comparison")
-    measuring.add_argument("--threads", metavar="N", type=_positive, default=1)
-    measuring.add_argument("--batch", metavar="N", type=_positive, default=1)
+    measuring.add_argument(
+        "--threads", metavar="N", type=_positive, default=1, help="of ONNX Runtime (default 1)"
+    )
+    measuring.add_argument(
+        "--batch", metavar="N", type=_positive, default=1, help="inputs per run (default 1)"
+    )
     return parser
 
 

@@ -21,8 +21,8 @@ def run(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="compressc demo",
         description="Compress a trained classifier of handwritten digits to half its MACs, "
-        "fine-tune it for some seconds, judge both ONNX files on held-out images and time them "
-        "against each other. Takes about a minute; needs scikit-learn for the images.",
+        "fine-tune it for\nsome seconds, judge both ONNX files on held-out images and time them "
+        "against each other.\nTakes about a minute; needs scikit-learn for the images.",
     )
     parser.add_argument(
         "-o",
@@ -31,12 +31,14 @@ def run(arguments: Sequence[str]) -> int:
         default="compressc-demo",
         help="where the two ONNX files and the report go (default compressc-demo)",
     )
-    parser.add_argument("--target-flops", metavar="T", type=float, default=0.5)
+    parser.add_argument(
+        "--target-flops", metavar="T", type=float, default=0.5, help="share to keep"
+    )
     parser.add_argument(
         "--epochs", metavar="N", type=int, default=20, help="of fine-tuning (default 20)"
     )
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="for the benchmark")
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(list(arguments))
     if options.epochs < 0 or options.threads < 1:

@@ -36,13 +36,23 @@ class Parser(argparse.ArgumentParser):
 
 @dataclasses.dataclass(frozen=True)
 class FieldOption:
-    """One field of a pass as a command-line option."""
+    """One field of a pass as a command-line option.
+
+    Attributes:
+        field: the field's name.
+        kind: type of one value.
+        choices: the values allowed, empty for any.
+        many: whether it takes several, joined by commas.
+        default: of the field.
+        named: whether each of the several is NAME=VALUE.
+    """
 
     field: str
     kind: type
     choices: tuple[Any, ...]
     many: bool
     default: Any
+    named: bool = False
 
     @property
     def flag(self) -> str:
@@ -57,7 +67,15 @@ class FieldOption:
         if self.kind is bool:
             return "yes|no"
         name = {int: "N", float: "X", str: "TEXT"}[self.kind]
+        name = f"PATTERN={name}" if self.named else name
         return f"{name},{name},..." if self.many else name
+
+    @property
+    def shown_default(self) -> str:
+        """The default as it would be typed."""
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        return "none" if self.default in (None, ()) else str(self.default)
 
     def read(self, text: str) -> Any:
         """Return the field's value for the text of the option.
@@ -70,6 +88,11 @@ class FieldOption:
         return self._read_one(text)
 
     def _read_one(self, text: str) -> Any:
+        if self.named:
+            key, equals, text = text.rpartition("=")
+            if not equals:
+                raise UsageError(f"{self.flag} '{text}': give {self.form}")
+            return key, dataclasses.replace(self, named=False)._read_one(text)
         try:
             value = _truth(text) if self.kind is bool else self.kind(text)
         except ValueError as error:
@@ -111,11 +134,15 @@ def _option_of(entry: dataclasses.Field[Any], hint: Any) -> FieldOption | None:
         if len(inside) != 2 or inside[1] is not Ellipsis:
             return None
         hint, many = inside[0], True
+    pair = typing.get_args(hint)
+    named = many and typing.get_origin(hint) is tuple and len(pair) == 2 and pair[0] is str
+    if named:
+        hint = pair[1]
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
-        return FieldOption(entry.name, type(choices[0]), choices, many, default)
+        return FieldOption(entry.name, type(choices[0]), choices, many, default, named)
     if hint in (int, float, str, bool):
-        return FieldOption(entry.name, hint, (), many, default)
+        return FieldOption(entry.name, hint, (), many, default, named)
     return None
 
 
@@ -199,7 +226,7 @@ def add_pass_options(
                 action=_setter(option, chosen, ChosenPass(name, pass_class, implied=True)),
                 metavar=option.form,
                 dest=f"_{option.field}",
-                help=f"of {name} (default {option.default})",
+                help=f"of {name} (default {option.shown_default})",
             )
     return chosen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _describe(pass_class: type) -> dict[str, Any]:
-    text = inspect.getdoc(pass_class) or ""
+    text = _plain(inspect.getdoc(pass_class) or "")
     explained = _attributes(text)
     return {
         "summary": text.split("\n\n")[0].replace("\n", " "),
@@ -50,12 +51,17 @@ def _describe(pass_class: type) -> dict[str, Any]:
             {
                 "flag": option.flag,
                 "form": option.form,
-                "default": option.default,
+                "default": option.shown_default,
                 "help": explained.get(option.field, ""),
             }
             for option in field_options(pass_class)
         ],
     }
+
+
+def _plain(docstring: str) -> str:
+    """Return a docstring without Sphinx markup."""
+    return re.sub(r"(?::\w+:)?`+~?([^`]+)`+", r"\1", docstring)
 
 
 def _attributes(docstring: str) -> dict[str, str]:

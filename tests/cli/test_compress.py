@@ -133,3 +133,13 @@ def test_the_report_is_a_page(workplace: Path, cli: Cli) -> None:
     page = (workplace / "r.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert "tiny.pt" in page
+
+
+def test_ratios_per_layer_need_no_target(workplace: Path, cli: Cli) -> None:
+    code, _, err = cli(
+        *TINY, "--ratios", "0=0.5,3=0.75", "--multiple-of", "1", "--report", "r.json",
+        "--no-measure",
+    )  # fmt: skip
+    assert code == 0, err
+    layers = json.loads((workplace / "r.json").read_text())["layers"]
+    assert [row["widths_after"][1] for row in layers] == [8, 24, 4]

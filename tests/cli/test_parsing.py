@@ -25,6 +25,7 @@ class First:
     steps: int = 3
     careful: bool = True
     table: dict[str, int] | None = None
+    shares: tuple[tuple[str, float], ...] = ()
     name: ClassVar[str] = "first"
 
 
@@ -48,7 +49,7 @@ def parse(*arguments: str, implied: tuple[str, ...] = ()) -> list[ChosenPass]:
 
 def test_fields_become_options_unless_they_cannot_be_text() -> None:
     options = {option.field: option for option in field_options(First)}
-    assert set(options) == {"norm", "ratio", "ratios", "steps", "careful"}
+    assert set(options) == {"norm", "ratio", "ratios", "steps", "careful", "shares"}
     assert options["norm"].form == "l1|l2"
     assert options["ratio"].kind is float
     assert options["ratios"].many
@@ -60,6 +61,14 @@ def test_settings_are_typed() -> None:
         *("--steps", "7", "--careful", "no"),
     )
     assert one.build() == First("l1", 0.5, (0.1, 0.2), 7, careful=False)
+
+
+def test_named_values_are_pairs() -> None:
+    (one,) = parse("--pass", "first", "--shares", "layer1.*=0.5,a=b=0.25")
+    assert one.build() == First(shares=(("layer1.*", 0.5), ("a=b", 0.25)))
+    options = {option.field: option for option in field_options(First)}
+    assert options["shares"].form == "PATTERN=X,PATTERN=X,..."
+    assert options["careful"].shown_default == "yes"
 
 
 def test_an_option_belongs_to_the_nearest_pass_before_it() -> None:
@@ -90,6 +99,8 @@ def test_an_implied_pass_runs_once_though_it_is_named() -> None:
     [
         (("--norm", "l3"), "l1|l2"),
         (("--steps", "many"), "--steps 'many'"),
+        (("--shares", "0.5"), "PATTERN=X"),
+        (("--shares", "a=half"), "--shares"),
         (("--careful", "maybe"), "yes|no"),
         (("--unknown", "1"), "unrecognized arguments"),
         (("--ste", "1"), "unrecognized arguments"),
