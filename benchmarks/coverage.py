@@ -88,20 +88,28 @@ def _run(model: ForeignModel, tool: str, arguments: argparse.Namespace) -> dict[
 
 
 def _call(command: Sequence[str], limit: float) -> dict[str, Any]:
-    """Return the JSON line that a process prints last, or why there is none."""
+    """Return the JSON line that a process prints last, and why there is no more."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=limit, env=environment, check=False
         )
-    except subprocess.TimeoutExpired:
-        return {"reason": f"TIMEOUT after {limit:.0f} s"}
-    try:
-        line: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
+    except subprocess.TimeoutExpired as error:
+        printed = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout
+        return {**_last_line(printed or ""), "reason": f"TIMEOUT after {limit:.0f} s"}
+    line = _last_line(result.stdout)
+    if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no output"])[-1]
-        return {"reason": f"CRASH exit {result.returncode}: {last[:300]}"}
+        line["reason"] = f"CRASH exit {result.returncode}: {last[:300]}"
     return line
+
+
+def _last_line(printed: str) -> dict[str, Any]:
+    for text in reversed(printed.splitlines()):
+        if text.startswith("{"):
+            found: dict[str, Any] = json.loads(text)
+            return found
+    return {}
 
 
 if __name__ == "__main__":

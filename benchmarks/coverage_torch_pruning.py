@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from coverage_models import ForeignModel, build_model, make_inputs
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,7 +66,7 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
 
 def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[list[Tensor], int]:
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         output = module(*inputs)
     leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
     return leaves, int(counter.get_total_flops())

@@ -183,7 +183,7 @@ class SetSqueezed:
 
 
 @dataclass(frozen=True, eq=False)
-class SetIndex:
+class Reindex:
     """Given an operation that picks channels in a fixed order (shuffle, roll, constant index).
 
     Result: index_select with the index counted in kept positions. ``index`` says which position of

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, join_axes, plain, size_of
-from compressc.edits import SetIndex, SetRange, SetSplits
+from compressc.edits import Reindex, SetRange, SetSplits
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
 from compressc.shapes import value_of
@@ -110,7 +110,7 @@ def slice_axis(site: Site) -> Value:
     if step != 1:
         index = np.arange(start, size, step)[:length]
         result = exactly(ids[index])
-        site.edit(SetIndex(site.node.name, dim, x[dim], result, index))
+        site.edit(Reindex(site.node.name, dim, x[dim], result, index))
         return (*x[:dim], result, *x[dim + 1 :])
     inside = exactly(ids[start : start + length])
     if length == 1:

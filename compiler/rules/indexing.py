@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from compressc.axes import Axes, Axis, IntArray, exactly, join_axes, plain, size_of
-from compressc.edits import SetIndex
+from compressc.edits import Reindex
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import STRUCTURAL, Site, Value, freeze_inputs, rule
 from compressc.shapes import value_of
@@ -39,7 +39,7 @@ def _pick(site: Site, x: Axes, dim: int, index: IntArray) -> Axes:
         return (*x[:dim], plain(len(index)), *x[dim + 1 :])
     index = np.where(index < 0, index + len(ids), index)
     result = exactly(ids[index])
-    site.edit(SetIndex(site.node.name, dim, x[dim], result, index))
+    site.edit(Reindex(site.node.name, dim, x[dim], result, index))
     return (*x[:dim], result, *x[dim + 1 :])
 
 

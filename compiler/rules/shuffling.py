@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from compressc.axes import Axis, Factor, is_labelled, plain, size_of
-from compressc.edits import SetIndex
+from compressc.edits import Reindex
 from compressc.rules.registry import Site, Value, rule
 from compressc.rules.reshaping import split_factor
 
@@ -52,7 +52,7 @@ def channel_shuffle(site: Site) -> Value:
         return x
     index = np.arange(len(ids)).reshape(int(site.arg("groups")), -1).T.reshape(-1)
     result: Axis = (Factor(len(ids), ids[index]),)
-    site.edit(SetIndex(site.node.name, 1, x[1], result, index))
+    site.edit(Reindex(site.node.name, 1, x[1], result, index))
     return (x[0], result, *x[2:])
 
 
@@ -114,6 +114,6 @@ def reorder(site: Site) -> Value:
         index = np.arange(len(ids))
         index = index[::-1] if flip else np.roll(index, shifts[0])
         result: Axis = (Factor(len(ids), ids[index]),)
-        site.edit(SetIndex(site.node.name, dims[0], x[dims[0]], result, index))
+        site.edit(Reindex(site.node.name, dims[0], x[dims[0]], result, index))
         x[dims[0]] = result
     return tuple(x)
