@@ -22,13 +22,12 @@ class DataError(CompresscError):
 
 
 class Scored(Protocol):
-    """Held-out data and a metric on it: all that a report needs.
+    """Held-out data and a metric on it: all that a report needs."""
 
-    Attributes:
-        metric_name: what :meth:`evaluate` returns, such as "accuracy [%]".
-    """
-
-    metric_name: str
+    @property
+    def metric_name(self) -> str:
+        """What :meth:`evaluate` returns, such as "accuracy [%]"."""
+        ...
 
     def evaluate(self, module: nn.Module) -> float:
         """Return the metric of ``module`` on data that no pass has seen; higher is better."""

@@ -1,0 +1,102 @@
+"""Opening: from what the user names on the command line to a Task."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compressc.classification import ClassificationTask
+from compressc.datasets.arrays import holds_idx, read_idx_folder, read_npz
+from compressc.datasets.factories import call_factory
+from compressc.datasets.image_files import ImageSet, read_images
+from compressc.datasets.splitting import split
+from compressc.models.augmentation import Augmentation, flip, shift
+from compressc.models.checkpoints import Normalization
+from compressc.models.training_data import Labeled
+from compressc.task import DataError, Task
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def open_task(
+    source: str | Path,
+    *,
+    normalization: Normalization | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Task:
+    """Return the Task for data on disk, or what a factory makes.
+
+    Args:
+        source: a folder or tar archive of images in class sub-folders, a folder of MNIST's IDX
+            files, an ``.npz`` file, or ``module:factory``.
+        normalization: of the trained network; None for mean and deviation of the training split.
+        input_shape: (channels, height, width) that image files are brought to; None for theirs.
+        batch_size: for training and evaluation.
+        seed: decides the splits that the source does not have.
+
+    Raises:
+        DataError: if the data cannot be read or are not fit for classification.
+    """
+    text = str(source)
+    path = Path(source)
+    if not path.exists():
+        if _FACTORY.fullmatch(text):
+            return call_factory(text)
+        raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
+    found = _read(path, input_shape)
+    data = split(path.name, found.parts, found.classes, seed)
+    channels = data.train.images.shape[1]
+    if input_shape is not None and tuple(data.train.images.shape[1:]) != tuple(input_shape):
+        raise DataError(
+            f"{path}: the images are {'x'.join(map(str, data.train.images.shape[1:]))}, the model "
+            f"reads {'x'.join(map(str, input_shape))}"
+        )
+    normalization = normalization or data.normalization()
+    if len(normalization.mean) != channels:
+        raise DataError(
+            f"{path}: the images have {channels} channel(s), the normalisation "
+            f"{len(normalization.mean)}"
+        )
+    return ClassificationTask(
+        data,
+        found.classes,
+        normalization,
+        _augmentation(data.train),
+        batch_size,
+        notes=found.notes,
+    )
+
+
+def _read(path: Path, input_shape: tuple[int, int, int] | None) -> ImageSet:
+    if path.is_dir() and holds_idx(path):
+        return _numbered(read_idx_folder(path))
+    if path.suffix == ".npz":
+        return _numbered(read_npz(path))
+    if path.is_file() and ".tar" not in path.suffixes and path.suffix not in (".tgz", ".tar"):
+        raise DataError(f"{path}: give a folder, a tar archive of images, or an .npz file")
+    if input_shape is None:
+        return read_images(path, None, None)
+    return read_images(path, (input_shape[1], input_shape[2]), input_shape[0])
+
+
+def _numbered(parts: dict[str, Labeled]) -> ImageSet:
+    count = max((int(part.labels.max()) + 1 for part in parts.values() if len(part)), default=0)
+    return ImageSet(parts, tuple(map(str, range(count))), ())
+
+
+def _augmentation(train: Labeled) -> Augmentation:
+    """Return the usual changes: shifts by an eighth of the side, and colour images mirrored."""
+    channels, height, width = train.images.shape[1:]
+    if channels == 3:
+        return partial(_shift_and_flip, pixels=min(height, width) // 8)
+    return partial(shift, pixels=min(height, width) // 14)
+
+
+def _shift_and_flip(images: Tensor, generator: torch.Generator, pixels: int) -> Tensor:
+    return flip(shift(images, generator, pixels), generator)
