@@ -22,8 +22,8 @@ import torch_pruning
 from torch import nn
 
 import compressc
+from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
-from compressc.onnx_export import export_onnx, write_onnx
 from compressc.pass_protocol import Context, find_pass
 from compressc.runtime import channel_multiple, count_cost, describe_machine
 from compressc.runtime.bench import bench

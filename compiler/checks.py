@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from compressc.backend.onnx_parity import Parity
 from compressc.costs import Cost
 from compressc.equivalence import Equivalence
 from compressc.goal import Bound, Goal
-from compressc.onnx_parity import Parity
 from compressc.verdict import Check
 
 # The counts in the ONNX file follow other conventions for a few operations (an attention that was

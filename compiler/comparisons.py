@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from compressc.backend.onnx_export import write_onnx
 from compressc.checks import Counted
-from compressc.onnx_export import write_onnx
 from compressc.program import Program
 from compressc.reporting.layer_latency import time_layers
 from compressc.reporting.report import LayerRow

@@ -16,13 +16,13 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 import compressc
+from compressc.backend.onnx_export import export_onnx
 from compressc.driver import Result
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
 from compressc.models.digits_data import DigitsSplit, digits_split
 from compressc.models.registry import weights_path
-from compressc.onnx_export import export_onnx
 from compressc.pass_protocol import ignore_progress
 from compressc.reporting.report import Metric
 from compressc.settings import Settings

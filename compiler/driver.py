@@ -14,6 +14,8 @@ from typing import Any
 from onnx import ModelProto, helper
 from torch import Tensor, nn
 
+from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.backend.onnx_parity import compare
 from compressc.checks import (
     bound_text,
     check_equivalence,
@@ -30,8 +32,6 @@ from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
 from compressc.keep_patterns import check_keep_patterns
 from compressc.lowering.lowered import lower
-from compressc.onnx_export import export_onnx, write_onnx
-from compressc.onnx_parity import compare
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program

@@ -15,16 +15,25 @@ def check_writable(path: str | Path) -> None:
     """Raise early if ``path`` can never be written.
 
     Raises:
-        OutputError: if the folder is missing or not writable, or ``path`` is a folder.
+        OutputError: if the folder is missing or not writable, or ``path`` is no ordinary file.
     """
     path = Path(path)
     folder = path.absolute().parent
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is a device or pipe, which a move would replace; name a file")
     if not folder.is_dir():
         raise OutputError(f"{path}: the folder {folder} does not exist; create it first")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{path}: no permission to write in {folder}; choose another folder")
+    try:
+        # Permissions alone say nothing about full or read-only file systems, or to root.
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"compressc")
+            stream.flush()
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written in {folder} ({error.strerror}); choose another folder"
+        ) from error
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -17,7 +17,7 @@ from compressc.costs import Cost
 from compressc.equivalence import Equivalence
 from compressc.errors import VerificationError
 from compressc.goal import Goal
-from compressc.onnx_parity import OutputParity, Parity
+from compressc.backend.onnx_parity import OutputParity, Parity
 from compressc.verdict import Check, Verdict
 
 FULL = Cost(macs=1000, params=100, size_bytes=400)

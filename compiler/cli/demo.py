@@ -60,8 +60,8 @@ def run(arguments: Sequence[str]) -> int:
 def _compress_digits(options: argparse.Namespace, folder: Path) -> int:
     with ProgressDisplay(quiet=options.quiet) as progress:
         progress(0, 0, "loading the digit classifier")
+        from compressc.backend.onnx_export import write_onnx
         from compressc.demo import run_demo
-        from compressc.onnx_export import write_onnx
         from compressc.reporting.table import print_report
 
         demo = run_demo(

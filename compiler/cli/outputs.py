@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,21 +18,6 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
     taken = {path.resolve(): "an input of this command" for path in inputs}
     for path in outputs:
         check_writable(path)
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{path}: is a device or pipe; name a file")
         if path.resolve() in taken:
             raise OutputError(f"{path}: is {taken[path.resolve()]}; choose another name")
         taken[path.resolve()] = "named for two outputs"
-        _probe(path)
-
-
-def _probe(path: Path) -> None:
-    """Write a little: permissions alone do not tell a full or read-only file system."""
-    try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent) as stream:
-            stream.write(b"compressc")
-            stream.flush()
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); choose another folder"
-        ) from error

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import compressc
+from compressc.backend.onnx_export import export_onnx
 from compressc.demo import accuracy, fine_tune
 from compressc.errors import HandOverError
 from compressc.models.checkpoints import load_checkpoint
 from compressc.models.digits_data import DigitsSplit, digits_split
 from compressc.models.registry import weights_path
-from compressc.onnx_export import export_onnx
 from tests.cli.conftest import Cli
 
 WEIGHTS = weights_path("digits_resnet")

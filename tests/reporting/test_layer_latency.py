@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import compressc
-from compressc.onnx_export import export_onnx
+from compressc.backend.onnx_export import export_onnx
 from compressc.reporting.layer_latency import time_layers
 
 

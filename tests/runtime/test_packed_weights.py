@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressc.compact_storage import compact
 from compressc.runtime.onnx_cost import count_cost
+from compressc.storage.compact_storage import compact
 
 
 def sparse_linear(share_of_zeros: float) -> onnx.ModelProto:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressc.float_parts import split_floats
-from compressc.gap_codes import (
+from compressc.storage.float_parts import split_floats
+from compressc.storage.gap_codes import (
     WIDTHS,
     best_width,
     count_codes,

@@ -13,9 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from compressc.float_parts import split_floats
-from compressc.gap_codes import best_width, encode_gaps, gaps_between, pack_planes
-from compressc.onnx_unpacking import FLOATS, GAPS, MASK, floats_node, zeros_node
+from compressc.storage.float_parts import split_floats
+from compressc.storage.gap_codes import best_width, encode_gaps, gaps_between, pack_planes
+from compressc.storage.onnx_unpacking import FLOATS, GAPS, MASK, floats_node, zeros_node
 
 # The parts of the packed kinds are joined by "+": where the zeros are, how the rest is stored.
 KINDS = ("dense", "fill", "scatter", "mask", "gaps", "mask+floats", "gaps+floats")

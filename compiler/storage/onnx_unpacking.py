@@ -126,8 +126,8 @@ _NUMBERS = """
   code = Slice (padded, start, total, start)
 """
 
-# Gaps between nonzeros, see compressc.gap_codes. An escape writes the zero of `values` where a
-# zero already is.
+# Gaps between nonzeros, see compressc.storage.gap_codes. An escape writes the zero of `values`
+# where a zero already is.
 _GAPS = (
     """
 UnpackGaps <width, count, shape> (codes, values) => (dense)
@@ -158,7 +158,7 @@ UnpackGaps <width, count, shape> (codes, values) => (dense)
 """
 )
 
-# A zero, then floats from sign-and-fraction bytes and exponent codes, see compressc.float_parts.
+# A zero, then floats from sign-and-fraction bytes and exponent codes, see float_parts.
 # With s the sign bit the 24-bit number is s * 2**23 + f, which stands for (-1)**s * (2**23 + f).
 _FLOATS = (
     """

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from compressc.backend.float64_reference import Float64Reference, evaluate
 from compressc.errors import VerificationError
-from compressc.float64_reference import Float64Reference, evaluate
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.session import create_session, run_session
 

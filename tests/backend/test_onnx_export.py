@@ -9,8 +9,8 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
+from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.errors import ExportError, OutputError
-from compressc.onnx_export import export_onnx, write_onnx
 from compressc.program import Program
 
 
@@ -310,7 +310,7 @@ def test_an_invalid_model_leaves_the_old_file(exported, tmp_path):
 
 
 def test_a_model_over_two_gigabytes_is_refused(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr("compressc.onnx_export.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("compressc.backend.onnx_export.MAX_FILE_BYTES", 1000)
     with pytest.raises(ExportError, match="2 GiB"):
         write_onnx(exported, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

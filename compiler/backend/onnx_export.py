@@ -13,12 +13,12 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from compressc.compact_storage import compact
+from compressc.backend.onnx_names import name_like_modules
+from compressc.backend.onnx_tidying import tidy
 from compressc.errors import ExportError
 from compressc.frontend.tracing import quiet
-from compressc.onnx_names import name_like_modules
-from compressc.onnx_tidying import tidy
 from compressc.program import Program
+from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically
 
 # The oldest opset the exporter writes natively: every runtime since 2023 reads it, and ONNX

@@ -3,7 +3,7 @@
 The gaps between nonzeros are written as numbers of ``width`` bits. The largest number is an
 escape: "skip that many zeros and read on". A width of 1 would be a bitmask; wider codes suit
 sparser tensors (4 bits near 90 % zeros, 8 near 99 %). Numbers are packed as bit planes, which
-``compressc.onnx_unpacking`` takes apart with standard ONNX operators.
+``compressc.storage.onnx_unpacking`` takes apart with standard ONNX operators.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from compressc.compact_storage import compact
 from compressc.errors import ExportError
+from compressc.storage.compact_storage import compact
 
 SHARES = (0.0, 0.05, 0.5, 0.9, 0.99, 0.999)
 

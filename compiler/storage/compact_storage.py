@@ -15,9 +15,9 @@ from itertools import chain, combinations
 import onnx
 from onnx import TensorProto, helper
 
-from compressc import onnx_unpacking as unpacking
 from compressc.errors import ExportError
-from compressc.weight_encodings import (
+from compressc.storage import onnx_unpacking as unpacking
+from compressc.storage.weight_encodings import (
     FLOAT_TYPES,
     PART_NAMES,
     encode,
@@ -44,7 +44,7 @@ class StorageChoice:
         name: the initializer.
         shape: its shape.
         zeros: share of exact +0.0 among its elements, 0 to 1.
-        kind: one of ``compressc.weight_encodings.KINDS``.
+        kind: one of ``compressc.storage.weight_encodings.KINDS``.
         dense_bytes: bytes as a plain initializer.
         stored_bytes: bytes as stored, its nodes included, the shared functions not.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compressc.gap_codes import pack_planes
+from compressc.storage.gap_codes import pack_planes
 
 # Scales of smaller exponents would be denormal, which a runtime may flush to zero; 255 is
 # infinity and NaN.

@@ -1,0 +1,1 @@
+"""From a Program to an ONNX file, and the check that both compute the same."""

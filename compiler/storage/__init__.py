@@ -1,0 +1,1 @@
+"""Compact storage: sparse weights in small files that stock ONNX Runtime loads."""
