@@ -48,7 +48,8 @@ class Allocator:
     Attributes:
         ladders: one per group that may shrink.
         costs: their cost model, groups in the same order.
-        scope: "uniform" orders steps by keep ratio, "global" by importance.
+        scope: "uniform" orders steps by the level at which the ladder takes them, "global" by
+            importance.
         floor: share of a group that is kept until every other group is down to it, too. Groups
             that may vanish have no floor: their axes keep other channels.
     """
@@ -97,11 +98,10 @@ class Allocator:
         group, spared, priority, density = [], [], [], []
         unit_costs = self._unit_costs()
         for index, ladder in enumerate(self.ladders):
-            importance = ladder.importance_of_steps
             group.append(np.full(ladder.steps, index, dtype=np.int64))
             spared.append(self._below_floor(ladder))
-            priority.append(-ladder.levels_of_steps if self.scope == "uniform" else importance)
-            density.append(importance / unit_costs[index])
+            priority.append(-ladder.levels if self.scope == "uniform" else ladder.priorities)
+            density.append(ladder.priorities / unit_costs[index])
         keys = [np.concatenate(parts) for parts in (density, priority, spared)]
         order = np.lexsort([-key.astype(np.float64) for key in keys])
         return np.concatenate(group)[order]
@@ -167,7 +167,7 @@ class Allocator:
         level = np.zeros(len(fits))
         if self.scope == "uniform":
             pairs = [(self.ladders[int(g)], rungs[g]) for g in groups[fits]]
-            level = np.array([ladder.levels_of_steps[rung] for ladder, rung in pairs])
+            level = np.array([ladder.levels[rung] for ladder, rung in pairs])
         best = fits[np.lexsort((-density, level))[0]]
         rungs[groups[best]] += 1
         return float(slacks[best])

@@ -99,7 +99,7 @@ def build_count_costs(
     for row, group in enumerate(groups):
         per_unit[row] = _per_unit(coupling, group)
         constant -= group.size * per_unit[row]
-    originals = {what: float(_evaluate(terms[what], whole[None])[0]) for what in bounds}
+    originals = {what: max(float(_evaluate(terms[what], whole[None])[0]), 1.0) for what in bounds}
     return CountCosts(
         constant=constant,
         per_unit=per_unit,

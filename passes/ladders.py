@@ -21,12 +21,14 @@ class Ladder:
 
     Attributes:
         group: the group.
+        intensity: time per MAC that its units save, 1 is average; see ``measure_intensity``.
         order: units, the first to leave first, shape (units,).
         counts: allowed counts ascending, the last is the group's size, shape (rungs,).
         worth: importance of the units that each step keeps, shape (rungs - 1,).
     """
 
     group: ChannelGroup
+    intensity: float
     order: IntArray
     counts: IntArray
     worth: FloatArray
@@ -37,19 +39,28 @@ class Ladder:
         return len(self.worth)
 
     @property
-    def importance_of_steps(self) -> FloatArray:
-        """Mean importance of each step's units, never rising on the way up; shape (steps,)."""
+    def priorities(self) -> FloatArray:
+        """Mean importance of each step's units by intensity, never rising on the way up.
+
+        Shape: (steps,).
+        """
         means = self.worth / np.diff(self.counts)
-        return np.minimum.accumulate(means)
+        return np.minimum.accumulate(means) / self.intensity
 
     @property
-    def levels_of_steps(self) -> FloatArray:
-        """Keep ratio at which each step is nearer than the count below it; shape (steps,)."""
-        return (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
+    def levels(self) -> FloatArray:
+        """Keep ratio of the whole model at which each step is taken, the nearest count wins.
+
+        Where the model loses a share of its channels, a group loses that share times its
+        intensity. Shape: (steps,).
+        """
+        lost = 1 - (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
+        return 1 - lost / self.intensity
 
     def rung_at(self, ratio: float) -> int:
         """Return the rung whose count is nearest to ``ratio`` of the size, the higher on a tie."""
-        return int(np.searchsorted(self.levels_of_steps, ratio, side="right"))
+        middles = (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
+        return int(np.searchsorted(middles, ratio, side="right"))
 
     def mask(self, rung: int) -> NDArray[np.bool_]:
         """Return which units stay at a rung, shape (units,)."""
@@ -58,7 +69,7 @@ class Ladder:
         return mask
 
 
-def build_ladder(group: ChannelGroup, importance: FloatArray) -> Ladder:
+def build_ladder(group: ChannelGroup, importance: FloatArray, intensity: float = 1.0) -> Ladder:
     """Return the ladder of a group for the given importance of its units, shape (units,).
 
     Allowed are multiples of ``group.multiple_of`` from ``group.minimum`` up at which every
@@ -67,9 +78,8 @@ def build_ladder(group: ChannelGroup, importance: FloatArray) -> Ladder:
     bundles = bundle(importance, group.partitions)
     order = np.concatenate(bundles)
     left = group.size - np.cumsum([len(units) for units in bundles])
-    lowest = group.minimum
-    allowed = left[(left % group.multiple_of == 0) & (left >= lowest)]
+    allowed = left[(left % group.multiple_of == 0) & (left >= group.minimum)]
     counts = np.concatenate([allowed[::-1], [group.size]]).astype(np.int64)
     gone = np.concatenate([[0.0], np.cumsum(importance[order])])
     kept = gone[-1] - gone[group.size - counts]
-    return Ladder(group, order, counts, np.diff(kept))
+    return Ladder(group, intensity, order, counts, np.diff(kept))

@@ -13,6 +13,7 @@ from compressc.passes.count_costs import build_count_costs
 from compressc.passes.importance import FloatArray
 from compressc.passes.ladders import Ladder, build_ladder
 from compressc.passes.reach import explain_reach
+from compressc.passes.traffic import measure_intensity
 from compressc.plan import BoolArray, Plan
 from compressc.program import Program, Step
 
@@ -25,7 +26,7 @@ class WidthRule:
 
     Attributes:
         scope: "uniform": about the same keep ratio everywhere; "global": the least important
-            units of all groups leave.
+            units of all groups leave. Both take more from groups that are memory-bound.
         ratios: (pattern, keep ratio) pairs; the first pattern that a group's name matches decides
             its width, whatever the goal says.
         floor: share of a group that stays as long as the goal can be met elsewhere.
@@ -71,8 +72,9 @@ def choose_widths(
         raise GoalError(
             f"{name} has nothing to aim at; give a goal such as --target-flops 0.5, or ratios"
         )
+    intensity = measure_intensity(program)
     ladders = {
-        group.name: build_ladder(group, importance[group.name])
+        group.name: build_ladder(group, importance[group.name], intensity[group.name])
         for group in program.coupling.groups
         if group.pinned is None
     }

@@ -52,8 +52,17 @@ def test_the_nearest_count_is_chosen_for_a_ratio():
     ]
 
 
-def test_importance_of_steps_never_rises_on_the_way_up():
+def test_priorities_never_rises_on_the_way_up():
     labels = np.tile(np.arange(2), 4)
     importance = np.array([0.0, 9.0, 1.0, 8.0, 2.0, 0.5, 7.0, 3.0])
     ladder = build_ladder(group(8, 2, partitions=(labels,)), importance)
-    assert (np.diff(ladder.importance_of_steps) <= 0).all()
+    assert (np.diff(ladder.priorities) <= 0).all()
+
+
+def test_a_memory_bound_group_gives_up_more_channels_for_the_same_level():
+    plain = build_ladder(group(64, 16), np.ones(64))
+    bound = build_ladder(group(64, 16), np.ones(64), intensity=1.5)
+    assert plain.levels.tolist() == [0.375, 0.625, 0.875]
+    assert 1 - bound.levels == pytest.approx((1 - plain.levels) / 1.5)
+    assert (bound.priorities < plain.priorities).all()
+    assert bound.rung_at(0.5) == plain.rung_at(0.5)
