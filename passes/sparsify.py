@@ -76,9 +76,8 @@ class Sparsify:
         for name in names:
             zero[name] = np.ones(tensors[name].shape, dtype=bool)
             zero[name][staying[name]] = kept[name]
-        return program.with_plan(program.plan.with_zero(zero)).with_step(
-            Step(self.name, notes=notes)
-        )
+        decided = program.with_plan(program.plan.with_zero(zero))
+        return decided.with_step(Step(self.name, notes=notes)) if notes else decided
 
     def _choose_weights(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the weights to sparsify in graph order, and remarks on those left dense."""
