@@ -46,7 +46,8 @@ _TIMM = {
     pnasnet:pnasnet5large@3,128,128 pvt_v2:pvt_v2_b0 pvt_v2:pvt_v2_b2_li rdnet:rdnet_tiny
     regnet:regnetx_002 regnet:regnety_006 regnet:regnetz_005 repghost:repghostnet_050
     repvit:repvit_m0_9 res2net:res2net50_26w_4s res2net:res2next50 res2net:res2net50d
-    resnest:resnest14d resnest:resnest50d_4s2x40d resnet:resnet18 resnet:resnet26t resnet:ecaresnet26t
+    resnest:resnest14d resnest:resnest50d_4s2x40d
+    resnet:resnet18 resnet:resnet26t resnet:ecaresnet26t
     resnet:seresnet18 resnet:resnetblur18 resnet:resnetaa50 resnet:resnet50_gn
     resnet:resnext50_32x4d resnet:resnetrs50
     resnetv2:resnetv2_18 resnetv2:resnetv2_50x1_bit rexnet:rexnet_100 rexnet:rexnetr_130
@@ -71,10 +72,14 @@ _TIMM = {
     tiny_vit:tiny_vit_5m_224 tnt:tnt_s_patch16_224 twins:twins_svt_small twins:twins_pcpvt_small
     visformer:visformer_tiny vision_transformer:vit_tiny_patch16_224 vision_transformer:test_vit
     vision_transformer:test_vit2 vision_transformer:test_vit3
-    vision_transformer:vit_small_patch16_18x2_224 vision_transformer:vit_wee_patch16_reg1_gap_256@3,256,256
-    vision_transformer:vit_base_patch32_clip_224 vision_transformer:vit_base_patch32_siglip_gap_256@3,256,256
-    vision_transformer_hybrid:vit_tiny_r_s16_p8_224 vision_transformer_relpos:vit_relpos_small_patch16_rpn_224
-    vision_transformer_relpos:vit_srelpos_small_patch16_224 vision_transformer_sam:samvit_base_patch16_224
+    vision_transformer:vit_small_patch16_18x2_224
+    vision_transformer:vit_wee_patch16_reg1_gap_256@3,256,256
+    vision_transformer:vit_base_patch32_clip_224
+    vision_transformer:vit_base_patch32_siglip_gap_256@3,256,256
+    vision_transformer_hybrid:vit_tiny_r_s16_p8_224
+    vision_transformer_relpos:vit_relpos_small_patch16_rpn_224
+    vision_transformer_relpos:vit_srelpos_small_patch16_224
+    vision_transformer_sam:samvit_base_patch16_224
     vitamin:vitamin_small_224 volo:volo_d1_224 xcit:xcit_nano_12_p16_224
     """,
 }
@@ -100,19 +105,19 @@ _TORCHVISION = {
 }
 
 _PYTORCHCV = {
-    "3,128,128": """
-    alexnet@3,224,224 zfnet@3,224,224 bn_vgg16@3,64,64 bninception resnet10 preresnet10
+    "3,224,224": """
+    alexnet zfnet bn_vgg11 bninception resnet10 preresnet10
     resnext14_16x4d seresnet10 sepreresnet10 seresnext50_32x4d senet16 resnestabc14 ibn_resnet50
     ibnb_resnet50 ibn_resnext50_32x4d ibn_densenet121 airnet50_1x64d_r2 airnext50_32x4d_r2
-    bam_resnet18 cbam_resnet18 resattnet56@3,224,224 sknet50 scnet50 scneta50 diaresnet10
+    bam_resnet18 cbam_resnet18 resattnet56 sknet50 scnet50 scneta50 diaresnet10
     diapreresnet10 diracnet18v2 sharesnet18 condensenet74_c4_g4 sparsenet121 peleenet drnc26
-    dpn68 darknet_tiny darknet53 channelnet@3,224,224 revnet38 irevnet301@3,224,224 bagnet9
-    dla34 dla60xc msdnet22@3,224,224 fishnet99@3,224,224 espnetv2_wd2 dicenet_wd5@3,224,224
+    dpn68 darknet_tiny darknet53 channelnet revnet38 irevnet301 bagnet9
+    dla34 dla60xc msdnet22 fishnet99 espnetv2_wd2 dicenet_wd5
     hrnet_w18_small_v1 vovnet27s selecsls42 hardnet39ds xdensenet121_2 squeezenet_v1_1
     squeezeresnet_v1_1 sqnxt23_w1 shufflenet_g1_w1 shufflenet_g3_w1 shufflenet_g8_w1
     shufflenetv2_wd2 shufflenetv2b_wd2 menet108_8x1_g3 mobilenet_wd4 fdmobilenet_wd4 mobilenetv2_wd4
     mobilenetv3_small_w7d20 igcv3_wd4 ghostnet mnasnet_small darts proxylessnas_cpu fbnet_cb
-    xception@3,160,160 inceptionv3@3,160,160 inceptionv4@3,160,160 inceptionresnetv1@3,160,160
+    xception@3,299,299 inceptionv3@3,299,299 inceptionv4@3,299,299 inceptionresnetv1@3,299,299
     polynet@3,331,331 nasnet_4a1056 spnasnet efficientnet_b0 efficientnet_edge_small_b mixnet_s
     resneta10 resnetd50b fastseresnet101b octresnet10_ad2 isqrtcovresnet18
     nin_cifar10@3,32,32 resnet20_cifar10@3,32,32 preresnet20_cifar10@3,32,32
@@ -131,10 +136,10 @@ _PYTORCHCV = {
     enet_cityscapes@3,256,256 erfnet_cityscapes@3,256,256 linknet_cityscapes@3,256,256
     segnet_cityscapes@3,256,256 unet_cityscapes@3,256,256 sqnet_cityscapes@3,256,256
     alphapose_fastseresnet101b_coco@3,256,192 simplepose_resnet18_coco@3,256,192
-    simplepose_mobile_resnet18_coco@3,256,192 lwopenpose2d_mobilenet_cmupan_coco
-    lwopenpose3d_mobilenet_cmupan_coco ibppose_coco@3,256,256 prnet@3,256,256
+    simplepose_mobile_resnet18_coco@3,256,192 lwopenpose2d_mobilenet_cmupan_coco@3,128,128
+    lwopenpose3d_mobilenet_cmupan_coco@3,128,128 ibppose_coco@3,256,256 prnet@3,256,256
     centernet_resnet18_voc@3,256,256 lffd20x5s320v2_widerface@3,320,320 pfpcnet@3,112,112
-    visemenet20@28,448 superpointnet@1,224,224 jasper5x3@80,120;len120
+    visemenet20@28,448 superpointnet@1,128,128 jasper5x3@80,120;len120
     quartznet5x5_en_ls@64,120;len120 tresnet_m espcnet_cityscapes@3,256,256
     nvpattexp116bazel76@1,1
     """
