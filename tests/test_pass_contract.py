@@ -41,7 +41,11 @@ def program() -> Program:
     return captured()
 
 
-@pytest.fixture(params=sorted(registered_passes()))
+# Passes that decide nothing but repair what others decided: tested with what they repair.
+REPAIRING = {"calibrate"}
+
+
+@pytest.fixture(params=sorted(set(registered_passes()) - REPAIRING))
 def one(request: pytest.FixtureRequest) -> Pass:
     return find_pass(request.param)()
 

@@ -1,0 +1,81 @@
+"""Least squares from normal equations that grow batch by batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class NormalEquations:
+    """Sums that determine ``min ||X W^T + c - T||^2 + ridge ||W - W0||^2``, in float64.
+
+    X and T are centred afterwards, so the intercept c is free of the ridge. Only sums over rows
+    are kept: memory does not grow with the number of rows.
+
+    Shape:
+        per conv group g of ``conv_groups``: X (rows, features), T (rows, outputs); W (outputs,
+        features); c (outputs,).
+    """
+
+    def __init__(self, conv_groups: int, features: int, outputs: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(conv_groups, *shape, dtype=torch.float64, device=device)
+
+        self.rows = 0
+        self._gram, self._cross = zeros(features, features), zeros(features, outputs)
+        self._sum_x, self._sum_t = zeros(features), zeros(outputs)
+
+    def add(self, x: Tensor, t: Tensor) -> None:
+        """Add rows.
+
+        Shape:
+            x (conv_groups, rows, features), t (conv_groups, rows, outputs).
+        """
+        x, t = x.double(), t.double()
+        self.rows += x.shape[1]
+        self._gram += x.mT @ x
+        self._cross += x.mT @ t
+        self._sum_x += x.sum(1)
+        self._sum_t += t.sum(1)
+
+    def solve(self, start: Tensor, ridge: float, *, intercept: bool) -> tuple[Tensor, Tensor]:
+        """Return the weights and the intercept (zeros where none is wanted).
+
+        Args:
+            start: the weights that the ridge pulls towards, (conv_groups, outputs, features).
+            ridge: strength as a share of the mean square of the features.
+            intercept: whether a constant may be added to each output.
+
+        Shape:
+            weights (conv_groups, outputs, features), intercept (conv_groups, outputs), float64.
+        """
+        start = start.double()
+        gram, cross = self._gram / self.rows, self._cross / self.rows
+        mean_x, mean_t = self._sum_x / self.rows, self._sum_t / self.rows
+        if intercept:
+            gram = gram - mean_x[:, :, None] * mean_x[:, None, :]
+            cross = cross - mean_x[:, :, None] * mean_t[:, None, :]
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        strength = ridge * diagonal.mean(1).clamp_min(torch.finfo(torch.float64).tiny)
+        gram = gram + torch.diag_embed(strength[:, None].expand_as(diagonal))
+        # Solving for the change makes the ridge pull towards the start.
+        change = _solve(gram, cross - (self._centred_gram(intercept) @ start.mT))
+        weights = start + change.mT
+        if not intercept:
+            return weights, torch.zeros_like(mean_t)
+        return weights, mean_t - (weights @ mean_x[:, :, None])[:, :, 0]
+
+    def _centred_gram(self, intercept: bool) -> Tensor:
+        gram = self._gram / self.rows
+        if intercept:
+            mean = self._sum_x / self.rows
+            gram = gram - mean[:, :, None] * mean[:, None, :]
+        return gram
+
+
+def _solve(gram: Tensor, right: Tensor) -> Tensor:
+    factor, failures = torch.linalg.cholesky_ex(gram)
+    if not failures.any():
+        return torch.cholesky_solve(right, factor)
+    solution: Tensor = torch.linalg.pinv(gram, hermitian=True) @ right
+    return solution

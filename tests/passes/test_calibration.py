@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import compressc
+from compressc.equivalence import prove
+from compressc.errors import CompresscError, GoalError, PlanError
+from compressc.goal import Goal
+from compressc.masking import masked
+from compressc.pass_protocol import Context
+from compressc.passes.calibration import Calibration
+from compressc.plan import Plan
+from compressc.program import Program
+
+
+class Noise:
+    """A task whose samples are smooth noise; it has no labels that anything could read."""
+
+    metric_name = "none"
+
+    def __init__(self, shape: tuple[int, ...] = (3, 8, 8), dtype: torch.dtype = torch.double):
+        self.shape, self.dtype, self.asked = shape, dtype, 0
+
+    def calibration_batches(self, samples: int, seed: int):
+        self.asked = samples
+        generator = torch.Generator().manual_seed(seed)
+        for rows in torch.arange(samples).split(32):
+            yield (torch.randn(len(rows), *self.shape, generator=generator, dtype=self.dtype),)
+
+    def fail(self, *arguments):
+        raise AssertionError("calibration needs no labels and no metric")
+
+    train_batches = loss = validate = evaluate = fail
+
+
+class Block(nn.Module):
+    """Residual, grouped and depthwise; every hidden channel exists twice."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.a, self.a_norm = nn.Conv2d(8, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
+        self.depthwise, self.d_norm = nn.Conv2d(12, 12, 3, padding=1, groups=12), nn.BatchNorm2d(12)
+        self.b, self.b_norm = nn.Conv2d(12, 8, 1, bias=False), nn.BatchNorm2d(8)
+        self.c, self.grouped = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=2)
+        self.fc1, self.fc2 = nn.Linear(8, 16), nn.Linear(16, 5)
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem_norm(self.stem(x)), self.inplace)
+        y = F.relu(self.a_norm(self.a(x)), self.inplace)
+        y = F.relu(self.d_norm(self.depthwise(y)), self.inplace)
+        x = F.relu(self.b_norm(self.b(y)) + x, self.inplace)
+        x = self.grouped(F.relu(self.c(x))).mean((2, 3))
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+# Hidden channels by group: which half is a copy of the other.
+HALVES = {
+    "a": np.arange(12) < 6,
+    "fc1": np.arange(16) < 8,
+    "c": np.array([1, 1, 0, 0, 1, 1, 0, 0], bool),
+}
+
+
+def twin(module: nn.Module, kept: np.ndarray, *names: str) -> None:
+    """Copy the kept output channels of some layers over the others."""
+    for name in names:
+        layer = module.get_submodule(name)
+        for tensor in [*layer.parameters(), *layer.buffers()]:
+            if tensor.dim():
+                tensor.data[~kept] = tensor.data[kept]
+
+
+def make(inplace: bool = False, duplicated: bool = True, seed: int = 0) -> Program:
+    torch.manual_seed(seed)
+    module = Block(inplace).double().eval()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(norm.weight, 0.5, 2)
+            nn.init.normal_(norm.bias)
+    if duplicated:
+        twin(module, HALVES["a"], "a", "a_norm", "depthwise", "d_norm")
+        twin(module, HALVES["c"], "c")
+        twin(module, HALVES["fc1"], "fc1")
+    return compressc.capture(module, (torch.randn(2, 3, 8, 8, dtype=torch.double),))
+
+
+def prune(program: Program) -> Program:
+    return program.with_plan(Plan(keep=HALVES))
+
+
+def error(program: Program, original: Program) -> float:
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(99), dtype=torch.double)
+    with torch.no_grad():
+        wanted = original.graph_module(x)
+        return float((masked(program)(x) - wanted).abs().max() / wanted.std())
+
+
+def calibrate(program: Program, **settings: object) -> Program:
+    return Calibration(**settings)(program, Context(Goal(), task=Noise()))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_removed_copies_are_made_up_for_exactly(inplace):
+    original = make(inplace)
+    pruned = prune(original)
+    assert error(pruned, original) > 0.1
+    repaired = calibrate(pruned, ridge=1e-12, samples=256)
+    assert error(repaired, original) < 1e-6
+
+
+def test_the_lowered_model_is_the_repaired_one():
+    repaired = calibrate(prune(make(duplicated=False)))
+    assert prove(repaired, compressc.lower(repaired)).passed
+
+
+def test_program_and_plan_stay_and_the_same_seed_gives_the_same_weights():
+    pruned = prune(make(duplicated=False))
+    state = {name: tensor.clone() for name, tensor in pruned.state().items()}
+    first, second = calibrate(pruned), calibrate(pruned)
+    for name, tensor in pruned.state().items():
+        assert torch.equal(tensor, state[name])
+        assert torch.equal(first.state()[name], second.state()[name])
+    assert first.plan == pruned.plan
+    assert any(not torch.equal(first.state()[name], state[name]) for name in state)
+    assert first.history[-1].notes == ("repaired from 512 unlabelled samples",)
+
+
+def test_where_nothing_is_removed_nothing_changes():
+    original = make(duplicated=False)
+    whole = original.with_plan(Plan(keep={name: np.ones_like(m) for name, m in HALVES.items()}))
+    assert error(calibrate(whole), original) < 1e-9
+    assert error(calibrate(whole, reconstruct=False), original) < 1e-9
+
+
+def test_each_part_of_the_repair_helps():
+    """Over several networks: statistics help, weights help more, residual targets most."""
+    ratios = []
+    for seed in range(4):
+        original = make(duplicated=False, seed=seed)
+        pruned = original.with_plan(Plan(keep={"a": HALVES["a"]}))
+        cut = error(pruned, original)
+        statistics = error(calibrate(pruned, reconstruct=False), original)
+        ratios.append((statistics / cut, error(calibrate(pruned), original) / cut))
+    statistics, weights = np.mean(ratios, axis=0)
+    assert weights < statistics < 0.95
+    assert weights < 0.6
+
+
+class Chain(nn.Module):
+    """Blocks whose shortcut carries the error of a block that keeps too little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(24, 3, 3, padding=1)
+        self.three, self.four = nn.Conv2d(3, 96, 3, padding=1), nn.Conv2d(96, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.two(torch.relu(self.one(x)))
+        return x + self.four(torch.relu(self.three(x)))
+
+
+def test_a_branch_makes_up_for_the_error_of_its_shortcut():
+    torch.manual_seed(0)
+    original = compressc.capture(Chain().double(), (torch.randn(2, 3, 8, 8).double(),))
+    pruned = original.with_plan(Plan(keep={"one": np.arange(24) < 4}))
+    with_target = error(calibrate(pruned), original)
+    without = error(calibrate(pruned, residual=False), original)
+    assert with_target < 0.9 * without
+
+
+def test_weights_under_a_zero_mask_stay_as_they_are():
+    original = make(duplicated=False)
+    mask = np.random.default_rng(0).random((8, 12, 1, 1)) < 0.5
+    pruned = original.with_plan(Plan(keep=HALVES, zero={"b.weight": mask}))
+    repaired = calibrate(pruned)
+    assert torch.equal(repaired.state()["b.weight"], pruned.state()["b.weight"])
+    assert not torch.equal(repaired.state()["c.weight"], pruned.state()["c.weight"])
+    assert prove(repaired, compressc.lower(repaired)).passed
+
+
+def test_shared_weights_stay_as_they_are():
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.twice = nn.Linear(4, 8), nn.Linear(8, 8)
+            self.hidden, self.fc = nn.Linear(8, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.twice(torch.relu(self.twice(torch.relu(self.stem(x)))))
+            return self.fc(torch.relu(self.hidden(x)))
+
+    original = compressc.capture(Shared().double(), (torch.randn(2, 4).double(),))
+    pruned = original.with_plan(Plan(keep={"hidden": np.arange(6) < 3}))
+    task = Noise((4,))
+    repaired = Calibration()(pruned, Context(Goal(), task=task))
+    assert torch.equal(repaired.state()["twice.weight"], pruned.state()["twice.weight"])
+    assert not torch.equal(repaired.state()["fc.weight"], pruned.state()["fc.weight"])
+
+
+def test_activations_stay_within_their_memory():
+    task = Noise()
+    pruned = prune(make())
+    repaired = Calibration(memory_bytes=10**6)(pruned, Context(Goal(), task=task))
+    assert 1 <= task.asked < 100
+    assert "of 512 samples are used" in repaired.history[-1].notes[1]
+
+
+def test_progress_stays_within_its_total():
+    seen: list[tuple[int, int]] = []
+    context = Context(
+        Goal(), task=Noise(), progress=lambda done, total, _: seen.append((done, total))
+    )
+    Calibration(samples=8)(prune(make()), context)
+    assert seen
+    assert all(0 <= done <= total for done, total in seen)
+
+
+@pytest.mark.parametrize("settings", [{"samples": 0}, {"ridge": -1.0}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(GoalError):
+        Calibration(**settings)
+
+
+def test_what_it_cannot_do_is_said_in_one_line():
+    with pytest.raises(PlanError, match="nothing was removed"):
+        calibrate(make())
+    with pytest.raises(CompresscError, match="calibrate needs data"):
+        Calibration()(prune(make()), Context(Goal()))

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from compressc.passes.least_squares import NormalEquations
+
+
+def problem(rows: int = 60, features: int = 7, outputs: int = 3):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, rows, features, generator=generator, dtype=torch.double) + 2
+    w = torch.randn(2, outputs, features, generator=generator, dtype=torch.double)
+    noise = torch.randn(2, rows, outputs, generator=generator, dtype=torch.double)
+    return x, w, x @ w.mT + 5 + 0.1 * noise
+
+
+def equations(x, t, batches: int = 1) -> NormalEquations:
+    made = NormalEquations(len(x), x.shape[2], t.shape[2], x.device)
+    for part, goal in zip(x.chunk(batches, 1), t.chunk(batches, 1), strict=True):
+        made.add(part, goal)
+    return made
+
+
+@pytest.mark.parametrize("batches", [1, 7])
+def test_the_solution_is_that_of_ordinary_least_squares(batches):
+    x, w, t = problem()
+    found, constant = equations(x, t, batches).solve(torch.zeros_like(w), 0.0, intercept=True)
+    extended = torch.cat([x, torch.ones_like(x[:, :, :1])], 2)
+    expected = torch.linalg.lstsq(extended, t).solution.mT
+    torch.testing.assert_close(found, expected[:, :, :-1])
+    torch.testing.assert_close(constant, expected[:, :, -1])
+
+
+def test_without_an_intercept_the_constant_stays_zero():
+    x, w, t = problem()
+    found, constant = equations(x, t).solve(w, 0.0, intercept=False)
+    torch.testing.assert_close(found, torch.linalg.lstsq(x, t).solution.mT)
+    assert not constant.any()
+
+
+def test_the_ridge_pulls_towards_the_start():
+    x, w, t = problem()
+    start = torch.full_like(w, 3.0)
+    made = equations(x, t)
+    far = [made.solve(start, ridge, intercept=True)[0] - start for ridge in (1e-3, 1.0, 1e9)]
+    norms = [float(change.norm()) for change in far]
+    assert norms[0] > 1.1 * norms[1]
+    assert norms[2] < 1e-5
+
+
+def test_a_feature_that_is_always_zero_keeps_its_weight():
+    x, w, t = problem()
+    x[:, :, 3] = 0
+    start = torch.full_like(w, 3.0)
+    found, _ = equations(x, t).solve(start, 1e-6, intercept=True)
+    torch.testing.assert_close(found[:, :, 3], start[:, :, 3])
+
+
+def test_fewer_rows_than_features_have_a_solution_even_without_a_ridge():
+    x, w, t = problem(rows=4)
+    found, constant = equations(x, t).solve(torch.zeros_like(w), 0.0, intercept=True)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(x @ found.mT + constant[:, None], t, atol=1e-4, rtol=1e-4)
