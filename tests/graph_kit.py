@@ -32,7 +32,8 @@ class Kit:
         x: the input, shape (batch, 3, 6, 6).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fixed_batch: bool = False) -> None:
+        self._fixed_batch = fixed_batch
         self.root = nn.Module()
         self.graph = fx.Graph()
         self._tracer = fx.proxy.GraphAppendingTracer(self.graph)
@@ -54,7 +55,8 @@ class Kit:
 
     def call(self, op: Any, *arguments: Any) -> Any:
         """Record an operation that takes no tensor."""
-        return fx.Proxy(self.graph.call_function(op, arguments), self._tracer)
+        nodes = pytree.tree_map_only(fx.Proxy, lambda proxy: proxy.node, arguments)
+        return fx.Proxy(self.graph.call_function(op, nodes), self._tracer)
 
     def _attribute(self, name: str) -> Any:
         return fx.Proxy(self.graph.get_attr(name, type_expr=None), self._tracer)
@@ -98,11 +100,11 @@ class Kit:
         self.graph.output(tuple(output.node for output in outputs))
         module = fx.GraphModule(self.root, self.graph).eval()
         module.graph._tracer_cls = None
-        _fake(module, self._inputs)
+        _fake(module, self._inputs, fixed_batch=self._fixed_batch)
         return Program(
             graph_module=module,
             example_inputs=tuple(self._inputs),
-            dynamic_axes=tuple({0: "batch"} for _ in self._inputs),
+            dynamic_axes=tuple({} if self._fixed_batch else {0: "batch"} for _ in self._inputs),
             input_names=tuple(
                 str(node.target) for node in module.graph.nodes if node.op == "placeholder"
             ),
@@ -126,11 +128,12 @@ class _Faker(fx.Interpreter):
         return value
 
 
-def _fake(module: fx.GraphModule, inputs: list[Tensor]) -> None:
+def _fake(module: fx.GraphModule, inputs: list[Tensor], *, fixed_batch: bool) -> None:
     mode = FakeTensorMode(shape_env=ShapeEnv())
     fakes: list[Tensor] = []
+    batch = DimDynamic.STATIC if fixed_batch else DimDynamic.DYNAMIC
     for example in inputs:
-        sizes = [DimDynamic.DYNAMIC] + [DimDynamic.STATIC] * (example.dim() - 1)
+        sizes = [batch] + [DimDynamic.STATIC] * (example.dim() - 1)
         if fakes:
             # All inputs share the first one's batch.
             fakes.append(_like(mode, fakes[0], example))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressc.axes import exactly, size_of, spread
 from compressc.equivalence import compare_modules
 from compressc.frontend.tracing import capture
 from compressc.lowering.lowered import lower
@@ -17,8 +18,7 @@ from compressc.masking import masked
 from compressc.plan import Plan
 from compressc.propagation import named_tensors
 from compressc.randomization import randomized
-from compressc.rules import reshaping
-from compressc.rules.registry import RULES
+from compressc.rules.registry import RULES, Site
 from tests.oracle import disturb, fresh, inputs_for, original_state, silence, strays
 from tests.plans import free_groups, random_plan
 from tests.strategies import Recipe
@@ -69,8 +69,12 @@ def _sum_not_coupled(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(RULES, target, lambda site: site.axes("self"))
 
 
-def _columns_not_joined(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reshaping, "_join_columns", lambda site, blocks: blocks[:, 0].copy())
+def _halves_not_joined(patch: pytest.MonkeyPatch) -> None:
+    def first_half(site: Site) -> object:
+        x = site.axes("self")
+        return (x[0], exactly(spread(x[1], 0)[: size_of(x[1]) // 2]), *x[2:])
+
+    patch.setitem(RULES, aten.glu.default, first_half)
 
 
 def _parts_swapped(patch: pytest.MonkeyPatch) -> None:
@@ -88,10 +92,10 @@ def _parts_swapped(patch: pytest.MonkeyPatch) -> None:
     ("blocks", "plant"),
     [
         ((("residual", 0),), _sum_not_coupled),
-        ((("pixel_shuffle", 0),), _columns_not_joined),
+        ((("gate", 0),), _halves_not_joined),
         ((("hierarchy", 0),), _parts_swapped),
     ],
-    ids=["sum", "pixel shuffle", "split"],
+    ids=["sum", "gate", "split"],
 )
 def test_the_second_oracle_sees_wrong_couplings(
     blocks: tuple[tuple[str, int], ...],

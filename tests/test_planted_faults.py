@@ -71,6 +71,8 @@ def split_off_by_one(patch: Patch) -> None:
 
     def shifted(self: Any, node: Any, kept: Any, module: Any) -> None:
         original(self, node, kept, module)
+        if node.target is not aten.split_with_sizes.default:
+            return
         sizes = list(node.args[1])
         sizes[0], sizes[1] = sizes[0] + 1, sizes[1] - 1
         node.update_arg(1, sizes)
@@ -90,8 +92,11 @@ def slice_starts_one_late(patch: Patch) -> None:
 
 
 def index_left_in_order(patch: Patch) -> None:
+    original = edits.Reindex.apply
+
     def in_order(self: Any, node: Any, kept: Any, module: Any) -> None:
-        edits.attach_index(module, node, 2, np.arange(kept.count(self.result)))
+        everything = replace(self, index=np.sort(self.index))
+        original(everything, node, kept, module)
 
     patch.setattr(edits.Reindex, "apply", in_order)
 
@@ -123,13 +128,21 @@ def heads_not_joined(patch: Patch) -> None:
 
 
 def pixel_shuffle_by_rows(patch: Patch) -> None:
-    def by_rows(site: Site, blocks: Any) -> Any:
-        wrong = blocks.reshape(-1).reshape(blocks.shape[1], blocks.shape[0])
-        for row in wrong[1:]:
-            site.space.join(wrong[0], row)
-        return wrong[0]
+    original = RULES[aten.pixel_shuffle.default]
 
-    patch.setattr(reshaping, "_join_columns", by_rows)
+    def by_rows(site: Site) -> Any:
+        # The rule reads the channels as if those of one output lay far apart.
+        source = site.arg("self")
+        right = site.values[source.name]
+        (factor,) = right[1]  # type: ignore[index]
+        ids = factor.ids.reshape(4, -1).T.reshape(-1)
+        site.values[source.name] = (right[0], exactly(ids), *right[2:])  # type: ignore[index,misc]
+        try:
+            return original(site)
+        finally:
+            site.values[source.name] = right
+
+    patch.setitem(RULES, aten.pixel_shuffle.default, by_rows)
 
 
 def flatten_backwards(patch: Patch) -> None:

@@ -15,6 +15,8 @@ from tests.graph_kit import Kit
 from tests.oracle import check_theorem
 from tests.plans import random_plan, smallest_plan
 from tests.rule_cases import layers as _layers
+from tests.rule_cases import places as _places
+from tests.rule_cases import reductions as _reductions
 from tests.rule_cases import shapes as _shapes
 from tests.rule_cases.catalogue import CASES, Case
 from tests.rule_cases.elementwise import batches, computes_tensors, graph_of, name_of
@@ -22,7 +24,7 @@ from tests.rule_cases.elementwise import batches, computes_tensors, graph_of, na
 load_rules()
 
 # Importing a module of cases registers them.
-FAMILIES = (_layers, _shapes)
+FAMILIES = (_layers, _places, _reductions, _shapes)
 
 ELEMENTWISE = sorted(
     (t for t, found in RULES.items() if found is elementwise and computes_tensors(t)), key=name_of
@@ -53,7 +55,7 @@ def test_a_rule_without_a_case_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Case) -> None:
-    kit = Kit()
+    kit = Kit(fixed_batch=case.fixed_batch)
     outputs = case.build(kit, case.target)
     program = kit.program(*(outputs if isinstance(outputs, tuple) else (outputs,)))
     assert any(node.target == case.target for node in program.graph_module.graph.nodes)
@@ -66,7 +68,7 @@ def test_case(case: Case) -> None:
     lowered = check_theorem(program, smallest_plan(coupling), informative=False)
     for layer in case.prunes:
         before, after = (
-            len(p.graph_module.get_parameter(f"{layer}.weight")) for p in (program, lowered)
+            p.graph_module.get_parameter(f"{layer}.weight").numel() for p in (program, lowered)
         )
         assert after < before, f"nothing of '{layer}' was removed"
 

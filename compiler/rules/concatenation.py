@@ -100,7 +100,7 @@ def slice_axis(site: Site) -> Value:
     length = site.arg("length") if narrow else out[dim]
     step = 1 if narrow else site.arg("step")
     size = size_of(x[dim])
-    if length == size:
+    if length == size and not narrow:
         return x
     ids = site.flat(x[dim])
     if not all(isinstance(v, int) for v in (start, length, step)) or ids is None:

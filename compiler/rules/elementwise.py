@@ -30,7 +30,10 @@ __xor__ ldexp conj_physical i0
 """.split()
 
 # Overloads that are not elementwise over their tensor operands.
-_EXCLUDED = {"pow.Scalar_out"}
+_EXCLUDED = {"pow.Scalar_out", "where.default"}
+
+# Of the second operand only the type is read.
+_TYPE_READERS = (aten.type_as.default, aten.to.other)
 
 
 def _targets() -> list[Any]:
@@ -51,7 +54,8 @@ def _targets() -> list[Any]:
 def elementwise(site: Site) -> Value:
     """Right-aligned broadcast; an operand of size 1 couples nothing."""
     operands: list[Axes] = []
-    for argument in (*site.node.args, *site.node.kwargs.values()):
+    arguments = (*site.node.args, *site.node.kwargs.values())
+    for argument in arguments[:1] if site.node.target in _TYPE_READERS else arguments:
         axes = site.axes_of(argument) if isinstance(argument, fx.Node) else None
         if axes is not None:
             operands.append(axes)

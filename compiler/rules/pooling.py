@@ -29,7 +29,7 @@ _BY_RANK = {
     2: "max_pool2d avg_pool2d adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d "
     "max_pool2d_with_indices upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d "
     "upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler "
-    "grid_sampler_2d reflection_pad2d replication_pad2d max_unpool2d fractional_max_pool2d",
+    "grid_sampler_2d reflection_pad2d replication_pad2d max_unpool2d",
     3: "max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d_with_indices "
     "upsample_nearest3d _upsample_nearest_exact3d upsample_trilinear3d grid_sampler_3d "
     "reflection_pad3d replication_pad3d max_unpool3d",

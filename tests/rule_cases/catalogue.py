@@ -21,12 +21,14 @@ class Case:
         build: makes the graph; returns the output or a tuple of outputs.
         prunes: layers whose output channels must be free to leave.
         pins: layers whose output channels must be pinned.
+        fixed_batch: whether the batch size is baked in, for operations that know no symbols.
     """
 
     target: Any
     build: Build
     prunes: tuple[str, ...]
     pins: tuple[str, ...]
+    fixed_batch: bool
 
     @property
     def name(self) -> str:
@@ -38,12 +40,15 @@ CASES: list[Case] = []
 
 
 def case(
-    *targets: Any, prunes: tuple[str, ...] = ("a",), pins: tuple[str, ...] = ()
+    *targets: Any,
+    prunes: tuple[str, ...] = ("a",),
+    pins: tuple[str, ...] = (),
+    fixed_batch: bool = False,
 ) -> Callable[[Build], Build]:
     """Register a graph for each of the operations."""
 
     def register(build: Build) -> Build:
-        CASES.extend(Case(target, build, prunes, pins) for target in targets)
+        CASES.extend(Case(target, build, prunes, pins, fixed_batch) for target in targets)
         return build
 
     return register

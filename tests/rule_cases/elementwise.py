@@ -15,8 +15,8 @@ from tests.graph_kit import Kit, aten
 
 CHANNELS = 6
 
-_WANTS_BOOLEANS = ("bitwise_",)
-_MASKED = ("masked_fill", "masked_fill_")
+_WANTS_INTEGERS = ("bitwise_left_shift", "bitwise_right_shift")
+_WANTS_BOOLEANS = ("bitwise_", "__and__", "__or__", "__xor__")
 # Arguments that an operation cannot do without, whatever its schema says.
 _NUMBER_VALUES: dict[str, dict[str, Any]] = {
     "bernoulli_.float": {"p": 1.0},
@@ -62,6 +62,10 @@ class Operands:
         """Return channels that are true or false."""
         return aten.gt.Scalar(self.positive(), 0.5)
 
+    def integer(self) -> Any:
+        """Return channels that are the integers one or zero."""
+        return aten._to_copy.default(self.boolean(), dtype=torch.int64)
+
     def binary(self) -> Any:
         """Return channels that are one or zero."""
         return aten._to_copy.default(self.boolean(), dtype=torch.float64)
@@ -69,6 +73,10 @@ class Operands:
     def tensor(self, target: Any, argument: str, first: bool) -> Any:
         """Return what a tensor argument needs."""
         operation = str(target._opname)
+        if operation.startswith("float_power"):
+            return aten._to_copy.default(self.positive(), dtype=torch.float64)
+        if operation.startswith(_WANTS_INTEGERS):
+            return self.integer()
         if operation.startswith(_WANTS_BOOLEANS):
             return self.boolean()
         if operation.startswith("where") and argument == "condition":
@@ -111,8 +119,11 @@ def _value(operands: Operands, target: Any, argument: Any, first: bool) -> Any:
     if argument.name in special:
         return special[argument.name]
     kind = str(argument.type)
-    if str(target._opname).startswith(_WANTS_BOOLEANS) and kind == "number":
-        return True
+    if kind == "number":
+        if str(target._opname).startswith(_WANTS_INTEGERS):
+            return 1
+        if str(target._opname).startswith(_WANTS_BOOLEANS):
+            return True
     if kind == "Tensor":
         return operands.tensor(target, argument.name, first)
     if kind == "Optional[Tensor]":

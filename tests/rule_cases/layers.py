@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from tests.graph_kit import Kit, aten
+from tests.graph_kit import BATCH, Kit, aten
 from tests.rule_cases.catalogue import case
 
 
@@ -174,85 +172,6 @@ def one_slope(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(kit.source("a"), kit.param("slope", 1)), 8)
 
 
-@case(
-    aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default,
-    aten.logsumexp.default, aten.linalg_vector_norm.default,
-)  # fmt: skip
-def reduce_channels(kit: Kit, op: Any) -> Any:
-    x = kit.source("a")
-    arguments: tuple[Any, ...] = (
-        (2, [1], True)
-        if op is aten.linalg_vector_norm.default
-        else (
-            [1],
-            True,
-        )
-    )
-    return kit.read("r", aten.mul.Tensor(x, op(x, *arguments)), 8)
-
-
-@case(aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim)
-def spread_of_channels(kit: Kit, op: Any) -> Any:
-    x = kit.source("a")
-    # Without Bessel's correction: one channel alone has no spread to correct.
-    exact = {"correction": 0} if "correction" in str(op) else {"unbiased": False}
-    return kit.read("r", aten.mul.Tensor(x, op(x, [1], keepdim=True, **exact)), 8)
-
-
-@case(aten.norm.ScalarOpt_dim)
-def norm_of_channels(kit: Kit, op: Any) -> Any:
-    return op(kit.source("a"), 2, [1])
-
-
-@case(aten.max.dim, aten.min.dim)
-def extreme_channel(kit: Kit, op: Any) -> Any:
-    x = kit.source("a")
-    return kit.read("r", aten.mul.Tensor(x, op(x, 1, True)[0]), 8)
-
-
-@case(aten.var_mean.correction, aten.std_mean.correction)
-def moments_of_channels(kit: Kit, op: Any) -> Any:
-    x = kit.source("a")
-    found = op(x, [1], correction=0, keepdim=True)
-    spread = aten.add.Scalar(found[0], 0.1)
-    return kit.read("r", aten.div.Tensor(aten.sub.Tensor(x, found[1]), spread), 8)
-
-
-@case(aten.mean.default, aten.sum.default, aten.max.default, aten.min.default)
-def reduce_everything(kit: Kit, op: Any) -> Any:
-    x = kit.source("a")
-    # Over the batch as well: the number scales the input of the reader.
-    return kit.read("r", aten.mul.Tensor(x, op(x)), 8)
-
-
-@case(aten.argmax.default, aten.argmin.default, prunes=("b",), pins=("a",))
-def place_of_an_extreme(kit: Kit, op: Any) -> Any:
-    place = aten._to_copy.default(op(kit.source("a"), 1, True), dtype=torch.float64)
-    return kit.read("r", aten.mul.Tensor(kit.source("b"), aten.add.Scalar(place, 1)), 8)
-
-
-@case(
-    aten.softmax.int, aten._softmax.default, aten.log_softmax.int, aten._log_softmax.default,
-    prunes=("b",), pins=("a",),
-)  # fmt: skip
-def softmax_over_channels(kit: Kit, op: Any) -> Any:
-    arguments = (1, False) if op in (aten._softmax.default, aten._log_softmax.default) else (1,)
-    found = op(kit.source("a"), *arguments)
-    return kit.read("r", found, 8), kit.read("s", kit.source("b"), 8)
-
-
-@case(aten.softmax.int, aten._softmax.default, aten.log_softmax.int, aten._log_softmax.default)
-def softmax_over_space(kit: Kit, op: Any) -> Any:
-    arguments = (2, False) if op in (aten._softmax.default, aten._log_softmax.default) else (2,)
-    return kit.read("r", op(aten.flatten.using_ints(kit.source("a"), 2), *arguments), 8)
-
-
-@case(aten.cumsum.default, aten.cumprod.default, prunes=("b",), pins=("a",))
-def accumulate_channels(kit: Kit, op: Any) -> Any:
-    found = op(kit.source("a"), 1)
-    return kit.read("r", found, 8), kit.read("s", kit.source("b"), 8)
-
-
 _POOLS: dict[Any, tuple[Any, ...]] = {
     aten.max_pool1d.default: ([2],),
     aten.max_pool2d.default: ([2, 2],),
@@ -280,8 +199,28 @@ _POOLS: dict[Any, tuple[Any, ...]] = {
     aten.upsample_bilinear2d.default: ([8, 8], False),
     aten._upsample_bilinear2d_aa.vec: ([4, 4], False, None),
     aten._upsample_bicubic2d_aa.vec: ([4, 4], False, None),
+    aten._adaptive_avg_pool2d.default: ([2, 2],),
+    aten._upsample_bicubic2d_aa.default: ([4, 4], False),
+    aten._upsample_bilinear2d_aa.default: ([4, 4], False),
+    aten._upsample_nearest_exact1d.default: ([12],),
+    aten._upsample_nearest_exact1d.vec: ([12], None),
+    aten._upsample_nearest_exact2d.default: ([8, 8],),
+    aten._upsample_nearest_exact3d.default: ([1, 8, 8],),
+    aten._upsample_nearest_exact3d.vec: ([1, 8, 8], None),
+    aten.upsample_bicubic2d.default: ([8, 8], False),
+    aten.upsample_linear1d.default: ([12], False),
+    aten.upsample_nearest1d.default: ([12],),
+    aten.upsample_nearest3d.default: ([1, 8, 8],),
+    aten.upsample_trilinear3d.default: ([1, 8, 8], False),
+    aten.max_pool1d_with_indices.default: ([2],),
+    aten.reflection_pad1d.default: ([1, 1],),
+    aten.reflection_pad2d.default: ([1, 1, 2, 2],),
+    aten.reflection_pad3d.default: ([1, 1, 2, 2, 0, 0],),
+    aten.replication_pad1d.default: ([1, 1],),
+    aten.replication_pad2d.default: ([1, 1, 2, 2],),
+    aten.replication_pad3d.default: ([1, 1, 2, 2, 1, 1],),
 }
-_WITH_PLACES = ("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool")
+_WITH_PLACES = ("with_indices", "adaptive_max_pool")
 
 
 @case(*_POOLS)
@@ -301,3 +240,90 @@ def over_space(kit: Kit, op: Any) -> Any:
 def sample_at_places(kit: Kit, op: Any) -> Any:
     grid = kit.input("grid", kit.noise(3, 4, 4, 2).clamp(-1, 1))
     return kit.read("r", op(kit.source("a"), grid, 0, 0, False), 8)
+
+
+@case(aten.grid_sampler_3d.default)
+def sample_a_volume(kit: Kit, op: Any) -> Any:
+    grid = kit.input("grid", kit.noise(3, 1, 4, 4, 3).clamp(-1, 1))
+    deep = aten.unsqueeze.default(kit.source("a"), 2)
+    return kit.read("r", op(deep, grid, 0, 0, False), 8)
+
+
+@case(aten.max_unpool2d.default)
+def unpool(kit: Kit, op: Any) -> Any:
+    pooled = aten.max_pool2d_with_indices.default(kit.source("a"), [2, 2])
+    return kit.read("r", op(pooled[0], pooled[1], [6, 6]), 8)
+
+
+@case(aten.max_unpool3d.default)
+def unpool_a_volume(kit: Kit, op: Any) -> Any:
+    deep = aten.unsqueeze.default(kit.source("a"), 2)
+    pooled = aten.max_pool3d_with_indices.default(deep, [1, 2, 2])
+    return kit.read("r", op(pooled[0], pooled[1], [1, 6, 6], [1, 2, 2], [0, 0, 0]), 8)
+
+
+@case(aten._weight_norm.default, aten._weight_norm_interface.default, prunes=("a", "b"))
+def normalised_weight(kit: Kit, op: Any) -> Any:
+    found = op(kit.param("b.weight", 6, 8, 1, 1), kit.param("b.scale", 6, 1, 1, 1), 0)
+    weight = found[0] if op is aten._weight_norm_interface.default else found
+    return kit.read("r", aten.conv2d.default(kit.source("a"), weight), 6)
+
+
+@case(aten.inner.default)
+def inner_product(kit: Kit, op: Any) -> Any:
+    return op(aten.mean.dim(kit.source("a"), [2, 3]), kit.param("w", 4, 8))
+
+
+@case(aten.dot.default, aten.vdot.default, fixed_batch=True)
+def product_of_vectors(kit: Kit, op: Any) -> Any:
+    left, right = (aten.mean.dim(kit.source(name), [0, 2, 3]) for name in ("a", "b"))
+    return aten.mul.Tensor(kit.read("r", kit.source("c"), 8), op(left, right))
+
+
+@case(aten.mv.default, fixed_batch=True)
+def matrix_and_vector(kit: Kit, op: Any) -> Any:
+    return op(kit.param("w", 5, 8), aten.mean.dim(kit.source("a"), [0, 2, 3]))
+
+
+@case(aten.outer.default, aten.ger.default, prunes=("a", "b"), fixed_batch=True)
+def outer_product(kit: Kit, op: Any) -> Any:
+    left = aten.mean.dim(kit.source("a"), [0, 2, 3])
+    right = aten.mean.dim(kit.source("b", 6), [0, 2, 3])
+    return kit.read("r", aten.mm.default(kit.param("w", 3, 8), op(left, right)), 6)
+
+
+@case(aten.cosine_similarity.default)
+def cosine_of_channels(kit: Kit, op: Any) -> Any:
+    return op(kit.source("a"), kit.source("b"), 1)
+
+
+def _recurrent(kit: Kit, op: Any, gates: int, layers: int, directions: int, hidden: int) -> Any:
+    tokens = aten.transpose.int(aten.flatten.using_ints(kit.source("a"), 2), 1, 2)
+    zeros = aten.new_zeros.default(kit.x, [layers * directions, BATCH, hidden])
+    params: list[Any] = []
+    for layer in range(layers):
+        width = hidden * directions if layer else 8
+        for direction in range(directions):
+            owner = f"rnn{layer}{direction}" if layer + direction else "rnn"
+            params += [
+                kit.param(f"{owner}.weight", gates * hidden, width),
+                kit.param(f"{owner}.hidden", gates * hidden, hidden),
+                kit.param(f"{owner}.bias", gates * hidden),
+                kit.param(f"{owner}.hidden_bias", gates * hidden),
+            ]
+    state: Any = [zeros, zeros] if op is aten.lstm.input else zeros
+    found = op(tokens, state, params, True, layers, 0.0, False, directions == 2, True)
+    return kit.read("r", found[0], hidden * directions, -1)
+
+
+_GATES = {aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1}
+
+
+@case(*_GATES, prunes=("a", "rnn"), fixed_batch=True)
+def recurrent_layer(kit: Kit, op: Any) -> Any:
+    return _recurrent(kit, op, _GATES[op], layers=1, directions=1, hidden=6)
+
+
+@case(aten.lstm.input, aten.gru.input, prunes=("a", "rnn"), fixed_batch=True)
+def recurrent_layers_both_ways(kit: Kit, op: Any) -> Any:
+    return _recurrent(kit, op, _GATES[op], layers=2, directions=2, hidden=5)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import torch
-
 from tests.graph_kit import Kit, aten
 from tests.rule_cases.catalogue import case
 
@@ -72,7 +70,7 @@ def slice_channels(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(x, 1, 2, 7), 5), kit.read("s", op(x, 1, -3, 9223372036854775807), 3)
 
 
-@case(aten.slice.Tensor, pins=("a",), prunes=("b",))
+@case(aten.slice.Tensor, prunes=("a", "b"))
 def every_other_channel(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(kit.source("a"), 1, 0, 8, 2), 4), kit.read("s", kit.source("b"), 8)
 
@@ -97,18 +95,6 @@ def select_a_row(kit: Kit, op: Any) -> Any:
 def take_a_part(kit: Kit, op: Any) -> Any:
     parts = aten.split.Tensor(kit.source("a"), 4, 1)
     return kit.read("r", op(parts, 1), 4)
-
-
-@case(aten.roll.default, aten.flip.default)
-def move_space(kit: Kit, op: Any) -> Any:
-    arguments: tuple[Any, ...] = ([1, 2], [2, 3]) if op is aten.roll.default else ([3],)
-    found = aten.mul.Tensor(op(kit.source("a"), *arguments), kit.source("b"))
-    return kit.read("r", found, 8)
-
-
-@case(aten.flip.default, pins=("a",), prunes=("b",))
-def flip_channels(kit: Kit, op: Any) -> Any:
-    return kit.read("r", op(kit.source("a"), [1]), 8), kit.read("s", kit.source("b"), 8)
 
 
 @case(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
@@ -165,7 +151,7 @@ def view_like_a_value(kit: Kit, op: Any) -> Any:
     return kit.read("r", aten.mul.Tensor(x, found), 8)
 
 
-@case(aten.repeat.default)
+@case(aten.repeat.default, aten.tile.default)
 def repeat_channels(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(kit.source("a"), [1, 2, 1, 1]), 16)
 
@@ -190,7 +176,7 @@ def permute_axes(kit: Kit, op: Any) -> Any:
     return kit.linear("r", op(kit.source("a"), [0, 2, -1, 1]), 8, 4)
 
 
-@case(aten.transpose.int, aten.transpose_.default, aten.swapaxes.default)
+@case(aten.transpose.int, aten.transpose_.default, aten.swapaxes.default, aten.swapdims.default)
 def swap_axes(kit: Kit, op: Any) -> Any:
     return kit.linear("r", op(aten.clone.default(kit.source("a")), 1, -1), 8, 4)
 
@@ -206,7 +192,7 @@ def transposed_tokens(kit: Kit, op: Any) -> Any:
     return kit.linear("r", op(aten.flatten.using_ints(kit.source("a"), 2)), 8, 4)
 
 
-@case(aten.movedim.int)
+@case(aten.movedim.int, aten.moveaxis.int)
 def move_an_axis(kit: Kit, op: Any) -> Any:
     return kit.linear("r", op(kit.source("a"), 1, 3), 8, 4)
 
@@ -231,7 +217,7 @@ def drop_an_axis(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(aten.clone.default(pooled), *_SQUEEZES[op]), 8)
 
 
-@case(aten.squeeze.default, pins=("a",), prunes=("b",))
+@case(aten.squeeze.default, prunes=("a", "b"))
 def drop_every_axis_of_size_one(kit: Kit, op: Any) -> Any:
     pooled = aten.mean.dim(kit.source("a"), [2, 3], True)
     return kit.read("r", op(pooled), 8), kit.read("s", kit.source("b"), 8)
@@ -280,12 +266,39 @@ def make_constants_like(kit: Kit, op: Any) -> Any:
     return kit.read("r", aten.mul.Tensor(x, aten.add.Scalar(made, 1)), 8)
 
 
-@case(aten.index_select.default)
-def choose_channels(kit: Kit, op: Any) -> Any:
-    order = kit.buffer("order", torch.tensor([3, 0, 7, 1, 2, 6, 5, 4, 3]))
-    return kit.read("r", op(kit.source("a"), 1, order), 9)
-
-
-@case(aten.glu.default, prunes=("b",))
+@case(aten.glu.default)
 def halves_as_gates(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(kit.source("a", 16), 1), 8), kit.read("s", kit.source("b"), 8)
+
+
+@case(aten.movedim.intlist, aten.moveaxis.intlist)
+def move_two_axes(kit: Kit, op: Any) -> Any:
+    return kit.linear("r", op(kit.source("a"), [1, 2], [-1, 1]), 8, 4)
+
+
+@case(aten.rand_like.default, aten.randn_like.default)
+def noise_like_a_value(kit: Kit, op: Any) -> Any:
+    x = kit.source("a")
+    return kit.read("r", aten.add.Tensor(x, aten.mul.Scalar(op(x), 0.0)), 8)
+
+
+@case(aten.max.other, aten.min.other)
+def extreme_of_two_values(kit: Kit, op: Any) -> Any:
+    return kit.read("r", op(kit.source("a"), kit.source("b")), 8)
+
+
+@case(aten.tril.default, aten.triu.default)
+def triangle_of_space(kit: Kit, op: Any) -> Any:
+    return kit.read("r", op(kit.source("a")), 8)
+
+
+@case(aten.unfold.default)
+def windows_over_space(kit: Kit, op: Any) -> Any:
+    return kit.read("r", op(kit.source("a"), 2, 3, 1), 8)
+
+
+@case(aten.type_as.default, aten.to.other)
+def type_of_another_value(kit: Kit, op: Any) -> Any:
+    pooled = aten.mean.dim(kit.source("a"), [2, 3])
+    # The other value has more axes, and other channels.
+    return kit.read("r", op(pooled, kit.source("b", 5)), 8), kit.read("s", kit.source("b", 5), 5)
