@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
+from compressc.backend.blocked_layout import keep_blocked
+
 
 def tidy(model: onnx.ModelProto) -> None:
     """Drop the exporter's private metadata and use the operators runtimes are fast at.
@@ -24,6 +26,7 @@ def tidy(model: onnx.ModelProto) -> None:
         for item in group:
             del item.metadata_props[:]
             item.ClearField("doc_string")
+    keep_blocked(model.graph)
     _use_global_pooling(model.graph)
 
 
