@@ -47,6 +47,25 @@ class Terms:
         products: NDArray[np.float64] = self.weights * counts[self.factors].prod(axis=1)
         return products
 
+    def exchanged(
+        self, gone: Sequence[int], entries: Sequence[tuple[float, Sequence[int]]], one: int
+    ) -> Terms:
+        """Return the sum without some terms and with others.
+
+        Args:
+            gone: terms that leave.
+            entries: (weight, rows of the count matrix) of each new term.
+            one: the row that stands for the constant 1.
+        """
+        width = max([self.factors.shape[1], *(len(rows) for _, rows in entries)])
+        factors = np.full((len(self.weights) + len(entries), width), one, dtype=np.int64)
+        factors[: len(self.weights), : self.factors.shape[1]] = self.factors
+        for index, (_, rows) in enumerate(entries, start=len(self.weights)):
+            factors[index, : len(rows)] = rows
+        weights = np.concatenate([self.weights, [weight for weight, _ in entries]])
+        weights[list(gone)] = 0.0
+        return Terms(weights, factors)
+
 
 @dataclass(frozen=True, eq=False)
 class CostModel:

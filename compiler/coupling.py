@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from compressc.axes import Axes, IntArray, Solution
 from compressc.costs import BoolArray, Cost, CostBuilder, CostModel
 from compressc.errors import PlanError
+from compressc.factor_costs import FactorCosts, place_sites
+from compressc.factor_sites import FactorSites, find_factor_sites
 from compressc.grouping import form_groups, unbalanced
 from compressc.groups import ChannelGroup
 from compressc.kept import Kept
-from compressc.layers import LayerCost, layer_costs
+from compressc.layers import LayerCost, factored_cost, layer_costs
 from compressc.partitions import join_blocks, resolve_partitions
 from compressc.plan import Plan
 from compressc.program import Program
@@ -28,7 +30,7 @@ class Coupling:
 
     Attributes:
         groups: ChannelGroups in graph order, pinned ones included.
-        costs: cost as a function of the classes that stay.
+        costs: cost as a function of the classes that stay, no layer factorised.
         pins: where rules pinned channels, and why.
         propagation: axes of every value and parameter, edits, contractions.
         solution: class of every id.
@@ -40,6 +42,12 @@ class Coupling:
     propagation: Propagation
     solution: Solution
     _by_name: Mapping[str, ChannelGroup]
+    _factor_costs: FactorCosts
+
+    @property
+    def factor_sites(self) -> FactorSites:
+        """The layers that can be factorised, and why others cannot."""
+        return self._factor_costs.sites
 
     def group(self, name: str) -> ChannelGroup:
         """Return the group called ``name``.
@@ -62,13 +70,44 @@ class Coupling:
         """Return a plan in the language of channel ids."""
         return Kept(self.solution.class_of, self.kept(plan))
 
+    def cost_model(self, rank: Mapping[str, tuple[int, ...]]) -> CostModel:
+        """Return cost as a function of the classes that stay, some layers factorised.
+
+        Raises:
+            PlanError: if a layer cannot be factorised.
+        """
+        return self._factor_costs.apply(self.costs, rank)
+
     def cost(self, plan: Plan) -> Cost:
         """Return the exact cost under a plan, without lowering."""
-        return self.costs.cost(self.kept(plan))
+        return self.cost_model(plan.rank).cost(self.kept(plan))
 
     def layers(self, plan: Plan) -> tuple[LayerCost, ...]:
-        """Return the layers with weights, in graph order, under a plan."""
-        return layer_costs(self.propagation, self.view(plan))
+        """Return the layers with weights, in graph order, under a plan.
+
+        A factorised layer is one row: its channels, and what its parts cost together.
+        """
+        rows = layer_costs(self.propagation, self.view(plan))
+        sites = {name: self.factor_sites.site(name) for name in plan.rank}
+        return tuple(
+            factored_cost(row, sites[row.name], plan.rank[row.name]) if row.name in sites else row
+            for row in rows
+        )
+
+    def fit_ranks(self, plan: Plan) -> Plan:
+        """Return the plan with ranks that still make sense for the channels it keeps.
+
+        Ranks above what is left are lowered; layers that are cheaper whole lose their entry.
+        """
+        kept = self.view(plan)
+        rank: dict[str, tuple[int, ...]] = {}
+        for name, ranks in plan.rank.items():
+            site = self.factor_sites.site(name)
+            inputs, outputs = kept.count(site.in_axis), kept.count(site.out_axis)
+            fitting = site.clipped(ranks, inputs, outputs)
+            if site.saves(fitting, inputs, outputs):
+                rank[name] = fitting
+        return replace(plan, rank=rank)
 
     def check(self, plan: Plan) -> None:
         """Check that a plan can be applied.
@@ -86,6 +125,15 @@ class Coupling:
                 raise PlanError(
                     f"zero mask for '{name}' has shape {mask.shape}, the parameter "
                     f"{tuple(tensor.shape)}"
+                )
+        kept = self.view(plan)
+        for name, ranks in plan.rank.items():
+            site = self.factor_sites.site(name)
+            site.check(ranks, kept.count(site.in_axis), kept.count(site.out_axis))
+            if site.weight in plan.zero:
+                raise PlanError(
+                    f"'{name}' is to be factorised, which would fill the zeros of its mask; "
+                    "factorise it, or zero its weights"
                 )
 
 
@@ -119,13 +167,17 @@ def couple(program: Program) -> Coupling:
         if not conflicts:
             break
         join_blocks(propagation, conflicts[0].constraint)
+    builder = CostBuilder(solution.class_of, len(solution.reason_of))
+    costs = _cost_model(propagation, builder)
+    sites = find_factor_sites(program.graph_module, propagation)
     return Coupling(
         groups=groups,
-        costs=_cost_model(propagation, solution),
+        costs=costs,
         pins=tuple(dict.fromkeys(propagation.records.pins)),
         propagation=propagation,
         solution=solution,
         _by_name={group.name: group for group in groups},
+        _factor_costs=place_sites(sites, propagation, builder),
     )
 
 
@@ -133,8 +185,7 @@ def _ids_of(axes: Axes) -> list[IntArray]:
     return [factor.ids for axis in axes for factor in axis if factor.ids is not None]
 
 
-def _cost_model(propagation: Propagation, solution: Solution) -> CostModel:
-    builder = CostBuilder(solution.class_of, len(solution.reason_of))
+def _cost_model(propagation: Propagation, builder: CostBuilder) -> CostModel:
     macs = [(float(term.total), _ids_of(term.channels)) for term in propagation.records.macs]
     grouped = {weight.tensor: weight for weight in propagation.records.grouped_weights}
     params: list[tuple[float, list[IntArray]]] = []

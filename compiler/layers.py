@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from compressc.axes import exactly
+from compressc.factor_sites import FactorSite
 from compressc.kept import Kept
 from compressc.propagation import Propagation
 
@@ -66,3 +68,15 @@ def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
             LayerCost(term.layer, term.operation, round(macs), params, in_channels, out_channels)
         )
     return tuple(layers)
+
+
+def factored_cost(layer: LayerCost, site: FactorSite, ranks: Sequence[int]) -> LayerCost:
+    """Return the cost of a layer when it is factorised, all its parts together."""
+    inputs, outputs = layer.in_channels, layer.out_channels
+    # What axes before the channels lost, the factorised layer loses as well.
+    share = layer.macs / max(site.whole_macs(inputs, outputs), 1)
+    return replace(
+        layer,
+        macs=round(share * site.macs(ranks).at(inputs, outputs)),
+        params=site.params(ranks).at(inputs, outputs),
+    )

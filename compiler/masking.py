@@ -2,7 +2,8 @@
 
 It is the reference that a lowered model must equal. Every consumer's input slices of removed ids
 are zeroed; nodes that compute statistics over channels run over the kept ones. Nothing here shares
-code with lowering but the plan itself (and, for statistics nodes, the edits).
+code with lowering but the plan itself (for statistics nodes also the edits, for factorised layers
+the factors, which are multiplied here and chained there).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from compressc.edits import Edit
 from compressc.errors import RuleError
 from compressc.frontend.trainable import share_module
 from compressc.kept import Kept
+from compressc.products import multiply_factors
 from compressc.program import Program
 from compressc.rules.registry import Contraction, Value
 
@@ -28,13 +30,15 @@ from compressc.rules.registry import Contraction, Value
 def masked(program: Program) -> fx.GraphModule:
     """Return the program's model at full size with its plan applied as masks.
 
-    The weights are shared with the program (weights under a ``zero`` mask are copied).
+    A layer with ranks multiplies by the product of its factors instead of its weight. The other
+    weights are shared with the program (weights under a ``zero`` mask are copied).
     """
     coupling = program.coupling
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
     apply_zero_masks(module, program.plan.zero)
     _Masking(module, coupling, kept).run()
+    multiply_factors(module, coupling, kept, program.plan.rank)
     module.graph.lint()
     module.recompile()
     module.eval()

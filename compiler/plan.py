@@ -97,6 +97,10 @@ class Plan:
         """Return this plan with the given weight masks decided anew."""
         return replace(self, zero={**self.zero, **zero})
 
+    def with_rank(self, rank: Mapping[str, tuple[int, ...]]) -> Plan:
+        """Return this plan with the ranks of the given layers decided anew."""
+        return replace(self, rank={**self.rank, **rank})
+
     def save(self, path: str | Path) -> None:
         """Write the plan as ``path`` (JSON) and its masks beside it as ``.npz``.
 

@@ -13,6 +13,7 @@ from compressc.coupling import Coupling
 from compressc.errors import PlanError
 from compressc.frontend.trainable import share_module
 from compressc.kept import Kept
+from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks
 from compressc.plan import Plan
@@ -24,15 +25,16 @@ from compressc.rules.registry import Value
 def lower(program: Program) -> Program:
     """Physically remove what the plan drops.
 
-    Parameters and buffers are sliced, baked sizes rewritten, masked weights set to zero. The result
-    computes what ``masked(program)`` computes.
+    Parameters and buffers are sliced, baked sizes rewritten, masked weights set to zero; then the
+    sliced layers that have ranks are factorised. The result computes what ``masked(program)``
+    computes.
 
     Raises:
         PlanError: if the plan does not fit, or decides something this version cannot lower.
     """
     plan = program.plan
-    if plan.rank or plan.choice:
-        raise PlanError("the plan decides ranks or choices; lower them with the pass that made it")
+    if plan.choice:
+        raise PlanError("the plan decides choices; lower them with the pass that made it")
     coupling = program.coupling
     coupling.check(plan)
     kept = coupling.view(plan)
@@ -43,6 +45,7 @@ def lower(program: Program) -> Program:
     for edit in coupling.propagation.records.edits:
         edit.apply(by_name[edit.node], kept, module)
     _shrink_values(module, coupling, kept)
+    factorize_layers(module, coupling, plan.rank)
     module.graph.eliminate_dead_code(is_impure_node=_keep_node)
     module.graph.lint()
     return replace(
