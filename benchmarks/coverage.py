@@ -1,7 +1,8 @@
 """Coverage: half the MACs, with proof, on foreign models of every family we know.
 
 Each model runs in a process of its own with a time limit. One JSON line per model and tool is
-appended to the output file as it ends, so an interrupted run goes on where it stopped.
+appended to the output file as it ends, so an interrupted run goes on where it stopped. The variable
+COVERAGE_COMMIT, where set, is noted in every line.
 
     python benchmarks/coverage.py --with-torch-pruning -o benchmarks/coverage.jsonl
     python benchmarks/coverage.py --no-onnx --only 'timm:*vit*' -o /tmp/vit.jsonl
@@ -24,6 +25,7 @@ from typing import Any
 from coverage_models import ForeignModel, list_models
 
 _TRIAL = Path(__file__).with_name("coverage_trial.py")
+_STRIDE = 8
 _OURS, _THEIRS = "compressc", "torch-pruning"
 
 
@@ -35,7 +37,7 @@ def main() -> None:
     tools = [_THEIRS] if arguments.only_torch_pruning else tools
     jobs = [
         (model, tool)
-        for model in list_models()
+        for model in _spread(list_models())
         for tool in tools
         if any(fnmatchcase(model.key, pattern) for pattern in arguments.only)
         and (model.key, tool) not in done
@@ -43,6 +45,11 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for line in pool.map(lambda job: _run(*job, arguments), jobs):
             _append(arguments.output, line)
+
+
+def _spread(models: Sequence[ForeignModel]) -> list[ForeignModel]:
+    """Return the models so that any beginning of the list spreads over libraries and families."""
+    return [model for start in range(_STRIDE) for model in models[start::_STRIDE]]
 
 
 def _parse() -> argparse.Namespace:
@@ -83,6 +90,7 @@ def _run(model: ForeignModel, tool: str, arguments: argparse.Namespace) -> dict[
     started = time.perf_counter()
     line = _call([sys.executable, str(_TRIAL), model.key, *options], arguments.limit)
     line = {"model": model.key, "tool": tool, "ok": False, "stage": "start", **line}
+    line["commit"] = os.environ.get("COVERAGE_COMMIT", "")
     line["wall_seconds"] = round(time.perf_counter() - started, 1)
     return line
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,9 +136,8 @@ def _refusal(node: fx.Node, constants: NDArray[np.float64]) -> str:
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return "computes its weight"
     if node.target in _CONVOLUTIONS:
-        padding = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
-        sides = [padding] if isinstance(padding, int) else list(padding)  # type: ignore[call-overload]
-        if any(side != 0 for side in sides):
+        padding: Any = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
+        if any(side != 0 for side in np.atleast_1d(padding)):
             return "pads its input, so the constant of removed channels is missing at the border"
     return ""
 

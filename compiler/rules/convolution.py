@@ -61,7 +61,8 @@ def convolution(site: Site) -> Value:
         site.contract(site.arg("weight"), 1)
         site.macs(inner, (*x[:channel], weight[0], channels))
         return _finish(site, x, channel, weight[0], rank)
-    if weight_shape[1] == 1:
+    multiplied = weight_shape[0] > conv_groups
+    if weight_shape[1] == 1 and (is_labelled(x[channel]) or not multiplied):
         out = _couple_depthwise(site, x[channel], weight[0])
         site.macs(
             inner,

@@ -10,11 +10,18 @@ from torch import fx
 
 from compressc.axes import Axes, Axis, IntArray, exactly, join_axes, plain, size_of
 from compressc.edits import Reindex
+from compressc.errors import RuleError
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import STRUCTURAL, Site, Value, freeze_inputs, rule
 from compressc.shapes import value_of
 
 aten = torch.ops.aten
+
+
+def _ids(axis: Axis) -> IntArray:
+    if axis[0].ids is None:
+        raise RuleError("an index without positions")
+    return axis[0].ids
 
 
 def _constant_index(site: Site, index: object) -> IntArray | None:
@@ -32,12 +39,18 @@ def _freeze_table(site: Site, source: object, axis: Axis) -> None:
     site.freeze(axis, STRUCTURAL if table else "picks positions by an index known only at run time")
 
 
-def _pick(site: Site, x: Axes, dim: int, index: IntArray) -> Axes:
+def _pick(site: Site, x: Axes, dim: int, source: fx.Node, index: IntArray) -> Axes:
     """Take channels in a constant order; lowering counts it in kept positions."""
-    ids = site.flat(x[dim])
+    ids, entries = site.flat(x[dim]), site.axes_of(source) or ()
+    if ids is not None:
+        index = np.where(index < 0, index + len(ids), index)
+    if ids is not None and site.single_user(source) and len(index) > 1:
+        # The index is as long as what it picks.
+        site.space.join(ids[index], _ids(entries[0]))
+    else:
+        site.freeze_all(entries, STRUCTURAL)
     if ids is None:
         return (*x[:dim], plain(len(index)), *x[dim + 1 :])
-    index = np.where(index < 0, index + len(ids), index)
     result = exactly(ids[index])
     site.edit(Reindex(site.node.name, dim, x[dim], result, index))
     return (*x[:dim], result, *x[dim + 1 :])
@@ -48,15 +61,15 @@ def index_select(site: Site) -> Value:
     """Channels chosen by a constant index, as in a channel shuffle."""
     x = site.axes("self")
     dim = site.dim("dim", len(x))
-    site.freeze_all(site.axes_of(site.arg("index")) or (), STRUCTURAL)
     index = _constant_index(site, site.arg("index"))
     if index is not None:
-        return _pick(site, x, dim, index)
+        return _pick(site, x, dim, site.arg("index"), index)
+    site.freeze_all(site.axes_of(site.arg("index")) or (), STRUCTURAL)
     _freeze_table(site, site.arg("self"), x[dim])
     return (*x[:dim], plain(site.shape()[dim]), *x[dim + 1 :])
 
 
-def _indexed(site: Site, indices: Sequence[object]) -> tuple[list[int], int, int] | None:
+def _indexed(indices: Sequence[object]) -> tuple[list[int], int, int] | None:
     """Return the indexed axes, the rank of the index and where its axes go; None for masks."""
     places = [dim for dim, index in enumerate(indices) if isinstance(index, fx.Node)]
     rank = 0
@@ -65,7 +78,6 @@ def _indexed(site: Site, indices: Sequence[object]) -> tuple[list[int], int, int
         if value.dtype in (torch.bool, torch.uint8):
             return None
         rank = max(rank, value.dim())
-        site.freeze_all(site.axes_of(indices[dim]) or (), STRUCTURAL)
     adjacent = places == list(range(places[0], places[-1] + 1)) if places else True
     return places, rank, places[0] if places and adjacent else 0
 
@@ -75,15 +87,16 @@ def index_tensor(site: Site) -> Value:
     """``x[:, index]``: indexed axes stay whole unless the index is a constant list."""
     x = site.axes("self")
     indices = list(site.arg("indices"))
-    found = _indexed(site, indices)
+    found = _indexed(indices)
     if found is None:
         return freeze_inputs(site, "picks positions by a mask")
     places, rank, start = found
     if len(places) == 1:
         index = _constant_index(site, indices[places[0]])
         if index is not None and site.flat(x[places[0]]) is not None:
-            return _pick(site, x, places[0], index)
+            return _pick(site, x, places[0], indices[places[0]], index)
     for dim in places:
+        site.freeze_all(site.axes_of(indices[dim]) or (), STRUCTURAL)
         _freeze_table(site, site.arg("self"), x[dim])
     shape = site.shape()
     rest = [axis for dim, axis in enumerate(x) if dim not in places]
@@ -95,11 +108,13 @@ def index_tensor(site: Site) -> Value:
 def index_put(site: Site) -> Value:
     """``x[index] = values``: indexed axes stay whole, the others are joined."""
     x = site.axes("self")
-    found = _indexed(site, list(site.arg("indices")))
+    found = _indexed(list(site.arg("indices")))
     if found is None:
         freeze_inputs(site, "writes to positions given by a mask")
         return x
     places, rank, start = found
+    for dim in places:
+        site.freeze_all(site.axes_of(site.arg("indices")[dim]) or (), STRUCTURAL)
     site.freeze_all([x[dim] for dim in places], "writes to positions known only at run time")
     rest = [axis for dim, axis in enumerate(x) if dim not in places]
     values = list(site.axes("values"))
