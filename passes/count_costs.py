@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.axes import IntArray
-from compressc.costs import Terms
+from compressc.costs import CostModel, Terms
 from compressc.coupling import Coupling
 from compressc.goal import Bound
 from compressc.groups import ChannelGroup
@@ -75,6 +75,7 @@ def build_count_costs(
     groups: Sequence[ChannelGroup],
     fixed: Mapping[str, int],
     bounds: Mapping[str, Bound],
+    rank: Mapping[str, tuple[int, ...]] | None = None,
 ) -> CountCosts:
     """Return the cost model of some groups.
 
@@ -83,13 +84,11 @@ def build_count_costs(
         groups: the groups whose counts vary.
         fixed: kept counts of groups that are decided already, by name.
         bounds: the bounds by what they bound: macs, params, size_bytes.
+        rank: ranks of layers that are factorised, by name. Where few channels are left a layer may
+            be cheaper whole, and costs less than this model says.
     """
     model = coupling.costs
-    terms = {
-        "macs": model.macs_terms,
-        "params": model.params_terms,
-        "size_bytes": model.bytes_terms,
-    }
+    terms, originally = _terms(coupling.cost_model(rank or {})), _terms(model)
     whole = model.counts(np.ones(model.matrix.shape[1], dtype=bool))
     constant = whole.copy()
     for name, count in fixed.items():
@@ -99,7 +98,9 @@ def build_count_costs(
     for row, group in enumerate(groups):
         per_unit[row] = _per_unit(coupling, group)
         constant -= group.size * per_unit[row]
-    originals = {what: max(float(_evaluate(terms[what], whole[None])[0]), 1.0) for what in bounds}
+    originals = {
+        what: max(float(_evaluate(originally[what], whole[None])[0]), 1.0) for what in bounds
+    }
     return CountCosts(
         constant=constant,
         per_unit=per_unit,
@@ -107,6 +108,14 @@ def build_count_costs(
         limits=tuple(bounds[what].absolute(originals[what]) * (1 - _MARGIN) for what in bounds),
         originals=tuple(originals.values()),
     )
+
+
+def _terms(model: CostModel) -> dict[str, Terms]:
+    return {
+        "macs": model.macs_terms,
+        "params": model.params_terms,
+        "size_bytes": model.bytes_terms,
+    }
 
 
 def _per_unit(coupling: Coupling, group: ChannelGroup) -> FloatArray:

@@ -9,28 +9,14 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import fx
 
 from compressc.groups import ChannelGroup, Member
 from compressc.program import Program
 from compressc.rules.registry import GroupedWeight
 
-aten = torch.ops.aten
-
 FloatArray = NDArray[np.float64]
 Norm = Literal["l1", "l2"]
-
-_CONVOLUTIONS = frozenset(
-    {
-        aten.conv1d.default,
-        aten.conv2d.default,
-        aten.conv3d.default,
-        aten.conv1d.padding,
-        aten.conv2d.padding,
-        aten.conv3d.padding,
-        aten.linear.default,
-    }
-)
 
 
 def measure_importance(program: Program, norm: Norm) -> dict[str, FloatArray]:
@@ -49,9 +35,11 @@ def measure_importance(program: Program, norm: Norm) -> dict[str, FloatArray]:
         coupled groups: Fang et al., DepGraph, CVPR 2023.
 
     Deviations:
-        A weight counts with the batch norm behind it folded in, as the network computes with it:
-        scaling a filter that is normalised afterwards changes nothing. Biases and running
-        statistics do not count.
+        Each member is divided by its own mean before the average. Biases and running statistics
+        do not count; the scale of a batch norm does. Folding the batch norm into the weight before
+        it was tried and is worse: over four networks trained on the digits, cut to 0.9 ... 0.5 of
+        their MACs without fine-tuning, it kept 52 % accuracy on average against 64 % for this form
+        and 50 % for random channels (search-validation split, on which the choice was made).
     """
     weights = _read_weights(program)
     groups = [group for group in program.coupling.groups if group.pinned is None]
@@ -61,34 +49,27 @@ def measure_importance(program: Program, norm: Norm) -> dict[str, FloatArray]:
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Which tensors count, the scale of their first axis, and how grouped ones are laid out."""
+    """Which tensors count, and how grouped ones are laid out."""
 
     counted: frozenset[str]
-    scales: dict[str, Tensor]
     grouped: dict[str, GroupedWeight]
 
 
 def _read_weights(program: Program) -> _Weights:
     propagation = program.coupling.propagation
     uncounted: set[str] = set()
-    scales: dict[str, Tensor] = {}
     for node in program.graph_module.graph.nodes:
         if node.op != "call_function":
             continue
         bias = _parameter(program, node, "bias")
         if bias is not None:
             uncounted.add(bias)
-        folded = _folded_norm(program, node)
-        if folded is not None:
-            weight, gamma, scale = folded
-            scales[weight] = scale
-            uncounted.add(gamma)
     names = {name for name in propagation.tensors if propagation.is_parameter(name)}
     grouped = {
         propagation.canonical[weight.tensor]: weight
         for weight in propagation.records.grouped_weights
     }
-    return _Weights(frozenset(names - uncounted), scales, grouped)
+    return _Weights(frozenset(names - uncounted), grouped)
 
 
 def _argument(node: fx.Node, name: str) -> object:
@@ -105,27 +86,6 @@ def _parameter(program: Program, node: fx.Node, argument: str) -> str | None:
     if not isinstance(source, fx.Node) or source.op != "get_attr":
         return None
     return program.coupling.propagation.canonical.get(str(source.target))
-
-
-def _folded_norm(program: Program, node: fx.Node) -> tuple[str, str, Tensor] | None:
-    """Return (weight, gamma, scale) where a batch norm can be folded into the layer before it."""
-    if node.target is not aten.batch_norm.default:
-        return None
-    layer = _argument(node, "input")
-    if not isinstance(layer, fx.Node) or layer.target not in _CONVOLUTIONS or len(layer.users) > 1:
-        return None
-    names = [
-        _parameter(program, layer, "weight"),
-        _parameter(program, node, "weight"),
-        _parameter(program, node, "running_var"),
-    ]
-    weight, gamma, variance = names
-    if weight is None or gamma is None or variance is None:
-        return None
-    tensors = program.coupling.propagation.tensors
-    epsilon = float(str(_argument(node, "eps")))
-    scale = tensors[gamma].detach().double() / (tensors[variance].double() + epsilon).sqrt()
-    return weight, gamma, scale
 
 
 def _norms_of_slices(
@@ -148,9 +108,6 @@ def _norms_of_slices(
             if inner
             else tensor.double().abs()
         ) ** power
-        if name in weights.scales:
-            scale = weights.scales[name].abs() ** power
-            sums = sums * scale.reshape(-1, *[1] * (tensor.dim() - 1))
         for axis in sorted(wanted):
             slices = _slices(sums.numpy(), axis, weights.grouped.get(name))
             found[name, axis] = slices ** (1 / power)

@@ -40,12 +40,9 @@ class Ladder:
 
     @property
     def priorities(self) -> FloatArray:
-        """Mean importance of each step's units by intensity, never rising on the way up.
-
-        Shape: (steps,).
-        """
+        """Mean importance of each step's units, never rising on the way up; shape (steps,)."""
         means = self.worth / np.diff(self.counts)
-        return np.minimum.accumulate(means) / self.intensity
+        return np.minimum.accumulate(means)
 
     @property
     def levels(self) -> FloatArray:

@@ -20,10 +20,15 @@ class Magnitude:
     ``scope="uniform"`` is the default: every group gives up about the same share, somewhat more
     where its channels cost more time than their MACs say (see
     :mod:`compressc.passes.traffic`). An even cut is the faster one, since a plan that empties a few
-    layers leaves the memory-bound rest as slow as it was; and the safer one, since no layer becomes
-    a bottleneck, as happens when magnitudes are compared across layers of different scale. Measured
-    at half the MACs in ONNX Runtime, a strictly equal share gave 0.87 (MobileNetV2) and 0.84
-    (DenseNet-121) of the speed that the MACs promise, this one 0.96 and 0.87.
+    layers leaves the memory-bound rest as slow as it was. It was also the safer one: over four
+    networks trained on the digits, cut to 0.9 ... 0.5 of their MACs without fine-tuning, it kept
+    64 % accuracy on average, "global" 56 % (worse on three of the four), random channels 50 %; L1
+    and L2 did not differ.
+
+    What following time brings over strictly equal shares, as the speed-up at half the MACs by MACs
+    cut (untrained weights, summed kernel times, one thread, busy machine, noise of about 5 %):
+    MobileNetV2 0.87 to 0.96, MobileNetV1 0.89 to 0.92, DenseNet-121 0.84 to 0.87, nothing on
+    ResNet-50 (0.98) and on ResNet-56, whose plan stays the same.
 
     Attributes:
         norm: "l1" or "l2", see :func:`compressc.passes.importance.measure_importance`.

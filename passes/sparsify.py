@@ -89,7 +89,9 @@ class Sparsify:
         chosen = []
         for name in names:
             patterns = [p for p in program.constraints.keep if fnmatchcase(_layer(name), p)]
-            if patterns:
+            if _layer(name) in program.plan.rank:
+                notes.append(f"{_layer(name)} stays dense: it is factorised")
+            elif patterns:
                 notes.append(f"{_layer(name)} stays dense: kept by --keep {patterns[0]}")
             else:
                 chosen.append(name)

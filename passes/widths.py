@@ -25,8 +25,8 @@ class WidthRule:
     """How widths are chosen; the settings that structured passes share.
 
     Attributes:
-        scope: "uniform": about the same keep ratio everywhere; "global": the least important
-            units of all groups leave. Both take more from groups that are memory-bound.
+        scope: "uniform": about the same keep ratio everywhere, less where a group is memory-bound;
+            "global": the least important units of all groups leave.
         ratios: (pattern, keep ratio) pairs; the first pattern that a group's name matches decides
             its width, whatever the goal says.
         floor: share of a group that stays as long as the goal can be met elsewhere.
@@ -58,7 +58,8 @@ def choose_widths(
     """Return the program with every group's width decided anew.
 
     Args:
-        program: decisions other than ``keep`` stay as they are.
+        program: decisions other than ``keep`` stay as they are, but ranks that make no sense for
+            the new widths are lowered or dropped.
         goal: its bounds; needed unless the rule gives ratios.
         rule: how to choose.
         importance: per group that is not pinned, per unit.
@@ -81,7 +82,9 @@ def choose_widths(
     chosen, notes = _fix_ratios(program, rule, ladders)
     if goal.bounds:
         chosen = _meet_bounds(program, goal, rule, ladders, chosen)
-    plan = replace(program.plan, keep=_masks(ladders, chosen))
+    plan = program.coupling.fit_ranks(replace(program.plan, keep=_masks(ladders, chosen)))
+    whole = [layer for layer in program.plan.rank if layer not in plan.rank]
+    notes += tuple(f"{layer} is not factorised: it is cheaper whole now" for layer in whole)
     decided = program.with_plan(plan)
     return decided.with_step(Step(name, notes=notes)) if notes else decided
 
@@ -132,6 +135,7 @@ def _meet_bounds(
         [ladder.group for ladder in free],
         {name: int(ladders[name].counts[rung]) for name, rung in fixed.items()},
         goal.bounds,
+        program.plan.rank,
     )
     found = Allocator(free, costs, rule.scope, rule.floor).allocate()
     if found is None:

@@ -44,18 +44,14 @@ def test_every_group_has_mean_one(program_of, network):
         assert importance.std() > 0
 
 
-def test_scaling_a_normalised_filter_changes_nothing(program_of, altered):
-    factor = torch.rand(64) + 0.5
-
+def test_running_statistics_do_not_count(program_of, altered):
     def scale(model: nn.Module) -> None:
-        model.b[0].weight *= factor.reshape(-1, 1, 1, 1)
-        norm = model.b[1]
-        norm.running_var.copy_((norm.running_var + norm.eps) * factor**2 - norm.eps)
+        model.b[1].running_var *= torch.rand(64) + 0.5
 
     before = measure_importance(program_of("Plain"), "l2")
     after = measure_importance(altered("Plain", scale), "l2")
     for name, importance in before.items():
-        assert after[name] == pytest.approx(importance, rel=1e-5)
+        assert after[name] == pytest.approx(importance)
 
 
 def test_the_scale_of_a_batch_norm_counts(program_of, altered):
@@ -64,7 +60,7 @@ def test_the_scale_of_a_batch_norm_counts(program_of, altered):
 
     before = measure_importance(program_of("Plain"), "l2")["b.0"]
     after = measure_importance(altered("Plain", silence), "l2")["b.0"]
-    assert after[5] < 0.6 * before[5]
+    assert after[5] < 0.9 * before[5]
     assert (np.delete(after, 5) > np.delete(before, 5)).all()
 
 
