@@ -15,10 +15,11 @@ from compressc.program import Program
 from tests.networks import channels as _channels
 from tests.networks import plain as _plain
 from tests.networks import tokens as _tokens
+from tests.networks import unusual as _unusual
 from tests.networks.catalogue import BLOCKS, VARIANTS, conv_norm
 
 # Importing a module of blocks registers them.
-FAMILIES = (_plain, _channels, _tokens)
+FAMILIES = (_plain, _channels, _tokens, _unusual)
 HEADS = ("pooled", "flattened", "map", "dict", "pair", "normed")
 STEMS = ("one", "sum", "cat", "product")
 

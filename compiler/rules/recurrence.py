@@ -27,7 +27,7 @@ def recurrent(site: Site) -> Value:
     """Weights (gates · hidden, in) and (gates · hidden, hidden), biases, per layer and direction.
 
     The state is one tensor for all layers, so a hidden unit leaves every layer and direction at
-    once. With projections the cell's units and the projected ones are separate.
+    once. With projections only the projected units leave.
     """
     gates = _GATES[site.node.target]
     lstm = site.node.target is aten.lstm.input
@@ -36,6 +36,8 @@ def recurrent(site: Site) -> Value:
     per_layer = _count_per_layer(site, params)
     projected = len(params) // per_layer and per_layer in (3, 5)
     hidden, cell = _hidden(site, params, gates, projected=bool(projected))
+    if projected:
+        site.freeze(exactly(cell), "has projections, which torch tells from cells by their number")
     x = site.axes("input")
     outputs: list[Axis] = []
     directions = 2 if site.arg("bidirectional") else 1
