@@ -19,7 +19,7 @@ from compressc import edits
 from compressc.axes import IdSpace, concatenate, exactly
 from compressc.lowering import slicing
 from compressc.program import Program
-from compressc.rules import concatenation, convolution, reshaping
+from compressc.rules import concatenation, convolution, recurrence, reshaping
 from compressc.rules.registry import RULES, EqualCount, Site
 from tests.oracle import check_theorem, fresh
 from tests.plans import random_plan
@@ -175,6 +175,37 @@ def depthwise_multiplier_tiled(patch: Patch) -> None:
     patch.setattr(convolution, "np", Tiling())
 
 
+def gates_interleaved(patch: Patch) -> None:
+    class Repeating:
+        """numpy, but for ``tile``."""
+
+        def __getattr__(self, name: str) -> Any:
+            return np.repeat if name == "tile" else getattr(np, name)
+
+    patch.setattr(recurrence, "np", Repeating())
+
+
+def neighbours_as_gates(patch: Patch) -> None:
+    def neighbours(site: Site) -> Any:
+        x = site.axes("self")
+        (factor,) = x[1]
+        assert factor.ids is not None
+        site.space.join(factor.ids[::2].copy(), factor.ids[1::2].copy())
+        return (x[0], exactly(factor.ids[::2].copy()), *x[2:])
+
+    patch.setitem(RULES, aten.glu.default, neighbours)
+
+
+def unshuffled_backwards(patch: Patch) -> None:
+    original = RULES[aten.pixel_unshuffle.default]
+
+    def backwards(site: Site) -> Any:
+        axes = original(site)
+        return (*axes[:1], tuple(reversed(axes[1])), *axes[2:])
+
+    patch.setitem(RULES, aten.pixel_unshuffle.default, backwards)
+
+
 def _norm_reading(name: str) -> Callable[[Patch], None]:
     """The norm's ``name`` is coupled to the channels in reverse order."""
 
@@ -279,6 +310,9 @@ FAULTS = (
     Fault("conv groups uneven", (("grouped", 1),), conv_groups_uneven, ANY),
     Fault("depthwise groups kept", (("depthwise", 0),), _skip_edit(edits.SetCount), ANY),
     Fault("depthwise multiplier", (("depthwise", 1),), depthwise_multiplier_tiled),
+    Fault("recurrent gates", (("recurrent", 1),), gates_interleaved),
+    Fault("gated halves", (("gate", 0),), neighbours_as_gates),
+    Fault("pixel unshuffle", (("pixel_shuffle", 2),), unshuffled_backwards),
     Fault("norm mean", (("residual", 0),), _norm_reading("running_mean")),
     Fault("norm variance", (("residual", 0),), _norm_reading("running_var")),
     Fault("norm weight", (("dense", 0),), _norm_reading("weight")),
