@@ -91,13 +91,12 @@ def _prune_with_torch_pruning(steps: int, ratio: float) -> dict[str, float]:
         iterative_steps=steps,
         ignored_layers=[model.fc],
     )
-    macs = full
-    for taken in range(1, steps + 1):
+    macs, taken = full, 0
+    while taken < steps and macs > TARGET * full:
         pruner.step()
+        taken += 1
         if steps > 1:
             macs, _ = torch_pruning.utils.count_ops_and_params(model, inputs)
-        if macs <= TARGET * full:
-            break
     seconds = time.perf_counter() - started
     macs, _ = torch_pruning.utils.count_ops_and_params(model, inputs)
     return {

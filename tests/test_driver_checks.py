@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from compressc.backend.onnx_parity import OutputParity, Parity
 from compressc.checks import (
     Counted,
     check_equivalence,
@@ -17,7 +18,6 @@ from compressc.costs import Cost
 from compressc.equivalence import Equivalence
 from compressc.errors import VerificationError
 from compressc.goal import Goal
-from compressc.backend.onnx_parity import OutputParity, Parity
 from compressc.verdict import Check, Verdict
 
 FULL = Cost(macs=1000, params=100, size_bytes=400)
