@@ -26,9 +26,10 @@ class Magnitude:
     and L2 did not differ.
 
     What following time brings over strictly equal shares, as the speed-up at half the MACs by MACs
-    cut (untrained weights, summed kernel times, one thread, busy machine, noise of about 5 %):
-    MobileNetV2 0.87 to 0.96, MobileNetV1 0.89 to 0.92, DenseNet-121 0.84 to 0.87, nothing on
-    ResNet-50 (0.98) and on ResNet-56, whose plan stays the same.
+    cut (untrained weights, summed kernel times, one thread, three runs on a busy machine):
+    MobileNetV2 0.85-0.87 to 0.94-0.96, DenseNet-121 0.84-0.85 to 0.87-0.88, MobileNetV1 0.89-0.92
+    to 0.92-0.93, nothing beyond noise on ResNet-50 (0.97-1.00) and on ResNet-56, whose plan stays
+    the same.
 
     Attributes:
         norm: "l1" or "l2", see :func:`compressc.passes.importance.measure_importance`.
