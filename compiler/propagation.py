@@ -83,13 +83,25 @@ def propagate(program: Program) -> Propagation:
         stuck = _stuck(current, blocks=False) - blocks
         if not stuck:
             break
-        blocks |= stuck
-        current = _pass(program, blocks)
+        wider = _with_siblings(current, stuck)
+        choices = [blocks | stuck] if wider == stuck else [blocks | stuck, blocks | wider]
+        tried = [(_pass(program, choice), choice) for choice in choices]
+        current, blocks = max(tried, key=lambda found: _free(found[0]))
         best = max(best, current, key=_free)
     useless = _stuck(best, blocks=True)
     if useless and any(split.blocks and split.name not in useless for split in best.records.splits):
         best = max(best, _pass(program, blocks - useless), key=_free)
     return best
+
+
+def _with_siblings(propagation: Propagation, names: frozenset[str]) -> frozenset[str]:
+    """Return these cuts and those of the same layers into as many blocks: heads leave as a whole.
+
+    Where queries and keys cannot lose positions, their heads can only leave with the values'.
+    """
+    splits = propagation.records.splits
+    places = {(split.layer, split.outer) for split in splits if split.name in names}
+    return names | {split.name for split in splits if (split.layer, split.outer) in places}
 
 
 def _stuck(propagation: Propagation, *, blocks: bool) -> frozenset[str]:

@@ -64,21 +64,16 @@ def convolution(site: Site) -> Value:
     multiplied = weight_shape[0] > conv_groups
     if weight_shape[1] == 1 and (is_labelled(x[channel]) or not multiplied):
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(
-            inner,
-            (
-                *x[:channel],
-                weight[0],
-            ),
-        )
+        site.macs(inner, (*x[:channel], weight[0]))
         return _finish(site, x, channel, out, rank)
-    reason = _ungroupable(site, weight)
+    reason = _ungroupable(weight)
     if reason:
         site.macs(inner, x[:channel])
         return _freeze(site, x, channel, weight, 0, rank, reason)
     if is_labelled(x[channel]):
         _couple_grouped(site, weight, 0, 1, x[channel], "in")
         site.contract(site.arg("input"), channel)
+        site.contract(site.arg("weight"), 1)
     else:
         site.freeze(weight[1], STRUCTURAL)
         site.records.equal_counts.append(
@@ -130,17 +125,10 @@ def transposed_convolution(site: Site) -> Value:
         return _finish(site, x, channel, weight[1], rank)
     if weight_shape[1] == 1 and weight_shape[0] == conv_groups:
         out = _couple_depthwise(site, x[channel], weight[0])
-        site.macs(
-            inner,
-            (
-                *x[:channel],
-                weight[0],
-            ),
-            output=source,
-        )
+        site.macs(inner, (*x[:channel], weight[0]), output=source)
         return _finish(site, x, channel, out, rank)
     out = labelled(site.space.fresh(weight_shape[1] * conv_groups))
-    reason = _ungroupable(site, weight)
+    reason = _ungroupable(weight)
     if reason:
         site.macs(inner, x[:channel], output=source)
         site.freeze(out, reason)
@@ -175,12 +163,9 @@ def _couple_depthwise(site: Site, channels: Axis, out: Axis) -> Axis:
     return out
 
 
-def _ungroupable(site: Site, weight: Axes) -> str:
+def _ungroupable(weight: Axes) -> str:
     """Return why the channels of a grouped convolution must stay, or ""."""
-    tensor = site.arg("weight")
-    if tensor.op != "get_attr" or not site.single_user(tensor):
-        return "is a grouped convolution whose weight is shared or computed"
-    if not is_labelled(weight[0]):
+    if not is_labelled(weight[0]) or (not is_labelled(weight[1]) and size_of(weight[1]) > 1):
         return "is a grouped convolution over channels that cannot be pruned"
     return ""
 
@@ -200,14 +185,24 @@ def _couple_grouped(
     channels: Axis,
     column_role: Literal["in", "out"],
 ) -> None:
-    """Let every conv group lose as many inputs and outputs as any other, but its own ones."""
+    """Let every conv group lose as many inputs and outputs as any other, but its own ones.
+
+    Where the weight has other readers or is computed, its slices cannot be cut group by group: the
+    same positions then leave the compact axis in every group.
+    """
     rows, columns = _ids(site, weight[row]), _ids(site, channels)
-    conv_groups = int(site.arg("groups"))
-    site.freeze(weight[column], STRUCTURAL)
+    conv_groups, tensor = int(site.arg("groups")), site.arg("weight")
     site.records.equal_counts.append(EqualCount(site.node.name, rows, conv_groups))
+    if tensor.op != "get_attr" or not site.single_user(tensor):
+        compact = site.flat(weight[column])
+        if compact is None:
+            site.freeze(channels, "is a grouped convolution over channels that cannot be pruned")
+        else:
+            site.space.join(np.tile(compact, conv_groups), columns)
+        return
+    site.freeze(weight[column], STRUCTURAL)
     site.records.equal_counts.append(EqualCount(site.node.name, columns, conv_groups))
+    name = str(tensor.target)
     site.records.grouped_weights.append(
-        GroupedWeight(
-            str(site.arg("weight").target), conv_groups, row, column, rows, columns, column_role
-        )
+        GroupedWeight(name, conv_groups, row, column, rows, columns, column_role)
     )

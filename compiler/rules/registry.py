@@ -106,10 +106,13 @@ class Pin:
 class Split:
     """A labelled axis was cut into (outer, inner); ``ids`` are those of the part that may shrink.
 
-    ``name`` is the node and the sizes of the cut; ``blocks`` says that whole blocks leave.
+    ``name`` is the node and the sizes of the cut, ``layer`` the module that made it; ``blocks``
+    says that whole blocks leave.
     """
 
     name: str
+    layer: str
+    outer: int
     ids: IntArray
     blocks: bool
 
@@ -248,7 +251,8 @@ class Site:
 
     def note_split(self, outer: int, inner: int, ids: IntArray, *, blocks: bool) -> None:
         """Say what may leave after a cut, for propagation to judge."""
-        self.records.splits.append(Split(self._split_name(outer, inner), ids, blocks))
+        name = self._split_name(outer, inner)
+        self.records.splits.append(Split(name, layer_of(self.node), outer, ids, blocks))
 
     def _split_name(self, outer: int, inner: int) -> str:
         return f"{self.node.name}:{outer}x{inner}"

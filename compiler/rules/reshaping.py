@@ -236,3 +236,17 @@ def repeat_interleave(site: Site) -> Value:
         return site.plain_output()
     dim = dim % len(x)
     return (*x[:dim], (*x[dim], Factor(int(site.arg("repeats")))), *x[dim + 1 :])
+
+
+@rule(aten.view_as_complex.default)
+def view_as_complex(site: Site) -> Value:
+    """The last axis holds real and imaginary parts."""
+    x = site.axes("self")
+    site.freeze(x[-1], "holds real and imaginary parts")
+    return x[:-1]
+
+
+@rule(aten.view_as_real.default)
+def view_as_real(site: Site) -> Value:
+    """A new last axis holds real and imaginary parts."""
+    return (*site.axes("self"), plain(2))
