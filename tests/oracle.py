@@ -147,9 +147,11 @@ class Removal:
 
 
 def removals(coupling: Coupling, plan: Plan) -> Iterator[Removal]:
-    """Yield the slices of every removed unit."""
+    """Yield the slices of every removed unit; constant indices hold no weights."""
     for name, mask in plan.keep.items():
         for member in coupling.group(name).members:
+            if not coupling.propagation.tensors[member.tensor].is_floating_point():
+                continue
             gone = member.position[~mask[member.unit]]
             if len(gone):
                 yield Removal(member.tensor, member.axis, member.role, gone)
