@@ -106,9 +106,9 @@ def _conform(kind: Any, value: Any, where: str) -> Any:
 
 def _conform_record(kind: type, value: dict[str, Any], where: str) -> dict[str, Any]:
     hints = _hints(kind)
-    if issubclass(kind, schema._Union) and (len(value) != 1 or not value.keys() <= hints.keys()):
+    if _is_union(kind) and (len(value) != 1 or not value.keys() <= hints.keys()):
         raise HandOverError(f"the program description is malformed at {where} ({_shown(value)})")
-    absent = set() if issubclass(kind, schema._Union) else _required(kind) - value.keys()
+    absent = set() if _is_union(kind) else _required(kind) - value.keys()
     if absent:
         raise HandOverError(f"the program description lacks {kind.__name__}.{min(absent)}")
     result: dict[str, Any] = {}
@@ -121,16 +121,21 @@ def _conform_record(kind: type, value: dict[str, Any], where: str) -> dict[str, 
     return result
 
 
+def _is_union(kind: type) -> bool:
+    union: type = vars(schema)["_Union"]
+    return issubclass(kind, union)
+
+
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+def _hints(kind: Any) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(kind)]
     hints = typing.get_type_hints(kind, globalns=vars(schema))
     return {name: hints[name] for name in names}
 
 
 @functools.cache
-def _required(kind: type) -> frozenset[str]:
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+def _required(kind: Any) -> frozenset[str]:
+    fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING
     return frozenset(
         f.name for f in fields if f.default is missing and f.default_factory is missing
