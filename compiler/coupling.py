@@ -34,6 +34,7 @@ class Coupling:
         pins: where rules pinned channels, and why.
         propagation: axes of every value and parameter, edits, contractions.
         solution: class of every id.
+        factor_costs: what factorised layers cost instead.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -42,12 +43,12 @@ class Coupling:
     propagation: Propagation
     solution: Solution
     _by_name: Mapping[str, ChannelGroup]
-    _factor_costs: FactorCosts
+    factor_costs: FactorCosts
 
     @property
     def factor_sites(self) -> FactorSites:
         """The layers that can be factorised, and why others cannot."""
-        return self._factor_costs.sites
+        return self.factor_costs.sites
 
     def group(self, name: str) -> ChannelGroup:
         """Return the group called ``name``.
@@ -76,7 +77,7 @@ class Coupling:
         Raises:
             PlanError: if a layer cannot be factorised.
         """
-        return self._factor_costs.apply(self.costs, rank)
+        return self.factor_costs.apply(self.costs, rank)
 
     def cost(self, plan: Plan) -> Cost:
         """Return the exact cost under a plan, without lowering."""
@@ -177,7 +178,7 @@ def couple(program: Program) -> Coupling:
         propagation=propagation,
         solution=solution,
         _by_name={group.name: group for group in groups},
-        _factor_costs=place_sites(sites, propagation, builder),
+        factor_costs=place_sites(sites, propagation, builder),
     )
 
 

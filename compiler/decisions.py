@@ -111,7 +111,7 @@ def _run(
 def _slack(program: Program, context: Context) -> float:
     """Return how far below its tightest bound a program lies, as a share of the original."""
     bounds = context.goal.bounds
-    if not bounds or not program.plan.keep:
+    if not bounds or not (program.plan.keep or program.plan.rank):
         return 0.0
     full = program.coupling.cost(type(program.plan)())
     cost = program.cost

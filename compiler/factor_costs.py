@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compressc.axes import Axis
 from compressc.costs import CostBuilder, CostModel
-from compressc.factor_sites import Amount, FactorSites
+from compressc.factor_sites import Amount, FactorSite, FactorSites
 from compressc.propagation import Propagation
 
 Entry = tuple[float, list[int]]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,59 @@ class FactorCosts:
                 [p.size_bytes for p in places], size_bytes, one
             ),
         )
+
+    def savings(self, rank: Mapping[str, tuple[int, ...]]) -> FactorSavings:
+        """Return what the given layers save, for rows of channel counts.
+
+        Raises:
+            PlanError: if a layer cannot be factorised.
+        """
+        return FactorSavings(
+            tuple((self.sites.site(name), self._places[name], r) for name, r in rank.items())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FactorSavings:
+    """What factorising saves where the channels that stay are still to be chosen.
+
+    Ranks follow the channels as ``Coupling.fit_ranks`` has it: none above what stays, and none at
+    all where the layer is cheaper whole.
+    """
+
+    _layers: tuple[tuple[FactorSite, _Place, tuple[int, ...]], ...]
+
+    def saved(self, positions: FloatArray) -> dict[str, FloatArray]:
+        """Return by how much the layers cost less than whole ones: macs, params, size_bytes.
+
+        Shape:
+            positions: (rows, axes), kept positions on every axis of the cost model; each result:
+            (rows,).
+        """
+        total = {what: np.zeros(len(positions)) for what in ("macs", "params", "size_bytes")}
+        for site, place, ranks in self._layers:
+            inputs = positions[:, place.inputs].prod(axis=1)
+            outputs = positions[:, place.outputs].prod(axis=1)
+            # One rank of an SVD is below both counts, Tucker-2 has one for each.
+            r_out, r_in = np.minimum(outputs, ranks[0]), np.minimum(inputs, ranks[-1])
+            if site.modes == 1:
+                r_out = r_in = np.minimum(r_out, r_in)
+            ends = (inputs, outputs, r_in, r_out)
+            macs = _saving(site, ends, site.written if site.modes == 1 else site.read, site.written)
+            share = positions[:, place.lead].prod(axis=1) / prod(len(ids) for ids in site.lead)
+            elements = np.where(macs > 0, _saving(site, ends, 1, 1), 0.0)
+            total["macs"] += np.maximum(macs, 0.0) * share
+            total["params"] += elements
+            total["size_bytes"] += elements * place.element_bytes
+        return total
+
+
+def _saving(site: FactorSite, ends: tuple[FloatArray, ...], read: int, written: int) -> FloatArray:
+    inputs, outputs, r_in, r_out = ends
+    core = r_in * r_out * (site.kernel * written if site.modes > 1 else 0)
+    parts = r_in * inputs * read + r_out * outputs * written + core
+    difference: FloatArray = inputs * outputs * (site.kernel * written) - parts
+    return difference
 
 
 def _entries(amount: Amount, place: _Place, scale: float, lead: list[int]) -> list[Entry]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.axes import IntArray
-from compressc.costs import CostModel, Terms
+from compressc.costs import Terms
 from compressc.coupling import Coupling
+from compressc.factor_costs import FactorSavings
 from compressc.goal import Bound
 from compressc.groups import ChannelGroup
 from compressc.passes.importance import FloatArray
@@ -30,7 +31,9 @@ class CountCosts:
     Attributes:
         constant: kept positions of every axis without the groups, shape (axes,).
         per_unit: positions that one unit of each group adds, shape (groups, axes).
-        terms: the cost of each bound.
+        terms: the cost of each bound, no layer factorised.
+        bounded: what each of them is: macs, params, size_bytes.
+        savings: what factorised layers cost less, or None where there are none.
         limits: the most that each cost may be.
         originals: each cost of the whole model.
     """
@@ -38,6 +41,8 @@ class CountCosts:
     constant: FloatArray
     per_unit: FloatArray
     terms: tuple[Terms, ...]
+    bounded: tuple[str, ...]
+    savings: FactorSavings | None
     limits: tuple[float, ...]
     originals: tuple[float, ...]
 
@@ -56,9 +61,13 @@ class CountCosts:
 
     def _slack(self, counts: IntArray) -> FloatArray:
         positions = self.constant + counts @ self.per_unit
+        costs = [_evaluate(terms, positions) for terms in self.terms]
+        if self.savings is not None:
+            saved = self.savings.saved(positions)
+            costs = [cost - saved[what] for cost, what in zip(costs, self.bounded, strict=True)]
         slacks = [
-            (limit - _evaluate(terms, positions)) / original
-            for terms, limit, original in zip(self.terms, self.limits, self.originals, strict=True)
+            (limit - cost) / original
+            for cost, limit, original in zip(costs, self.limits, self.originals, strict=True)
         ]
         tightest: FloatArray = np.min(slacks, axis=0)
         return tightest
@@ -84,11 +93,15 @@ def build_count_costs(
         groups: the groups whose counts vary.
         fixed: kept counts of groups that are decided already, by name.
         bounds: the bounds by what they bound: macs, params, size_bytes.
-        rank: ranks of layers that are factorised, by name. Where few channels are left a layer may
-            be cheaper whole, and costs less than this model says.
+        rank: ranks of layers that are factorised, by name, as ``Coupling.fit_ranks`` fits them to
+            the counts.
     """
     model = coupling.costs
-    terms, originally = _terms(coupling.cost_model(rank or {})), _terms(model)
+    terms = {
+        "macs": model.macs_terms,
+        "params": model.params_terms,
+        "size_bytes": model.bytes_terms,
+    }
     whole = model.counts(np.ones(model.matrix.shape[1], dtype=bool))
     constant = whole.copy()
     for name, count in fixed.items():
@@ -98,24 +111,16 @@ def build_count_costs(
     for row, group in enumerate(groups):
         per_unit[row] = _per_unit(coupling, group)
         constant -= group.size * per_unit[row]
-    originals = {
-        what: max(float(_evaluate(originally[what], whole[None])[0]), 1.0) for what in bounds
-    }
+    originals = {what: max(float(_evaluate(terms[what], whole[None])[0]), 1.0) for what in bounds}
     return CountCosts(
         constant=constant,
         per_unit=per_unit,
         terms=tuple(terms[what] for what in bounds),
+        bounded=tuple(bounds),
+        savings=coupling.factor_costs.savings(rank) if rank else None,
         limits=tuple(bounds[what].absolute(originals[what]) * (1 - _MARGIN) for what in bounds),
         originals=tuple(originals.values()),
     )
-
-
-def _terms(model: CostModel) -> dict[str, Terms]:
-    return {
-        "macs": model.macs_terms,
-        "params": model.params_terms,
-        "size_bytes": model.bytes_terms,
-    }
 
 
 def _per_unit(coupling: Coupling, group: ChannelGroup) -> FloatArray:

@@ -121,7 +121,7 @@ def test_the_plan_survives_a_round_trip(one, program, tmp_path):
 def test_kept_layers_stay_as_they_are(one, program):
     constrained = program.with_constraints(Constraints(keep=("a", "grouped")))
     plan = one(constrained, Context(Goal(macs=0.9), task=Noise())).plan
-    touched = {*plan.keep, *(name.rpartition(".")[0] for name in plan.zero)}
+    touched = {*plan.keep, *plan.rank, *(name.rpartition(".")[0] for name in plan.zero)}
     assert touched
     assert not touched & {"a", "grouped"}
 

@@ -14,6 +14,7 @@ from typing import Any
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto
 
+from compressc.factor_sites import PARTS
 from compressc.runtime.inputs import Shapes, make_inputs
 
 # Operations that a layer's time is looked for in; fused forms begin or end alike.
@@ -111,8 +112,11 @@ class _Owners:
             if node is None:
                 return None
             for name in (*(value.rpartition(".")[0] for value in node.input), _scope(node)):
-                if name in self._layers:
-                    return str(name)
+                # The parts of a factorised layer count with it.
+                owner, _, part = name.rpartition(".")
+                for layer in (name, owner) if part in PARTS else (name,):
+                    if layer in self._layers:
+                        return str(layer)
             node = next((self._makers[name] for name in node.input if name in self._makers), None)
         return None
 

@@ -143,3 +143,16 @@ def test_ratios_per_layer_need_no_target(workplace: Path, cli: Cli) -> None:
     assert code == 0, err
     layers = json.loads((workplace / "r.json").read_text())["layers"]
     assert [row["widths_after"][1] for row in layers] == [8, 24, 4]
+
+
+def test_a_low_rank_pass_is_named_with_its_energy(workplace: Path, cli: Cli) -> None:
+    code, _, err = cli(
+        *(*TINY, "--pass", "lowrank", "--energy", "0.6", "--multiple-of", "1"),
+        *("-o", "r.onnx", "--report", "r.json"),
+    )
+    assert code == 0, err
+    report = json.loads((workplace / "r.json").read_text())
+    assert report["after"]["macs"] < report["before"]["macs"]
+    assert report["passes"][0]["settings"]["energy"] == 0.6
+    assert any("relative error" in note for note in report["passes"][0]["notes"])
+    assert outputs(workplace / "r.onnx", 2).shape == (2, 4)

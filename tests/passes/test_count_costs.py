@@ -37,3 +37,29 @@ def test_the_tightest_bound_decides(program_of):
     costs = build_count_costs(coupling, groups, {}, {"macs": loose, "params": tight})
     full = np.array([[group.size for group in groups]])
     assert costs.slack(full)[0] == pytest.approx(-0.8, abs=1e-6)
+
+
+@pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
+def test_factorised_layers_cost_what_the_fitted_plan_costs(program_of, network, what):
+    coupling = program_of(network).coupling
+    groups = [group for group in coupling.groups if group.pinned is None]
+    ladders = [build_ladder(group, np.arange(group.size, dtype=float)) for group in groups]
+    rank = {}
+    for name, site in coupling.factor_sites.sites.items():
+        inputs, outputs = (sum(f.size for f in axis) for axis in (site.in_axis, site.out_axis))
+        chosen = tuple(max(1, size // 3) for size in site.sizes(inputs, outputs))
+        if site.saves(chosen, inputs, outputs):
+            rank[name] = chosen
+    assert rank
+    costs = build_count_costs(coupling, groups, {}, {what: Bound(0.5, relative=True)}, rank)
+    original, left = getattr(coupling.cost(Plan()), what), set()
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        row = [int(rng.integers(ladder.steps + 1)) for ladder in ladders]
+        keep = {g.name: lad.mask(r) for g, lad, r in zip(groups, ladders, row, strict=True)}
+        plan = coupling.fit_ranks(Plan(keep=keep, rank=rank))
+        left.add(len(plan.rank))
+        counts = np.array([[lad.counts[r] for lad, r in zip(ladders, row, strict=True)]])
+        expected = 0.5 - getattr(coupling.cost(plan), what) / original
+        assert costs.slack(counts)[0] == pytest.approx(expected, abs=1e-6)
+    assert len(left) > 1
