@@ -73,7 +73,8 @@ def require_task(task: Any, user: str) -> Task:
     if task is None:
         raise DataError(f"{user} needs data; give --data DIR, or task=... in Python")
     if not isinstance(task, Task):
-        wanted = ("train_batches", "calibration_batches", "loss", "validate", "evaluate")
-        lacking = [name for name in (*wanted, "metric_name") if not hasattr(task, name)]
-        raise DataError(f"{user} needs a whole Task; {type(task).__name__} lacks {lacking[0]}")
+        methods = ("train_batches", "calibration_batches", "loss", "validate", "evaluate")
+        lacking = [name for name in methods if not callable(getattr(task, name, None))]
+        named = (*lacking, "metric_name")[0]
+        raise DataError(f"{user} needs a whole Task; {type(task).__name__} lacks {named}")
     return task

@@ -38,6 +38,10 @@ class NormalEquations:
         self._sum_x += x.sum(1)
         self._sum_t += t.sum(1)
 
+    def covariance(self) -> Tensor:
+        """Return the covariance of the features, (conv_groups, features, features)."""
+        return self._second_moments(centred=True)
+
     def solve(self, start: Tensor, ridge: float, *, intercept: bool) -> tuple[Tensor, Tensor]:
         """Return the weights and the intercept (zeros where none is wanted).
 
@@ -50,27 +54,25 @@ class NormalEquations:
             weights (conv_groups, outputs, features), intercept (conv_groups, outputs), float64.
         """
         start = start.double()
-        gram, cross = self._gram / self.rows, self._cross / self.rows
         mean_x, mean_t = self._sum_x / self.rows, self._sum_t / self.rows
+        moments, cross = self._second_moments(centred=intercept), self._cross / self.rows
         if intercept:
-            gram = gram - mean_x[:, :, None] * mean_x[:, None, :]
             cross = cross - mean_x[:, :, None] * mean_t[:, None, :]
-        diagonal = gram.diagonal(dim1=1, dim2=2)
+        diagonal = moments.diagonal(dim1=1, dim2=2)
         strength = ridge * diagonal.mean(1).clamp_min(torch.finfo(torch.float64).tiny)
-        gram = gram + torch.diag_embed(strength[:, None].expand_as(diagonal))
+        damped = moments + torch.diag_embed(strength[:, None].expand_as(diagonal))
         # Solving for the change makes the ridge pull towards the start.
-        change = _solve(gram, cross - (self._centred_gram(intercept) @ start.mT))
-        weights = start + change.mT
+        weights = start + _solve(damped, cross - moments @ start.mT).mT
         if not intercept:
             return weights, torch.zeros_like(mean_t)
         return weights, mean_t - (weights @ mean_x[:, :, None])[:, :, 0]
 
-    def _centred_gram(self, intercept: bool) -> Tensor:
-        gram = self._gram / self.rows
-        if intercept:
+    def _second_moments(self, *, centred: bool) -> Tensor:
+        moments = self._gram / self.rows
+        if centred:
             mean = self._sum_x / self.rows
-            gram = gram - mean[:, :, None] * mean[:, None, :]
-        return gram
+            moments = moments - mean[:, :, None] * mean[:, None, :]
+        return moments
 
 
 def _solve(gram: Tensor, right: Tensor) -> Tensor:

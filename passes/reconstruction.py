@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -231,13 +231,14 @@ def reconstruct(
     rows = rows[:, outputs][:, :, columns]
     equations = NormalEquations(conv_groups, rows.shape[2], rows.shape[1], weight.device)
     scale, offset, seen = _branch_affine(layer, state)
-    step = _grid_step(layer, wanted)
-    for index, (x, t) in enumerate(_pieces(layer, inputs, wanted, shortcuts)):
-        grid = Grid(step, index % step)
-        goal = rows_of_output(t, geometry, grid).double()
+    space = wanted[0].shape[2:] if geometry.rank else ()
+    for index, samples, grid in cut_batches(layer, inputs, space):
+        goal = rows_of_output(wanted[index][samples], geometry, grid).double()
         if shortcuts is not None:
-            goal = (goal - offset) / scale
-        equations.add(unfold_input(x, geometry, grid)[:, :, columns], goal[:, :, outputs])
+            now = rows_of_output(shortcuts[index][samples], geometry, grid).double()
+            goal = (goal - now - offset) / scale
+        patches = unfold_input(inputs[index][samples], geometry, grid)
+        equations.add(patches[:, :, columns], goal[:, :, outputs])
     fitted, constant = equations.solve(rows, ridge, intercept=layer.has_intercept)
     with torch.no_grad():
         _write(layer, state, fitted, constant, columns, outputs, seen)
@@ -274,31 +275,36 @@ def _branch_affine(layer: Layer, state: dict[str, Tensor]) -> tuple[Tensor, Tens
     return scale.view(conv_groups, 1, -1), offset.view(conv_groups, 1, -1), seen
 
 
-def _grid_step(layer: Layer, wanted: list[Tensor]) -> int:
-    """Return how sparsely output positions are taken: neighbours tell much the same."""
-    if not layer.geometry.rank:
-        return 1
-    positions = prod(wanted[0].shape[2:])
-    rows = positions * sum(len(t) for t in wanted)
+def cut_batches(
+    layer: Layer, batches: Sequence[Tensor], space: Sequence[int]
+) -> Iterator[tuple[int, slice, Grid]]:
+    """Yield which samples and output positions to take at a time, so that unfolding fits memory.
+
+    Where there are far more output positions than features, they are thinned out: neighbours tell
+    much the same. Every piece takes other positions.
+
+    Args:
+        layer: what reads the batches.
+        batches: its inputs.
+        space: spatial sizes of its output.
+
+    Returns:
+        Triples of the batch's index, its samples, and the output positions.
+    """
     features = len(layer.inputs) // layer.geometry.conv_groups * prod(layer.geometry.kernel)
-    step = int((rows / (_ROWS_PER_FEATURE * features)) ** (1 / layer.geometry.rank))
-    return max(1, min(step, min(wanted[0].shape[2:])))
-
-
-def _pieces(
-    layer: Layer, inputs: list[Tensor], wanted: list[Tensor], shortcuts: list[Tensor] | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield input and goal of a few samples at a time, so that unfolding fits into memory."""
-    taps = max(1, int(np.prod(layer.geometry.kernel)))
-    for index, x in enumerate(inputs):
-        t = wanted[index]
-        if shortcuts is not None:
-            t = t - shortcuts[index]
-        places = t[0].numel() // len(layer.outputs)
-        elements = max(1, places * len(layer.inputs) * taps)
-        size = max(1, _CHUNK // elements)
-        for start in range(0, len(x), size):
-            yield x[start : start + size], t[start : start + size]
+    step = 1
+    if space:
+        rows = prod(space) * sum(len(batch) for batch in batches)
+        wanted = (rows / (_ROWS_PER_FEATURE * features)) ** (1 / len(space))
+        step = max(1, min(int(wanted), *space))
+    piece = 0
+    for index, batch in enumerate(batches):
+        positions = prod(space) if space else batch[0].numel() // len(layer.inputs)
+        elements = positions * len(layer.inputs) * prod(layer.geometry.kernel)
+        size = max(1, _CHUNK * step ** len(space) // max(1, elements))
+        for start in range(0, len(batch), size):
+            yield index, slice(start, start + size), Grid(step, piece % step)
+            piece += 1
 
 
 def _write(

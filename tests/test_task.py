@@ -123,6 +123,10 @@ def test_a_missing_or_incomplete_task_is_one_line():
         require_task(None, "calibrate")
     with pytest.raises(DataError, match="Half lacks train_batches"):
         require_task(Half(), "calibrate")
+    Half.train_batches = Half.calibration_batches = Half.loss = Half.evaluate
+    Half.validate = None
+    with pytest.raises(DataError, match="Half lacks validate"):
+        require_task(Half(), "calibrate")
     assert require_task(make_task(), "calibrate")
 
 
