@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ def main() -> None:
         and (model.key, tool) not in done
     ][:: arguments.every]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for line in pool.map(lambda job: _run(*job, arguments), jobs):
-            _append(arguments.output, line)
+        running = [pool.submit(_run, model, tool, arguments) for model, tool in jobs]
+        for ended in as_completed(running):
+            _append(arguments.output, ended.result())
 
 
 def _spread(models: Sequence[ForeignModel]) -> list[ForeignModel]:

@@ -70,8 +70,9 @@ _TIMM = {
     swiftformer:swiftformer_xs swin_transformer:swin_tiny_patch4_window7_224
     swin_transformer_v2:swinv2_tiny_window8_256@3,256,256 swin_transformer_v2_cr:swinv2_cr_tiny_224
     tiny_vit:tiny_vit_5m_224 tnt:tnt_s_patch16_224 twins:twins_svt_small twins:twins_pcpvt_small
-    visformer:visformer_tiny vision_transformer:vit_tiny_patch16_224 vision_transformer:test_vit
-    vision_transformer:test_vit2 vision_transformer:test_vit3
+    visformer:visformer_tiny vision_transformer:vit_tiny_patch16_224
+    vision_transformer:test_vit@3,160,160
+    vision_transformer:test_vit2@3,160,160 vision_transformer:test_vit3@3,160,160
     vision_transformer:vit_small_patch16_18x2_224
     vision_transformer:vit_wee_patch16_reg1_gap_256@3,256,256
     vision_transformer:vit_base_patch32_clip_224
