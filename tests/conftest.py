@@ -19,7 +19,7 @@ _COMMON = {
     "derandomize": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-settings.register_profile("everyday", max_examples=12, **_COMMON)
+settings.register_profile("everyday", max_examples=8, **_COMMON)
 settings.register_profile("ci", max_examples=150, **_COMMON)
 settings.register_profile("search", max_examples=500, **{**_COMMON, "derandomize": False})
 settings.load_profile(os.environ.get("COMPRESSC_HYPOTHESIS", "everyday"))

@@ -2,7 +2,7 @@
 
 Export rewrites what it captures, so some operations can only be put into a graph directly. A
 :class:`Kit` records calls of ``torch.ops.aten`` on proxies and gives every node its fake value with
-a symbolic batch, as capture does.
+a symbolic batch where asked for, as capture does.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Kit:
         x: the input, shape (batch, 3, 6, 6).
     """
 
-    def __init__(self, *, fixed_batch: bool = False) -> None:
-        self._fixed_batch = fixed_batch
+    def __init__(self, *, dynamic_batch: bool = False) -> None:
+        self._dynamic_batch = dynamic_batch
         self.root = nn.Module()
         self.graph = fx.Graph()
         self._tracer = fx.proxy.GraphAppendingTracer(self.graph)
@@ -100,11 +100,11 @@ class Kit:
         self.graph.output(tuple(output.node for output in outputs))
         module = fx.GraphModule(self.root, self.graph).eval()
         module.graph._tracer_cls = None
-        _fake(module, self._inputs, fixed_batch=self._fixed_batch)
+        _fake(module, self._inputs, dynamic_batch=self._dynamic_batch)
         return Program(
             graph_module=module,
             example_inputs=tuple(self._inputs),
-            dynamic_axes=tuple({} if self._fixed_batch else {0: "batch"} for _ in self._inputs),
+            dynamic_axes=tuple({0: "batch"} if self._dynamic_batch else {} for _ in self._inputs),
             input_names=tuple(
                 str(node.target) for node in module.graph.nodes if node.op == "placeholder"
             ),
@@ -128,10 +128,10 @@ class _Faker(fx.Interpreter):
         return value
 
 
-def _fake(module: fx.GraphModule, inputs: list[Tensor], *, fixed_batch: bool) -> None:
+def _fake(module: fx.GraphModule, inputs: list[Tensor], *, dynamic_batch: bool) -> None:
     mode = FakeTensorMode(shape_env=ShapeEnv())
     fakes: list[Tensor] = []
-    batch = DimDynamic.STATIC if fixed_batch else DimDynamic.DYNAMIC
+    batch = DimDynamic.DYNAMIC if dynamic_batch else DimDynamic.STATIC
     for example in inputs:
         sizes = [batch] + [DimDynamic.STATIC] * (example.dim() - 1)
         if fakes:

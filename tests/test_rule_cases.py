@@ -57,7 +57,7 @@ def test_a_rule_without_a_case_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Case) -> None:
-    kit = Kit(fixed_batch=case.fixed_batch)
+    kit = Kit(dynamic_batch=case.dynamic_batch)
     outputs = case.build(kit, case.target)
     program = kit.program(*(outputs if isinstance(outputs, tuple) else (outputs,)))
     assert any(node.target == case.target for node in program.graph_module.graph.nodes)

@@ -38,8 +38,9 @@ def _calibrated(model: torch.nn.Module) -> torch.nn.Module:
 @pytest.mark.parametrize(("name", "variant"), every_block())
 def test_every_block_prunes_as_its_mask(name: str, variant: int) -> None:
     program = Recipe(((name, variant),)).capture()
-    for plan in (random_plan(program.coupling, variant), smallest_plan(program.coupling)):
-        check_theorem(program, plan)
+    check_theorem(program, random_plan(program.coupling, variant))
+    if variant == 0:
+        check_theorem(program, smallest_plan(program.coupling), informative=False)
 
 
 @given(recipe=networks(), seed=st.integers(0, 1000))
@@ -53,7 +54,7 @@ def test_random_networks_prune_as_their_mask(recipe: Recipe, seed: int) -> None:
 def test_deeper_networks_prune_as_their_mask(recipe: Recipe, seed: int) -> None:
     program = recipe.capture()
     check_theorem(program, random_plan(program.coupling, seed))
-    check_theorem(program, smallest_plan(program.coupling, seed))
+    check_theorem(program, smallest_plan(program.coupling, seed), informative=False)
 
 
 @given(recipe=networks(2), seed=st.integers(0, 1000))

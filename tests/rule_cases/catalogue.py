@@ -21,14 +21,14 @@ class Case:
         build: makes the graph; returns the output or a tuple of outputs.
         prunes: layers whose output channels must be free to leave.
         pins: layers whose output channels must be pinned.
-        fixed_batch: whether the batch size is baked in, for operations that know no symbols.
+        dynamic_batch: whether the batch size is a symbol, for operations that name sizes.
     """
 
     target: Any
     build: Build
     prunes: tuple[str, ...]
     pins: tuple[str, ...]
-    fixed_batch: bool
+    dynamic_batch: bool
 
     @property
     def name(self) -> str:
@@ -43,12 +43,12 @@ def case(
     *targets: Any,
     prunes: tuple[str, ...] = ("a",),
     pins: tuple[str, ...] = (),
-    fixed_batch: bool = False,
+    dynamic_batch: bool = False,
 ) -> Callable[[Build], Build]:
     """Register a graph for each of the operations."""
 
     def register(build: Build) -> Build:
-        CASES.extend(Case(target, build, prunes, pins, fixed_batch) for target in targets)
+        CASES.extend(Case(target, build, prunes, pins, dynamic_batch) for target in targets)
         return build
 
     return register

@@ -274,18 +274,18 @@ def inner_product(kit: Kit, op: Any) -> Any:
     return op(aten.mean.dim(kit.source("a"), [2, 3]), kit.param("w", 4, 8))
 
 
-@case(aten.dot.default, aten.vdot.default, fixed_batch=True)
+@case(aten.dot.default, aten.vdot.default)
 def product_of_vectors(kit: Kit, op: Any) -> Any:
     left, right = (aten.mean.dim(kit.source(name), [0, 2, 3]) for name in ("a", "b"))
     return aten.mul.Tensor(kit.read("r", kit.source("c"), 8), op(left, right))
 
 
-@case(aten.mv.default, fixed_batch=True)
+@case(aten.mv.default)
 def matrix_and_vector(kit: Kit, op: Any) -> Any:
     return op(kit.param("w", 5, 8), aten.mean.dim(kit.source("a"), [0, 2, 3]))
 
 
-@case(aten.outer.default, aten.ger.default, prunes=("a", "b"), fixed_batch=True)
+@case(aten.outer.default, aten.ger.default, prunes=("a", "b"))
 def outer_product(kit: Kit, op: Any) -> Any:
     left = aten.mean.dim(kit.source("a"), [0, 2, 3])
     right = aten.mean.dim(kit.source("b", 6), [0, 2, 3])
@@ -319,11 +319,11 @@ def _recurrent(kit: Kit, op: Any, gates: int, layers: int, directions: int, hidd
 _GATES = {aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1}
 
 
-@case(*_GATES, prunes=("a", "rnn"), fixed_batch=True)
+@case(*_GATES, prunes=("a", "rnn"))
 def recurrent_layer(kit: Kit, op: Any) -> Any:
     return _recurrent(kit, op, _GATES[op], layers=1, directions=1, hidden=6)
 
 
-@case(aten.lstm.input, aten.gru.input, prunes=("a", "rnn"), fixed_batch=True)
+@case(aten.lstm.input, aten.gru.input, prunes=("a", "rnn"))
 def recurrent_layers_both_ways(kit: Kit, op: Any) -> Any:
     return _recurrent(kit, op, _GATES[op], layers=2, directions=2, hidden=5)

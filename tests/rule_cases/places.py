@@ -184,7 +184,7 @@ _AXES = (
 )
 
 
-@case(*_ONE_AXIS, *_AXES, aten.fft_fftshift.default, fixed_batch=True)
+@case(*_ONE_AXIS, *_AXES, aten.fft_fftshift.default)
 def transform_space(kit: Kit, op: Any) -> Any:
     x = kit.source("a")
     if op is aten.fft_fftshift.default:
@@ -194,7 +194,7 @@ def transform_space(kit: Kit, op: Any) -> Any:
     return kit.read("r", aten.abs.default(found), 8)
 
 
-@case(aten.fft_fft.default, prunes=("b",), pins=("a",), fixed_batch=True)
+@case(aten.fft_fft.default, prunes=("b",), pins=("a",))
 def transform_channels(kit: Kit, op: Any) -> Any:
     found = aten.abs.default(op(kit.source("a"), None, 1))
     return kit.read("r", found, 8), kit.read("s", kit.source("b"), 8)

@@ -9,7 +9,13 @@ from tests.graph_kit import Kit, aten
 from tests.rule_cases.catalogue import case
 
 
-@case(aten.cat.default, aten.concat.default, aten.concatenate.default, prunes=("a", "b"))
+@case(
+    aten.cat.default,
+    aten.concat.default,
+    aten.concatenate.default,
+    prunes=("a", "b"),
+    dynamic_batch=True,
+)
 def concatenate_channels(kit: Kit, op: Any) -> Any:
     return kit.read("r", op([kit.source("a"), kit.source("b", 6)], 1), 14)
 
@@ -97,7 +103,7 @@ def take_a_part(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(parts, 1), 4)
 
 
-@case(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+@case(aten.view.default, aten.reshape.default, aten._unsafe_view.default, dynamic_batch=True)
 def view_heads(kit: Kit, op: Any) -> Any:
     tokens = aten.contiguous.default(aten.movedim.int(kit.source("a"), 1, -1))
     heads = op(tokens, [-1, 36, 2, 4])
@@ -105,7 +111,7 @@ def view_heads(kit: Kit, op: Any) -> Any:
     return kit.read("r", joined, 8, -1)
 
 
-@case(aten.view.default, aten.reshape.default)
+@case(aten.view.default, aten.reshape.default, dynamic_batch=True)
 def view_a_computed_batch(kit: Kit, op: Any) -> Any:
     x = kit.source("a")
     size = operator.mul(aten.sym_size.int(x, 0), 8)
@@ -114,44 +120,44 @@ def view_a_computed_batch(kit: Kit, op: Any) -> Any:
     return kit.read("r", back, 8)
 
 
-@case(aten.flatten.using_ints)
+@case(aten.flatten.using_ints, dynamic_batch=True)
 def flatten_everything(kit: Kit, op: Any) -> Any:
     return kit.linear("r", op(kit.source("a"), 1), 8 * 36, 4)
 
 
-@case(aten.unflatten.int)
+@case(aten.unflatten.int, dynamic_batch=True)
 def unflatten_heads(kit: Kit, op: Any) -> Any:
     tokens = aten.movedim.int(kit.source("a"), 1, -1)
     heads = aten.sigmoid.default(op(tokens, -1, [2, 4]))
     return kit.linear("r", aten.flatten.using_ints(heads, 3), 8, 4)
 
 
-@case(aten.expand.default)
+@case(aten.expand.default, dynamic_batch=True)
 def expand_a_parameter(kit: Kit, op: Any) -> Any:
     planes = op(kit.param("planes", 1, 8, 1, 1), [-1, -1, 6, 6])
     return kit.read("r", aten.mul.Tensor(kit.source("a"), planes), 8)
 
 
-@case(aten.expand.default)
+@case(aten.expand.default, dynamic_batch=True)
 def expand_one_channel(kit: Kit, op: Any) -> Any:
     gate = op(kit.source("g", 1), [-1, 8, 6, 6])
     return kit.read("r", aten.mul.Tensor(kit.source("a"), gate), 8)
 
 
-@case(aten.expand_as.default)
+@case(aten.expand_as.default, dynamic_batch=True)
 def expand_like_a_value(kit: Kit, op: Any) -> Any:
     x = kit.source("a")
     return kit.read("r", aten.mul.Tensor(x, op(kit.param("scale", 8, 1, 1), x)), 8)
 
 
-@case(aten.view_as.default, aten.reshape_as.default)
+@case(aten.view_as.default, aten.reshape_as.default, dynamic_batch=True)
 def view_like_a_value(kit: Kit, op: Any) -> Any:
     x = kit.source("a")
     found = op(aten.flatten.using_ints(kit.source("b"), 2), x)
     return kit.read("r", aten.mul.Tensor(x, found), 8)
 
 
-@case(aten.repeat.default, aten.tile.default)
+@case(aten.repeat.default, aten.tile.default, dynamic_batch=True)
 def repeat_channels(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(kit.source("a"), [1, 2, 1, 1]), 16)
 
@@ -223,7 +229,7 @@ def drop_every_axis_of_size_one(kit: Kit, op: Any) -> Any:
     return kit.read("r", op(pooled), 8), kit.read("s", kit.source("b"), 8)
 
 
-@case(aten.pad.default, aten.constant_pad_nd.default, prunes=("a", "b"))
+@case(aten.pad.default, aten.constant_pad_nd.default, prunes=("a", "b"), dynamic_batch=True)
 def pad_channels(kit: Kit, op: Any) -> Any:
     padded = op(kit.source("a"), [0, 0, 0, 0, 1, 3])
     return kit.read("r", aten.add.Tensor(padded, kit.source("b", 12)), 12)
@@ -254,9 +260,12 @@ def make_constants_beside(kit: Kit, op: Any) -> Any:
 
 
 @case(
-    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default,
+    aten.zeros_like.default,
+    aten.ones_like.default,
+    aten.full_like.default,
     aten.empty_like.default,
-)  # fmt: skip
+    dynamic_batch=True,
+)
 def make_constants_like(kit: Kit, op: Any) -> Any:
     x = kit.source("a")
     fill = (0.5,) if op is aten.full_like.default else ()
