@@ -140,8 +140,7 @@ _PYTORCHCV = {
     simplepose_mobile_resnet18_coco@3,256,192 lwopenpose2d_mobilenet_cmupan_coco@3,128,128
     lwopenpose3d_mobilenet_cmupan_coco@3,128,128 ibppose_coco@3,256,256 prnet@3,256,256
     centernet_resnet18_voc@3,256,256 lffd20x5s320v2_widerface@3,320,320 pfpcnet@3,112,112
-    visemenet20@28,448 superpointnet@1,128,128 jasper5x3@80,120;len120
-    quartznet5x5_en_ls@64,120;len120 tresnet_m espcnet_cityscapes@3,256,256
+    visemenet20@28,448 superpointnet@1,128,128 tresnet_m espcnet_cityscapes@3,256,256
     nvpattexp116bazel76@1,1
     """
 }
@@ -221,13 +220,9 @@ _BUILDERS = {
 
 
 def make_inputs(model: ForeignModel, batch: int = 2) -> tuple[Tensor, ...]:
-    """Return example inputs: normal noise, or lengths for "len..." shapes."""
+    """Return example inputs: normal noise."""
     generator = torch.Generator().manual_seed(0)
-    inputs: list[Tensor] = []
-    for shape in model.shapes:
-        if shape.startswith("len"):
-            inputs.append(torch.full((batch,), int(shape[3:])))
-        else:
-            sizes = [int(size) for size in shape.split(",")]
-            inputs.append(torch.randn(batch, *sizes, generator=generator))
-    return tuple(inputs)
+    return tuple(
+        torch.randn(batch, *map(int, shape.split(",")), generator=generator)
+        for shape in model.shapes
+    )

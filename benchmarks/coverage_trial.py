@@ -112,8 +112,13 @@ def _run(trial: Trial, model: ForeignModel, save: bool, onnx: bool) -> None:
 def _count_flops(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int | None:
     counter = FlopCounterMode(display=False)
     # The counter knows attention on CPU only once it is written as matrix products.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        module(*inputs)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            module(*inputs)
+    except AssertionError:  # the counter's module tracker trips over some models
+        with torch.no_grad():
+            module(*inputs)
+        return None
     return int(counter.get_total_flops()) // 2 // inputs[0].shape[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import fx
 
 from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, join_axes, plain, size_of
 from compressc.edits import Reindex, SetRange, SetSplits
@@ -107,6 +108,10 @@ def slice_axis(site: Site) -> Value:
         site.freeze(x[dim], "takes a range known only at run time")
         return (*x[:dim], plain(out[dim]), *x[dim + 1 :])
     start = max(start + size, 0) if start < 0 else min(start, size)
+    if step != 1 and _is_written(site.node):
+        # Lowering would copy what the model writes through.
+        site.freeze(x[dim], "writes every n-th channel")
+        return (*x[:dim], plain(out[dim]), *x[dim + 1 :])
     if step != 1:
         index = np.arange(start, size, step)[:length]
         result = exactly(ids[index])
@@ -158,6 +163,22 @@ def select_scatter(site: Site) -> Value:
     site.freeze(x[dim], "writes single positions of this axis")
     joined = broadcast(site, [(*x[:dim], *x[dim + 1 :]), source])
     return (*joined[:dim], x[dim], *joined[dim:])
+
+
+def _is_written(node: fx.Node) -> bool:
+    """Return whether something writes through this view, or through a view of it."""
+    for user in node.users:
+        schema = getattr(user.target, "_schema", None)
+        if schema is None:
+            if _is_written(user):
+                return True
+            continue
+        if schema.is_mutable and user.args[0] is node:
+            return True
+        aliases = any(result.alias_info is not None for result in schema.returns)
+        if aliases and _is_written(user):
+            return True
+    return False
 
 
 def _without(axes: Axes, dim: int) -> Axes:
