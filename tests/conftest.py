@@ -22,4 +22,4 @@ _COMMON = {
 settings.register_profile("everyday", max_examples=8, **_COMMON)
 settings.register_profile("ci", max_examples=150, **_COMMON)
 settings.register_profile("search", max_examples=500, **{**_COMMON, "derandomize": False})
-settings.load_profile(os.environ.get("COMPRESSC_HYPOTHESIS", "everyday"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from compressc.axes import exactly, size_of, spread
 from compressc.equivalence import compare_modules
 from compressc.frontend.tracing import capture
+from compressc.frontend.trainable import clone_module
 from compressc.lowering.lowered import lower
 from compressc.masking import masked
 from compressc.plan import Plan
@@ -20,7 +21,7 @@ from compressc.propagation import named_tensors
 from compressc.randomization import randomized
 from compressc.rules.registry import RULES, Site
 from tests.oracle import disturb, fresh, inputs_for, original_state, silence, strays
-from tests.plans import free_groups, random_plan
+from tests.plans import free_groups, random_plan, single_plans
 from tests.strategies import Recipe
 
 aten = torch.ops.aten
@@ -62,6 +63,17 @@ def test_masking_is_zeroing_what_reads_the_removed_channels(
 def test_a_removed_channel_moves_nothing_but_itself(blocks: tuple[tuple[str, int], ...]) -> None:
     program = Recipe(blocks).capture()
     assert strays(program, random_plan(program.coupling, 0)) == []
+
+
+@pytest.mark.parametrize("blocks", LINEAR_READERS[:4], ids=lambda b: b[0][0])
+def test_every_unit_that_may_leave_moves_an_output(blocks: tuple[tuple[str, int], ...]) -> None:
+    program = randomized(Recipe(blocks).capture())
+    inputs = inputs_for(program, 3, 0)
+    with torch.no_grad():
+        base = program.graph_module(*inputs)
+        for plan in single_plans(program.coupling):
+            moved = disturb(clone_module(program.graph_module), program.coupling, plan)
+            assert (moved(*inputs) - base).abs().max() > 1e-6, f"{list(plan.keep)} reaches nothing"
 
 
 def _sum_not_coupled(patch: pytest.MonkeyPatch) -> None:
