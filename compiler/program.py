@@ -109,7 +109,8 @@ class Program:
 
         module = clone_module(self.graph_module)
         module.load_state_dict(state, strict=True)
-        return replace(self, graph_module=module)
+        # The coupling knows the tensors themselves, so it is built anew.
+        return replace(self, graph_module=module, _derived={})
 
     def with_step(self, step: Step) -> Program:
         """Return this program with one more line of history."""

@@ -63,7 +63,7 @@ def randomized(program: Program, seed: int = 0) -> Program:
     inputs = random_inputs(program.example_inputs, seed)
     with torch.no_grad():
         _Calibrator(module).run(*inputs)
-    return replace(program, graph_module=module)
+    return replace(program, graph_module=module, _derived={})
 
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> None:
