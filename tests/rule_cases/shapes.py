@@ -311,3 +311,12 @@ def type_of_another_value(kit: Kit, op: Any) -> Any:
     pooled = aten.mean.dim(kit.source("a"), [2, 3])
     # The other value has more axes, and other channels.
     return kit.read("r", op(pooled, kit.source("b", 5)), 8), kit.read("s", kit.source("b", 5), 5)
+
+
+@case(aten.view_as_complex.default, aten.view_as_real.default)
+def rotate_pairs(kit: Kit, op: Any) -> Any:
+    del op
+    pairs = aten.view.default(kit.source("a"), [-1, 8, 6, 3, 2])
+    turned = aten.view_as_complex.default(pairs)
+    real = aten.view_as_real.default(aten.mul.Tensor(turned, turned))
+    return kit.read("r", aten.reshape.default(real, [-1, 8, 6, 6]), 8)
