@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressc.cli.amounts import parse_target
+from compressc.cli.data_options import add_data_options, open_data
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
@@ -33,6 +34,7 @@ examples:
   compressc weights.pth --arch mynets:build --input-shape 3,224,224 --target-params 0.4 -o s.onnx
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
   compressc model.pt --sparsity 0.9 --storage compact -o sparse.onnx   zeros, smallest file
+  compressc model.pt --target-flops 0.5 --data DIR --pass magnitude --pass calibrate -o s.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
   compressc demo                                           all of it, on a model that comes along
@@ -92,6 +94,7 @@ def build_parser() -> Parser:
         epilog=_EXAMPLES,
     )
     add_model_options(parser)
+    add_data_options(parser)
     group = parser.add_argument_group("how small")
     work = group.add_mutually_exclusive_group()
     work.add_argument("--target-flops", metavar="T", help="FLOPs (2 x MACs) to keep: 0.5, 50%%, 2G")
@@ -203,10 +206,13 @@ def _compress(
     passes = [one.build() for one in chosen]
     progress(0, 0, f"loading {options.model}")
     program = load_model(options)
+    if options.data is not None:
+        progress(0, 0, f"reading {options.data}")
     return compress(
         program,
         goal=goal,
         passes=passes,
+        task=open_data(options, program),
         constraints=Constraints(keep=tuple(options.keep)),
         multiple_of=options.multiple_of,
         settings=Settings(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -27,7 +28,7 @@ def chain(sizes: list[int], target: float) -> CountCosts:
     terms = Terms(weights, factors)
     full = float(terms.values(np.array([*sizes, 1.0])).sum())
     per_unit = np.eye(axes, axes + 1)
-    return CountCosts(constant, per_unit, (terms,), (target * full,), (full,))
+    return CountCosts(constant, per_unit, (terms,), ("macs",), None, (target * full,), (full,))
 
 
 def ladders_of(
@@ -125,7 +126,7 @@ def test_nothing_leaves_when_the_bound_holds_already():
 
 def test_without_ladders_the_bound_holds_or_it_does_not():
     costs = chain([16], 0.5)
-    fixed = CountCosts(costs.constant, costs.per_unit[:0], costs.terms, (100.0,), costs.originals)
+    fixed = replace(costs, per_unit=costs.per_unit[:0], limits=(100.0,))
     empty = np.zeros((1, 0), dtype=np.int64)
     assert Allocator([], fixed, "uniform", 0.1).allocate() is not None
     assert fixed.slack(empty)[0] > 0
