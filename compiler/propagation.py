@@ -68,6 +68,7 @@ def named_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
 
 # A pixel shuffle spelled as views cuts one axis three times.
 _ROUNDS = 4
+_IMAGE_RANK = 4
 
 
 def propagate(program: Program) -> Propagation:
@@ -184,14 +185,20 @@ def _pass(program: Program, block_splits: frozenset[str]) -> Propagation:
 
 
 def _batch(graph: fx.Graph) -> int:
-    """Return the example batch size where the batch is dynamic, 1 where it is baked in."""
+    """Return the example batch size, by which costs are divided.
+
+    Where the batch is baked in, the first axis of images and videos (rank 4 and more) is taken for
+    it; of other inputs nobody can say.
+    """
+    fixed: set[int] = set()
     for node in graph.nodes:
         value = value_of(node)
         if node.op == "placeholder" and isinstance(value, Tensor) and value.dim():
             size = value.shape[0]
             if isinstance(size, torch.SymInt):
                 return hint(size)
-    return 1
+            fixed.add(int(size) if value.dim() >= _IMAGE_RANK else 1)
+    return fixed.pop() if len(fixed) == 1 else 1
 
 
 def _apply(site: Site) -> Value:

@@ -45,7 +45,7 @@ def _targets() -> list[Any]:
                 continue
             for overload in packet.overloads():
                 full = f"{variant}.{overload}"
-                if "out" not in overload and full not in _EXCLUDED:
+                if not f"_{overload}".endswith("_out") and full not in _EXCLUDED:
                     found.append(getattr(packet, overload))
     return list(dict.fromkeys(found))
 
