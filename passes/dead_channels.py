@@ -1,0 +1,64 @@
+"""Dead channels: removing what carries the same value whatever the input is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from compressc.groups import ChannelGroup
+from compressc.lowering.constants import absorb_constants, find_dead
+from compressc.pass_protocol import Context
+from compressc.passes.ladders import build_ladder
+from compressc.plan import BoolArray
+from compressc.program import Program, Step
+
+
+@dataclass(frozen=True)
+class DeadChannels:
+    """Remove every channel whose value never changes; the outputs stay the same.
+
+    A channel is dead where its weights, or the scale of its batch norm, are zero. What it still
+    carries (the shift of the batch norm, after the activation) goes into the biases of the layers
+    that read it. Where it cannot, as in front of a convolution that pads its input, the channel
+    stays. Training with a penalty on batch-norm scales (Liu et al., Network Slimming, ICCV 2017)
+    leaves such channels, and so do plain weight decay and ReLU.
+
+    Needs no goal: how much goes is a matter of the weights alone.
+    """
+
+    name: ClassVar[str] = "dead"
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with a keep plan and biases that hold the constants."""
+        context.progress(0, 0, "looking for channels that never change")
+        dead = find_dead(program)
+        keep: dict[str, BoolArray] = {}
+        left = 0
+        for group in program.coupling.groups:
+            # What an earlier pass decided stays: it may balance partitions in its own way.
+            if group.name in dead and group.name not in program.plan.keep:
+                mask = _spare_living(group, dead[group.name])
+                left += int((mask & dead[group.name]).sum())
+                if not mask.all():
+                    keep[group.name] = mask
+        gone = sum(int((~mask).sum()) for mask in keep.values())
+        notes = [f"{gone} dead channels removed, the outputs stay the same"]
+        if left:
+            notes.append(
+                f"{left} dead channels stay: counts step by a multiple (--multiple-of 1 for none) "
+                "or are equal over conv groups"
+            )
+        planned = program.with_plan(replace(program.plan, keep={**program.plan.keep, **keep}))
+        return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))
+
+
+def _spare_living(group: ChannelGroup, dead: BoolArray) -> BoolArray:
+    """Return the smallest allowed mask that keeps every living unit, shape (units,)."""
+    ladder = build_ladder(group, (~dead).astype(np.float64))
+    for rung in range(len(ladder.counts)):
+        mask = ladder.mask(rung)
+        if not (~mask & ~dead).any():
+            return mask
+    return np.ones(group.size, dtype=bool)
