@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from compressc.errors import GoalError
 from compressc.pass_protocol import Context, Pass
+from compressc.pass_runs import run_pass
 from compressc.program import Program, Step
 from compressc.stages import Stages
 
@@ -95,17 +93,21 @@ def _run(
     program: Program, passes: Sequence[Pass], context: Context, stages: Stages, multiple_of: int
 ) -> Decision:
     steps: list[Step] = []
+    program = _with_zeros_pending(program)
     for one in passes:
-        name = f"running {one.name}"
-        with stages.stage(name):
-            started = time.perf_counter()
-            before = len(program.history)
-            program = one(program, replace(context, progress=stages.within(name)))
-            remarks = tuple(note for step in program.history[before:] for note in step.notes)
-            steps.append(
-                Step(one.name, settings_of(one), round(time.perf_counter() - started, 3), remarks)
-            )
+        program, step = run_pass(program, one, context, stages)
+        steps.append(step)
     return Decision(program, multiple_of, tuple(steps), ())
+
+
+def _with_zeros_pending(program: Program) -> Program:
+    """Put zeros that were decided earlier back into the plan, so that no pass undoes them."""
+    names = [name for name in program.sparse_weights if name not in program.plan.zero]
+    if not names:
+        return program
+    state = program.state()
+    zero = {name: (state[name] != 0).cpu().numpy() for name in names}
+    return program.with_plan(program.plan.with_zero(zero))
 
 
 def _slack(program: Program, context: Context) -> float:
@@ -120,10 +122,3 @@ def _slack(program: Program, context: Context) -> float:
         for what, bound in bounds.items()
     ]
     return min(slacks)
-
-
-def settings_of(one: Pass) -> dict[str, Any]:
-    """Return the hyper-parameters of a pass by name."""
-    if not dataclasses.is_dataclass(one):
-        return {}
-    return {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}

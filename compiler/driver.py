@@ -16,27 +16,20 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.onnx_parity import compare
-from compressc.checks import (
-    bound_text,
-    check_equivalence,
-    check_goal,
-    check_parity,
-    check_predicted_cost,
-)
+from compressc.checks import bound_text, check_goal, check_parity
 from compressc.comparisons import count_file, time_files, time_rows
 from compressc.costs import Cost
-from compressc.decisions import Decision, decide
-from compressc.equivalence import prove
 from compressc.errors import GoalError, HandOverError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
 from compressc.keep_patterns import check_keep_patterns
-from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from compressc.recipe import Outcome, follow_recipe
 from compressc.reporting.inspection import pins_of
-from compressc.reporting.report import Amounts, LayerRow, Metric, PassRow, PinRow, Report
+from compressc.reporting.layer_rows import layer_rows
+from compressc.reporting.report import Amounts, Metric, PassRow, PinRow, Report
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import channel_multiple, describe_machine
 from compressc.settings import Settings
@@ -53,14 +46,14 @@ class Result:
 
     Attributes:
         original: the program before.
-        decided: the original with the plan that was applied.
+        plans: the plans that were applied, in order; passes that train lie between them.
         program: the program after; ``program.module()`` is a trainable nn.Module.
         report: what was done, what was gained, what was proven.
         onnx: the verified ONNX model, with the verdict in its ``metadata_props``.
     """
 
     original: Program
-    decided: Program
+    plans: tuple[Plan, ...]
     program: Program
     report: Report
     onnx: ModelProto
@@ -82,7 +75,7 @@ class Result:
         if storage is not None and storage != self._run.settings.storage:
             settings = replace(self._run.settings, storage=storage, measure=False)
             run = replace(self._run, settings=settings)
-            result = _finish(run, self.decided, self.program, Stages(ignore_progress))
+            result = _finish(run, self.program, Stages(ignore_progress))
         write_onnx(result.onnx, path)
         return Path(path)
 
@@ -103,12 +96,13 @@ class Result:
         Raises:
             VerificationError: if the new ONNX model fails a check.
         """
+        verdict = self._run.outcome.verdict.dated("before the weights were trained on")
         run = replace(
             self._run,
             settings=settings or self._run.settings,
-            verdict=self._run.verdict.dated("before the weights were trained on"),
+            outcome=replace(self._run.outcome, verdict=verdict),
         )
-        return _finish(run, self.decided, self.program.with_state(state), Stages(progress))
+        return _finish(run, self.program.with_state(state), Stages(progress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +114,7 @@ class _Run:
     original_onnx: ModelProto | None
     goal: Goal
     task: Task | None
-    decision: Decision
-    verdict: Verdict
+    outcome: Outcome
     settings: Settings
     stage_seconds: Mapping[str, float]
     metric_before: float | None
@@ -184,13 +177,9 @@ def compress(
         work_dir=Path(work_dir) if work_dir else None,
     )
     chosen = _chosen(passes, goal)
-    decision = decide(original, chosen, context, stages, multiple_of=step, may_relax=may_relax)
-    with stages.stage("lowering"):
-        lowered = lower(decision.program)
-    verdict = Verdict()
-    with stages.stage("proving that lowered == masked"):
-        verdict = verdict.with_check(check_equivalence(prove(decision.program, lowered)))
-        verdict = verdict.with_check(check_predicted_cost(decision.program.cost, lowered.cost))
+    outcome = follow_recipe(
+        original, chosen, context, stages, multiple_of=step, may_relax=may_relax
+    )
     metric_before = None
     if task is not None:
         with stages.stage("evaluating the original"):
@@ -201,23 +190,22 @@ def compress(
         original_onnx=original_onnx,
         goal=goal,
         task=task,
-        decision=decision,
-        verdict=verdict,
+        outcome=outcome,
         settings=settings,
         stage_seconds=dict(stages.seconds),
         metric_before=metric_before,
     )
-    return _finish(run, decision.program, lowered, stages)
+    return _finish(run, outcome.program, stages)
 
 
-def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Result:
+def _finish(run: _Run, program: Program, stages: Stages) -> Result:
     """Export, verify, measure and report; shared by a first run and a run with new weights."""
     if run.settings.measure and run.original_onnx is None:
         with stages.stage("exporting the original"):
             run = replace(run, original_onnx=export_onnx(replace(run.original, plan=Plan())))
     with stages.stage("exporting to ONNX"):
         model = export_onnx(program, storage=run.settings.storage)
-    verdict = run.verdict
+    verdict = run.outcome.verdict
     with stages.stage("comparing with ONNX Runtime"):
         parity = compare(
             program.module().eval(),
@@ -233,7 +221,7 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
     for check in check_goal(run.goal, full, cost, before, count_file(model, program)):
         verdict = verdict.with_check(check)
     _stamp(model, _metadata(run, full, cost, verdict))
-    measured, layers = None, _layer_rows(decided)
+    measured, layers = None, layer_rows(run.original, program)
     if run.settings.measure and run.original_onnx is not None:
         with stages.stage("measuring"):
             measured = time_files(
@@ -259,11 +247,11 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
         layers=layers,
         passes=tuple(
             PassRow(step.name, step.settings, step.seconds, step.notes)
-            for step in run.decision.steps
+            for step in run.outcome.steps
         ),
         pins=tuple(PinRow(pin.name, pin.reason) for pin in pins_of(run.original.coupling)),
         verdict=verdict,
-        multiple_of=run.decision.multiple_of,
+        multiple_of=run.outcome.multiple_of,
         storage=run.settings.storage,
         seed=run.goal.seed,
         bench=measured,
@@ -273,7 +261,7 @@ def _finish(run: _Run, decided: Program, program: Program, stages: Stages) -> Re
         notes=_notes(run, measured),
         version=version("compressc"),
     )
-    return Result(run.original, decided, program, report, model, run)
+    return Result(run.original, run.outcome.plans, program, report, model, run)
 
 
 def _captured(
@@ -339,9 +327,9 @@ def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, 
         "compressc.params": str(cost.params),
         "compressc.original_macs": str(full.macs),
         "compressc.original_params": str(full.params),
-        "compressc.passes": ", ".join(step.name for step in run.decision.steps),
+        "compressc.passes": ", ".join(step.name for step in run.outcome.steps),
         "compressc.seed": str(run.goal.seed),
-        "compressc.plan": run.decision.program.plan.digest,
+        "compressc.plan": ", ".join(plan.digest for plan in run.outcome.plans),
         "compressc.verified": verdict.summary(),
     }
 
@@ -355,31 +343,14 @@ def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
     return Amounts(cost.macs, cost.params, cost.size_bytes, file_bytes)
 
 
-def _layer_rows(decided: Program) -> tuple[LayerRow, ...]:
-    before, after = decided.coupling.layers(Plan()), decided.coupling.layers(decided.plan)
-    return tuple(
-        LayerRow(
-            name=old.name,
-            operation=old.operation,
-            widths_before=(old.in_channels, old.out_channels),
-            widths_after=(new.in_channels, new.out_channels),
-            macs_before=old.macs,
-            macs_after=new.macs,
-            params_before=old.params,
-            params_after=new.params,
-        )
-        for old, new in zip(before, after, strict=True)
-    )
-
-
 def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
     nothing = []
-    if run.goal.bounds and _removes_nothing(run.decision.program.plan):
+    if run.goal.bounds and all(map(_removes_nothing, run.outcome.plans)):
         nothing = ["nothing was removed: the original meets the goal as it is"]
     history = [note for step in run.original.history for note in step.notes]
     return tuple(
         dict.fromkeys(
-            [*nothing, *history, *run.decision.notes, *(measured.notes if measured else ())]
+            [*nothing, *history, *run.outcome.notes, *(measured.notes if measured else ())]
         )
     )
 

@@ -32,12 +32,14 @@ class Context:
         task: data, loss and metric, or None for passes that need no data.
         progress: called with (done, total, text).
         work_dir: where resumable state goes, or None to keep none.
+        original: the program before any pass, such as a teacher of distillation.
     """
 
     goal: Goal = field(default_factory=Goal)
     task: Any = None
     progress: Callable[[int, int, str], None] = ignore_progress
     work_dir: Path | None = None
+    original: Program | None = None
 
     def rng(self, stream: str) -> np.random.Generator:
         """Return a generator for one named use, the same for the same seed and name."""
@@ -51,6 +53,9 @@ class Pass(Protocol):
     Promises, checked for every registered pass by ``tests/test_pass_contract.py``: the input
     program is unchanged, the same seed gives the same plan digest, the returned plan fits the
     program and survives a save and load.
+
+    A pass that trains sets ``on_lowered: ClassVar[bool] = True``. It is called with a program
+    without pending decisions, already small, and returns one with new weights.
     """
 
     name: ClassVar[str]
@@ -58,6 +63,11 @@ class Pass(Protocol):
     def __call__(self, program: Program, context: Context) -> Program:
         """Return a new program with decisions or weights added."""
         ...
+
+
+def is_on_lowered(one: Pass) -> bool:
+    """Return whether a pass wants the plan applied before it runs: it trains what is left."""
+    return bool(getattr(one, "on_lowered", False))
 
 
 def registered_passes() -> dict[str, str]:

@@ -63,6 +63,7 @@ class Program:
         plan: decisions that are not applied yet.
         constraints: what may not be touched.
         history: what was done so far, oldest first.
+        sparse_weights: parameters whose zeros are decisions; training keeps them zero.
     """
 
     graph_module: torch.fx.GraphModule
@@ -73,6 +74,7 @@ class Program:
     plan: Plan = field(default_factory=Plan)
     constraints: Constraints = field(default_factory=Constraints)
     history: tuple[Step, ...] = ()
+    sparse_weights: tuple[str, ...] = ()
     _derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import compressc
-from compressc import driver
+from compressc import driver, recipe
 from compressc.driver import Result, compress
 from compressc.errors import CompresscError, GoalError, HandOverError, VerificationError
 from compressc.goal import Goal
@@ -89,7 +89,7 @@ def test_the_file_computes_what_the_module_computes(half: Result, tmp_path: Path
     onnx.checker.check_model(model, full_check=True)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     assert properties["compressc.macs"] == str(half.report.after.macs)
-    assert properties["compressc.plan"] == half.decided.plan.digest
+    assert properties["compressc.plan"] == half.plans[0].digest
     assert "torch == ONNX Runtime" in json.loads(properties["compressc.verified"])
     assert path.stat().st_size == half.report.after.file_bytes
 
@@ -137,7 +137,7 @@ def test_measuring_times_both_files_and_their_layers(program: Program) -> None:
 
 
 def test_a_wrong_lowering_is_caught(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = driver.lower
+    real = recipe.lower
 
     def wrong(decided: Program) -> Program:
         lowered = real(decided)
@@ -145,7 +145,7 @@ def test_a_wrong_lowering_is_caught(program: Program, monkeypatch: pytest.Monkey
         state["conv2.weight"][0] = state["conv2.weight"][1]
         return lowered.with_state(state)
 
-    monkeypatch.setattr(driver, "lower", wrong)
+    monkeypatch.setattr(recipe, "lower", wrong)
     with pytest.raises(VerificationError, match="lowered == masked"):
         compress(program, goal=Goal(macs=0.5), multiple_of=4, settings=QUICK)
 
@@ -162,8 +162,8 @@ def test_a_lowering_that_removes_too_little_is_caught(
         informative: bool = True
         passed: bool = True
 
-    monkeypatch.setattr(driver, "lower", lambda decided: decided.with_plan(Plan()))
-    monkeypatch.setattr(driver, "prove", lambda *_: Passed())
+    monkeypatch.setattr(recipe, "lower", lambda decided: decided.with_plan(Plan()))
+    monkeypatch.setattr(recipe, "prove", lambda *_: Passed())
     with pytest.raises(VerificationError, match="predicted cost"):
         compress(program, goal=Goal(macs=0.5), multiple_of=4, settings=QUICK)
 

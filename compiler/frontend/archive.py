@@ -122,6 +122,7 @@ def _describe(program: Program) -> str:
             {str(axis): name for axis, name in axes.items()} for axes in program.dynamic_axes
         ],
         "constraints": asdict(program.constraints),
+        "sparse_weights": list(program.sparse_weights),
         "history": [
             {
                 "name": step.name,
@@ -164,6 +165,7 @@ def _restore(program: Program, note: str) -> Program:
             multiple_of=int(rules["multiple_of"]),
             statistics=_name(rules["statistics"]),
         )
+        sparse_weights = tuple(_name(name) for name in document.get("sparse_weights", ()))
         history = tuple(
             Step(
                 _name(step["name"]),
@@ -179,6 +181,8 @@ def _restore(program: Program, note: str) -> Program:
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
     if len(outputs) != len(program.output_names):
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
+    if not set(sparse_weights) <= set(program.state()):
+        raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
     return replace(
         program,
         input_names=inputs,
@@ -186,6 +190,7 @@ def _restore(program: Program, note: str) -> Program:
         dynamic_axes=axes,
         constraints=constraints,
         history=history,
+        sparse_weights=sparse_weights,
     )
 
 

@@ -49,8 +49,20 @@ def lower(program: Program) -> Program:
     module.graph.eliminate_dead_code(is_impure_node=_keep_node)
     module.graph.lint()
     return replace(
-        program, graph_module=fx.GraphModule(module, module.graph), plan=Plan(), _derived={}
+        program,
+        graph_module=fx.GraphModule(module, module.graph),
+        plan=Plan(),
+        sparse_weights=_sparse_weights(program, module),
+        _derived={},
     )
+
+
+def _sparse_weights(program: Program, module: fx.GraphModule) -> tuple[str, ...]:
+    """Return the weights that carry zeros on purpose, from this plan and from earlier ones."""
+    masked = [name for name, mask in program.plan.zero.items() if not mask.all()]
+    left = dict(module.named_parameters(remove_duplicate=False))
+    names = dict.fromkeys((*program.sparse_weights, *masked))
+    return tuple(name for name in names if name in left)
 
 
 def _keep_node(node: fx.Node) -> bool:
