@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compressc.factor_memo import FactorMemo, content_digest
+
 # Alternating refinements after HOSVD; from the fourth on the error hardly falls (under 0.1 %).
 _SWEEPS = 4
+_MEMO = FactorMemo(512 * 2**20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,12 @@ def split_svd(weight: Tensor, rank: int) -> Factors:
     Source:
         Eckart, Young, The approximation of one matrix by another of lower rank, 1936.
     """
-    left, values, right = torch.linalg.svd(_exact(weight).flatten(1), full_matrices=False)
+    exact = _exact(weight).flatten(1)
+
+    def compute() -> tuple[Tensor, ...]:
+        return tuple(torch.linalg.svd(exact, full_matrices=False))
+
+    left, values, right = _MEMO.get(("svd", content_digest(exact)), compute)
     scale = values[:rank].sqrt()
     expand, reduce = left[:, :rank] * scale, scale[:, None] * right[:rank]
     return Factors(_like(expand, weight), None, _like(reduce, weight))
@@ -73,14 +81,20 @@ def decompose_tucker(weight: Tensor, r_out: int, r_in: int, sweeps: int = _SWEEP
     """
     exact = _exact(weight)
     flat = exact.flatten(2)
-    u_out = _leading(_unfold(flat, 0), r_out)
-    u_in = _leading(_unfold(flat, 1), r_in)
-    for _ in range(sweeps):
-        u_out = _leading(_unfold(torch.einsum("oik,is->osk", flat, u_in), 0), r_out)
-        u_in = _leading(_unfold(torch.einsum("oik,or->rik", flat, u_out), 1), r_in)
-    core = torch.einsum("oik,or,is->rsk", flat, u_out, u_in)
-    core = core.reshape(r_out, r_in, *exact.shape[2:])
-    return Factors(_like(u_out, weight), _like(core, weight), _like(u_in.T, weight))
+    digest = content_digest(exact)
+
+    def compute() -> tuple[Tensor, ...]:
+        start = _MEMO.get(("hosvd", digest), lambda: (_ordered(flat, 0), _ordered(flat, 1)))
+        u_out, u_in = start[0][:, :r_out], start[1][:, :r_in]
+        for _ in range(sweeps):
+            u_out = _ordered(torch.einsum("oik,is->osk", flat, u_in), 0)[:, :r_out]
+            u_in = _ordered(torch.einsum("oik,or->rik", flat, u_out), 1)[:, :r_in]
+        core = torch.einsum("oik,or,is->rsk", flat, u_out, u_in)
+        core = core.reshape(r_out, r_in, *exact.shape[2:])
+        return u_out.contiguous(), core, u_in.T.contiguous()
+
+    u_out, core, u_in = _MEMO.get(("tucker", digest, r_out, r_in, sweeps), compute)
+    return Factors(_like(u_out, weight), _like(core, weight), _like(u_in, weight))
 
 
 def relative_error(weight: Tensor, factors: Factors) -> float:
@@ -108,7 +122,8 @@ def _exact(weight: Tensor) -> Tensor:
 
 
 def _like(factor: Tensor, weight: Tensor) -> Tensor:
-    return factor.to(device=weight.device, dtype=weight.dtype).contiguous()
+    # A copy: callers may train it, and the memo keeps the other one.
+    return factor.to(device=weight.device, dtype=weight.dtype, copy=True).contiguous()
 
 
 def _unfold(flat: Tensor, mode: int) -> Tensor:
@@ -122,10 +137,14 @@ def _narrowed(matrix: Tensor) -> Tensor:
     return torch.linalg.qr(matrix.T, mode="r").R.T if columns > rows else matrix
 
 
-def _leading(matrix: Tensor, count: int) -> Tensor:
-    """Return the leading left singular vectors, shape (rows, count)."""
-    narrow = _narrowed(matrix)
-    # A count above the columns asks for vectors that carry nothing; any orthonormal ones do.
-    whole = count > narrow.shape[1]
-    left: Tensor = torch.linalg.svd(narrow, full_matrices=whole)[0]
-    return left[:, :count]
+def _ordered(flat: Tensor, mode: int) -> Tensor:
+    """Return all left singular vectors of an unfolding, the leading ones first.
+
+    They are the eigenvectors of the small Gram matrix, ten times cheaper than an SVD of the wide
+    unfolding; in float64 its squared condition costs the leading ones nothing.
+
+    Shape:
+        flat: (out, in, kernel); result: (channels of the mode, the same).
+    """
+    unfolded = _unfold(flat, mode)
+    return torch.linalg.eigh(unfolded @ unfolded.T)[1].flip(1)
