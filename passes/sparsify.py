@@ -14,6 +14,7 @@ from compressc.pass_protocol import Context
 from compressc.passes.importance import FloatArray
 from compressc.plan import BoolArray
 from compressc.program import Program, Step
+from compressc.weight_masks import contracted_weights, layer_of, staying_weights
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a
 # layer without weights passes nothing on.
@@ -67,7 +68,7 @@ class Sparsify:
                 + ("; ".join(notes) or "the model has no convolution or linear layer")
             )
         tensors = program.coupling.propagation.tensors
-        staying = _staying(program, names)
+        staying = staying_weights(program.coupling, program.plan, names)
         sizes = {
             name: np.abs(tensors[name].detach().double().numpy())[staying[name]] for name in names
         }
@@ -81,18 +82,20 @@ class Sparsify:
 
     def _choose_weights(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the weights to sparsify in graph order, and remarks on those left dense."""
-        names = list(dict.fromkeys(_contracted_weights(program)))
+        names = list(contracted_weights(program.coupling))
         notes: list[str] = []
         if self.skip_first_last and len(names) > 2:
-            notes.append(f"{_layer(names[0])} and {_layer(names[-1])} stay dense: first and last")
+            notes.append(
+                f"{layer_of(names[0])} and {layer_of(names[-1])} stay dense: first and last"
+            )
             names = names[1:-1]
         chosen = []
         for name in names:
-            patterns = [p for p in program.constraints.keep if fnmatchcase(_layer(name), p)]
-            if _layer(name) in program.plan.rank:
-                notes.append(f"{_layer(name)} stays dense: it is factorised")
+            patterns = [p for p in program.constraints.keep if fnmatchcase(layer_of(name), p)]
+            if layer_of(name) in program.plan.rank:
+                notes.append(f"{layer_of(name)} stays dense: it is factorised")
             elif patterns:
-                notes.append(f"{_layer(name)} stays dense: kept by --keep {patterns[0]}")
+                notes.append(f"{layer_of(name)} stays dense: kept by --keep {patterns[0]}")
             else:
                 chosen.append(name)
         return chosen, tuple(notes)
@@ -113,51 +116,6 @@ class Sparsify:
         kept = ~_smallest(ranked, round(self.sparsity * len(ranked)))
         ends = np.cumsum([len(values) for values in sizes.values()])[:-1]
         return dict(zip(sizes, np.split(kept, ends), strict=True))
-
-
-def _layer(weight: str) -> str:
-    return weight.rpartition(".")[0] or weight
-
-
-def _contracted_weights(program: Program) -> list[str]:
-    """Return parameters of two or more axes that a node sums over, in graph order."""
-    propagation = program.coupling.propagation
-    records = propagation.records
-    read = {propagation.canonical[name] for name, _ in records.read_axes}
-    read |= {propagation.canonical[weight.tensor] for weight in records.grouped_weights}
-    return [
-        name
-        for name in propagation.parameters
-        if name in read and propagation.is_parameter(name) and propagation.tensors[name].dim() > 1
-    ]
-
-
-def _staying(program: Program, names: list[str]) -> dict[str, BoolArray]:
-    """Return which weights survive the pending keep plan, by name, in the tensor's shape."""
-    propagation = program.coupling.propagation
-    grouped = {
-        propagation.canonical[weight.tensor]: weight
-        for weight in propagation.records.grouped_weights
-    }
-    staying = {name: np.ones(propagation.tensors[name].shape, dtype=bool) for name in names}
-    for group_name, mask in program.plan.keep.items():
-        for member in program.coupling.group(group_name).members:
-            if member.tensor not in staying:
-                continue
-            leaving = member.position[~mask[member.unit]]
-            weight = grouped.get(member.tensor)
-            if weight is None or member.axis != weight.column_axis:
-                np.moveaxis(staying[member.tensor], member.axis, 0)[leaving] = False
-                continue
-            # The compact axis of a grouped weight has other channels in every conv group.
-            view = np.moveaxis(
-                staying[member.tensor], (weight.row_axis, weight.column_axis), (0, 1)
-            )
-            rows, columns = view.shape[0] // weight.conv_groups, view.shape[1]
-            for channel in leaving:
-                start = channel // columns * rows
-                view[start : start + rows, channel % columns] = False
-    return staying
 
 
 def _smallest(values: FloatArray, count: int) -> BoolArray:
