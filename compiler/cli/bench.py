@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
-from compressc.cli.parsing import Parser, UsageError
+from compressc.cli.parsing import Parser
 from compressc.cli.progress import ProgressDisplay
 from compressc.reporting.bench_table import print_bench
 from compressc.runtime.bench import bench
@@ -40,13 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="default 1")
     parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="default 10")
     parser.add_argument("--rounds", metavar="N", type=int, help="instead of --seconds")
-    parser.add_argument(
-        "--shape",
-        metavar="NAME=SIZES",
-        action="append",
-        default=[],
-        help="size of a symbolic axis, or shape of an input: height=640, image=1x3x640x640",
-    )
+    add_shape_option(parser)
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of inputs (default 0)")
     parser.add_argument("--no-memory", action="store_true", help="skip measuring peak memory")
     parser.add_argument("--json", metavar="FILE", help="write everything measured")
@@ -61,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
             batch=options.batch,
             rounds=options.rounds,
             seconds=options.seconds,
-            shapes=dict(_read_shape(text) for text in options.shape),
+            shapes=read_shapes(options),
             seed=options.seed,
             peak_rss=not options.no_memory,
             progress=progress,
@@ -71,11 +66,3 @@ def run(arguments: Sequence[str]) -> int:
         write_atomically(options.json, lambda t: t.write_text(text + "\n", encoding="utf-8"))
     print_bench(result)
     return 0
-
-
-def _read_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    name, equals, sizes = text.partition("=")
-    numbers = sizes.replace(",", "x").split("x")
-    if not name or not equals or not all(number.isdecimal() for number in numbers):
-        raise UsageError(f"--shape '{text}': write NAME=SIZES, such as image=1x3x640x640")
-    return name, tuple(int(number) for number in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -26,22 +27,27 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-            from rich.progress import TimeElapsedColumn as Elapsed
-
-            self._bar = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                Elapsed(),
-                console=Console(stderr=True),
-                transient=True,
-                refresh_per_second=4,  # drawing must not disturb what is being timed
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("starting", total=None)
+            # A device without rich gets the plain lines of a pipe.
+            with contextlib.suppress(ImportError):
+                self._start_bar()
         return self
+
+    def _start_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            Elapsed(),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=4,  # drawing must not disturb what is being timed
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("starting", total=None)
 
     def __exit__(
         self,
