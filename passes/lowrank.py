@@ -12,9 +12,9 @@ import numpy as np
 
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Bound
-from compressc.low_rank import factor_weight, relative_error
 from compressc.pass_protocol import Context
-from compressc.passes.rank_menus import RankMenu, build_menu, slice_weight
+from compressc.passes.rank_menus import RankMenu, build_menu
+from compressc.passes.rank_remarks import describe_ranks
 from compressc.plan import Plan
 from compressc.program import Program, Step
 
@@ -95,9 +95,8 @@ class Lowrank:
                     "factorised; lower --energy, or leave the pass out"
                 )
         decided = program.with_plan(base.with_rank(rank))
-        return decided.with_step(
-            Step(self.name, notes=(*notes, chosen, *_describe(program, menus, rank)))
-        )
+        lines = describe_ranks(decided, rank)
+        return decided.with_step(Step(self.name, notes=(*notes, chosen, *lines)))
 
     def _choose_layers(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the layers that may be factorised, and remarks on those asked for in vain."""
@@ -191,20 +190,3 @@ def _out_of_reach(program: Program, lowest: Plan, bounds: Mapping[str, Bound]) -
         f"{share:.3g} of the {_WORDS[what]} ({getattr(least, what):.4g}); raise the target to "
         f"about {raised:g}, or prune channels as well (--pass magnitude)"
     )
-
-
-def _describe(program: Program, menus: Mapping[str, RankMenu], rank: Ranks) -> tuple[str, ...]:
-    """Return a line per factorised layer: ranks, share of its MACs, and what was lost."""
-    lines = []
-    for name, ranks in rank.items():
-        site, menu = menus[name].site, menus[name]
-        weight = slice_weight(program, site)
-        error = relative_error(weight, factor_weight(weight, ranks))
-        macs = site.macs(ranks).at(menu.inputs, menu.outputs)
-        share = macs / site.whole_macs(menu.inputs, menu.outputs)
-        shown = " x ".join(str(r) for r in ranks)
-        lines.append(
-            f"{name}: {site.method}, rank {shown}, {share:.0%} of its MACs, "
-            f"relative error {error:.2g}"
-        )
-    return tuple(lines)

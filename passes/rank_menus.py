@@ -65,7 +65,7 @@ def build_menu(program: Program, layer: str) -> RankMenu:
     outputs, inputs = weight.shape[:2]
     kept = [_kept_energy(values.numpy()) for values in spectra(weight, site.modes)]
     sizes = site.sizes(inputs, outputs)
-    steps = _steps(inputs, outputs, site.modes, program.constraints.multiple_of)
+    steps = rank_steps(inputs, outputs, site.modes, program.constraints.multiple_of)
     options: list[RankOption] = []
     for energy in np.unique(np.concatenate(kept)):
         ranks = tuple(
@@ -104,8 +104,11 @@ def _rank(shares: FloatArray, energy: float) -> int:
     return min(int(np.searchsorted(shares, energy)) + 1, len(shares))
 
 
-def _steps(inputs: int, outputs: int, modes: int, multiple_of: int) -> list[int]:
-    """Return the step of each rank; the first one saves something."""
+def rank_steps(inputs: int, outputs: int, modes: int, multiple_of: int) -> list[int]:
+    """Return the step of each rank: ``multiple_of``, or half of it and so on in narrow layers.
+
+    The first multiple of a step saves something.
+    """
     most = (
         [(inputs * outputs - 1) // (inputs + outputs)]
         if modes == 1
