@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compressc.fingerprints import update_with
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled, as_pixels
@@ -58,6 +61,27 @@ class ClassificationTask:
             "compressc.normalization.std": " ".join(f"{x:g}" for x in self.normalization.std),
             "compressc.classes": "\n".join(self.classes),
         }
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything that passes see: not of the test split."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for part in (self.data.train, self.data.val):
+            update_with(digest, (part.images, part.labels))
+        settings = (
+            self.data.name,
+            self.data.split_seed,
+            self.classes,
+            self.normalization,
+            _describe(self.augmentation),
+            self.batch_size,
+            self.label_smoothing,
+        )
+        digest.update(repr(settings).encode())
+        return digest.hexdigest()
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield the augmented training split once; a last batch of one image is left out.
@@ -146,3 +170,12 @@ class ClassificationTask:
         inputs = self.normalization.apply(as_pixels(images))
         # Convolutions on CPUs run faster on this layout, and keep it.
         return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _describe(function: Any) -> str:
+    """Return a name that is the same in every process, unlike the address in a repr."""
+    if isinstance(function, partial):
+        return f"{_describe(function.func)}{function.args}{sorted(function.keywords.items())}"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    settings = getattr(function, "__dict__", {})
+    return f"{named.__module__}.{named.__qualname__}{sorted(settings.items())}"

@@ -93,11 +93,14 @@ def _run(
     program: Program, passes: Sequence[Pass], context: Context, stages: Stages, multiple_of: int
 ) -> Decision:
     steps: list[Step] = []
+    notes: list[str] = []
     program = _with_zeros_pending(program)
     for one in passes:
-        program, step = run_pass(program, one, context, stages)
-        steps.append(step)
-    return Decision(program, multiple_of, tuple(steps), ())
+        run = run_pass(program, one, context, stages)
+        program = run.program
+        steps.append(run.step)
+        notes.extend(run.notes)
+    return Decision(program, multiple_of, tuple(steps), tuple(notes))
 
 
 def _with_zeros_pending(program: Program) -> Program:

@@ -31,7 +31,8 @@ class Context:
         goal: bounds, budget and seed.
         task: data, loss and metric, or None for passes that need no data.
         progress: called with (done, total, text).
-        work_dir: where resumable state goes, or None to keep none.
+        work_dir: where resumable state goes, or None to keep none. A pass gets a folder of its
+            own, which need not exist yet and is removed when the pass is done.
         original: the program before any pass, such as a teacher of distillation.
     """
 

@@ -109,8 +109,13 @@ def _train(outcome: Outcome, passes: Sequence[Pass], context: Context, stages: S
     for one in passes:
         if outcome.program.plan:
             outcome = _lower(outcome, stages)
-        trained, step = run_pass(outcome.program, one, context, stages)
-        outcome = replace(outcome, program=trained, steps=(*outcome.steps, step))
+        run = run_pass(outcome.program, one, context, stages)
+        outcome = replace(
+            outcome,
+            program=run.program,
+            steps=(*outcome.steps, run.step),
+            notes=(*outcome.notes, *run.notes),
+        )
     return outcome
 
 

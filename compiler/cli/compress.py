@@ -63,10 +63,14 @@ def run(arguments: Sequence[str]) -> int:
             "work alike, --sparsity 0.9 sets weights to zero"
         )
     _check_outputs(options)
+    from compressc.saved_pass import remove_saved_passes
+
     with ProgressDisplay(quiet=options.quiet) as progress:
         result = _compress(options, goal, chosen, progress)
         progress(0, 0, "writing")
         written = _write(result, options)
+        if options.work_dir is None:
+            remove_saved_passes(_work_dir(options))
     if not options.quiet:
         from compressc.reporting.table import print_report
 
@@ -125,6 +129,12 @@ def build_parser() -> Parser:
         choices=("dense", "compact"),
         default="dense",
         help="compact stores zeros in little space; any ONNX Runtime loads both",
+    )
+    output.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="keeps what finished passes found: a run that was cut off goes on from there when "
+        "started again. Default: OUTPUT.state, removed after success",
     )
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
     measuring = parser.add_argument_group("measuring")
@@ -192,6 +202,13 @@ def _check_outputs(options: argparse.Namespace) -> None:
     check_outputs(paths, inputs=[Path(options.model)])
 
 
+def _work_dir(options: argparse.Namespace) -> Path:
+    """Return where the state of this run goes; the same command finds it again."""
+    if options.work_dir is not None:
+        return Path(options.work_dir)
+    return Path(f"{options.output or options.save or options.report}.state")
+
+
 def _compress(
     options: argparse.Namespace,
     goal: Goal,
@@ -222,6 +239,7 @@ def _compress(
             batch=options.batch,
         ),
         progress=progress,
+        work_dir=_work_dir(options),
         name=Path(options.model).name,
     )
 

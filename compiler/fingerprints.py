@@ -1,0 +1,74 @@
+"""Fingerprints: digests of programs and tasks, by which saved state finds what it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from compressc.program import Program
+
+_CACHE = "fingerprint"
+
+
+def fingerprint_program(program: Program) -> str:
+    """Return a digest of a program's graph, weights, inputs and decisions.
+
+    The digest of graph and weights is computed once per program.
+    """
+    content: str | None = program._derived.get(_CACHE)
+    if content is None:
+        content = program._derived[_CACHE] = _digest_of_content(program)
+    return hashlib.sha256(
+        repr(
+            (
+                content,
+                program.plan.digest,
+                program.constraints,
+                program.sparse_weights,
+                [tuple(tensor.shape) for tensor in program.example_inputs],
+                [dict(axes) for axes in program.dynamic_axes],
+            )
+        ).encode()
+    ).hexdigest()
+
+
+def fingerprint_task(task: Any, seed: int) -> str:
+    """Return a digest of a task's data and settings.
+
+    A task may have a method ``fingerprint()`` that returns it. The first training batch and the
+    first calibration batch stand for the data of others.
+    """
+    if task is None:
+        return "none"
+    own = getattr(task, "fingerprint", None)
+    if callable(own):
+        return str(own())
+    digest = hashlib.sha256(f"{type(task).__module__}.{type(task).__qualname__}".encode())
+    for method, arguments in (("train_batches", (0, seed)), ("calibration_batches", (1, seed))):
+        make = getattr(task, method, None)
+        if callable(make):
+            update_with(digest, next(iter(make(*arguments)), None))
+    return digest.hexdigest()
+
+
+def update_with(digest: Any, value: Any) -> None:
+    """Feed tensors and plain values, nested in any way, to a digest of hashlib."""
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            plain = leaf.detach().cpu().contiguous()
+            digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+        else:
+            digest.update(repr(leaf).encode())
+
+
+def _digest_of_content(program: Program) -> str:
+    digest = hashlib.sha256(program.graph_module.code.encode())
+    for name, tensor in program.state().items():
+        digest.update(name.encode())
+        update_with(digest, tensor)
+    return digest.hexdigest()
