@@ -20,6 +20,7 @@ from compressc.precision import doubled
 from compressc.program import Program
 from compressc.propagation import named_tensors
 
+_STATISTICS = ("running_mean", "running_var")
 _NORMS = (torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default)
 
 
@@ -50,20 +51,31 @@ class _Calibrator(fx.Interpreter):
 def randomized(program: Program, seed: int = 0) -> Program:
     """Return the program in float64 with random weights and calibrated batch norms.
 
-    Integer buffers (indices) stay. Only for proofs: the plan and the graph are the program's own.
+    Integer buffers (indices) stay, and so do constants: a number that the graph takes the root of,
+    a table of positions. Only for proofs: the plan and the graph are the program's own.
     """
     module = doubled(clone_module(program.graph_module))
     generator = torch.Generator().manual_seed(seed)
     seen: set[int] = set()
+    buffers = dict(module.named_buffers())
     for name, tensor in named_tensors(module).items():
         if id(tensor) in seen or not tensor.is_floating_point():
             continue
         seen.add(id(tensor))
+        if name in buffers and _is_constant(name, tensor):
+            continue
         _draw(name, tensor.data, generator)
     inputs = random_inputs(program.example_inputs, seed)
     with torch.no_grad():
         _Calibrator(module).run(*inputs)
     return replace(program, graph_module=module, _derived={})
+
+
+def _is_constant(name: str, buffer: Tensor) -> bool:
+    """Tell constants, which stay, from statistics and from values that would hide errors."""
+    if name.endswith(_STATISTICS):
+        return False
+    return buffer.numel() < 2 or bool((buffer != buffer.flatten()[0]).any())
 
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> None:

@@ -138,3 +138,24 @@ def test_random_inputs_keep_integers() -> None:
     assert noise.dtype == torch.float64
     assert noise.std() > 0.1
     assert torch.equal(same, numbers)
+
+
+def test_constants_keep_their_values() -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(4)
+            self.register_buffer("root", torch.tensor(16.0))
+            self.register_buffer("table", torch.arange(4.0))
+            self.register_buffer("ones", torch.ones(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x) * self.root.sqrt() + self.table * self.ones
+
+    program = capture(Scaled().eval(), (torch.randn(3, 4),))
+    state = randomized(program).state()
+    assert state["root"] == 16
+    assert state["table"].tolist() == [0, 1, 2, 3]
+    # All alike would hide a wrong channel.
+    assert len(set(state["ones"].tolist())) == 4
+    assert len(set(state["norm.running_mean"].tolist())) == 4

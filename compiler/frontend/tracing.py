@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from compressc.errors import CaptureError, HandOverError
@@ -74,6 +75,8 @@ def capture(
     Args:
         model: any exportable module; left as it was found, its weights are copied.
         example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
+            Tensors in lists and dicts become arguments of their own; None, numbers and strings
+            become part of the graph.
         dynamic_shapes: "batch" lets the first axis of every input vary; None fixes every shape;
             anything else goes to ``torch.export.export`` as it is.
         input_names: names for the ONNX inputs; the forward method's argument names otherwise.
@@ -214,6 +217,7 @@ def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
 def _assemble(
     module: fx.GraphModule, example_inputs: tuple[Any, ...], input_names: Sequence[str] | None
 ) -> Program:
+    module = _with_flat_inputs(module)
     tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)
@@ -223,11 +227,34 @@ def _assemble(
         )
     return Program(
         graph_module=module,
-        example_inputs=tensors if len(tensors) == len(placeholders) else tuple(example_inputs),
+        example_inputs=tensors,
         dynamic_axes=tuple(_dynamic_axes(node) for node in placeholders),
         input_names=names,
         output_names=_output_names(module),
     )
+
+
+def _with_flat_inputs(module: fx.GraphModule) -> fx.GraphModule:
+    """Return the module with one positional argument per tensor.
+
+    Lists and dicts of inputs are taken apart. None, numbers and strings, whose values the export
+    has written into the graph, are inputs no longer.
+    """
+    for node in list(module.graph.nodes):
+        if node.op == "placeholder" and not isinstance(node.meta.get("val"), Tensor):
+            if node.users:
+                raise HandOverError(
+                    f"input '{node.target}' is not a tensor but the model computes with it; "
+                    "hand over a module that takes tensors only"
+                )
+            module.graph.erase_node(node)
+    names = [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
+    given = getattr(module.graph._codegen, "pytree_info", None)
+    if given is None:
+        return module
+    inputs = pytree.tree_structure((tuple(names), {}))
+    module.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, inputs, given.out_spec)))
+    return fx.GraphModule(module, module.graph)
 
 
 def _named_once(module: fx.GraphModule) -> fx.GraphModule:
