@@ -44,7 +44,7 @@ def program() -> Program:
 
 
 # Passes that need something to repair or to clean up: tested with it, in files of their own.
-REPAIRING = {"calibrate", "dead"}
+REPAIRING = {"calibrate", "dead", "distill", "finetune"}
 
 
 @pytest.fixture(params=sorted(set(registered_passes()) - REPAIRING))

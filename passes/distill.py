@@ -1,0 +1,91 @@
+"""Distillation: training of what compression left, with the uncompressed model as teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from compressc.errors import GoalError, PlanError
+from compressc.pass_protocol import Context
+from compressc.passes.training.objectives import DistillationLoss
+from compressc.passes.training.placement import place_program
+from compressc.passes.training.precision import Precision
+from compressc.passes.training.settings import TrainingSettings
+from compressc.passes.training.trainer import train
+from compressc.program import Program
+from compressc.task import Task
+
+
+@dataclass(frozen=True)
+class Distill(TrainingSettings):
+    """Train the compressed model to say what the uncompressed one says; the best epoch is kept.
+
+    Logits are compared by their softened distributions, other outputs by mean squared error; the
+    loss on labels has the rest of the weight. Everything else is as in finetune.
+
+    Attributes:
+        epochs: passes over the training split.
+        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
+        learning_rate: the highest one; none for 0.02 with sgd, 0.001 with adamw.
+        schedule: "one-cycle" (up, then down to almost zero) or "cosine" (down to zero).
+        weight_decay: of weights of two or more axes; none for 0.0005 with sgd, 0.01 with adamw.
+        warmup: share of all steps in which the learning rate rises.
+        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where it is faster.
+        channels_last: memory layout that convolutions run fastest on.
+        clip_norm: gradients are scaled down to this norm; 0 for never.
+        ema: decay of the moving average of weights that is judged and kept; 0 for none.
+        patience: stop after so many epochs without a better one; 0 for never.
+        temperature: softens the logits of both models.
+        teacher_weight: share of the teacher in the loss, above 0 to 1; the rest is the labels'.
+
+    Source:
+        Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
+
+    Raises:
+        GoalError: if a number is out of range or a choice unknown.
+    """
+
+    temperature: float = 4.0
+    teacher_weight: float = 0.9
+    name: ClassVar[str] = "distill"
+    on_lowered: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise GoalError(f"temperature {self.temperature:g}: must be above 0")
+        if not 0 < self.teacher_weight <= 1:
+            raise GoalError(
+                f"teacher_weight {self.teacher_weight:g}: must be above 0 and at most 1; without "
+                "a teacher use finetune"
+            )
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with new weights.
+
+        Raises:
+            PlanError: if decisions are pending, or the uncompressed program is not known.
+            DataError: if there is no task.
+            OutputError: if state cannot be written to the work directory.
+        """
+        teacher = context.original
+        if teacher is None:
+            raise PlanError(
+                f"{self.name} needs the uncompressed program; give Context(original=...), or use "
+                "finetune"
+            )
+
+        def objective(task: Task, device: torch.device, precision: Precision) -> DistillationLoss:
+            module = place_program(teacher, device, self.channels_last).eval()
+            return DistillationLoss(task, module, self.temperature, self.teacher_weight, precision)
+
+        return train(
+            program,
+            self,
+            context,
+            name=self.name,
+            make_objective=objective,
+            teacher=teacher,
+        )

@@ -1,0 +1,58 @@
+"""Fine-tuning: training goes on with what compression left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from compressc.pass_protocol import Context
+from compressc.passes.training.objectives import TaskLoss
+from compressc.passes.training.settings import TrainingSettings
+from compressc.passes.training.trainer import train
+from compressc.program import Program
+
+
+@dataclass(frozen=True)
+class Finetune(TrainingSettings):
+    """Train the compressed model on the training split; the best epoch is kept.
+
+    Epochs are judged on search-validation, and the weights that came in count as one, so that
+    training never makes it worse there. Zeros of sparse weights stay zero. With ``--work-dir`` a
+    run that was cut off goes on after its last epoch. Started by ``torchrun`` or ``accelerate
+    launch`` it runs on several processes, which share each batch.
+
+    Attributes:
+        epochs: passes over the training split.
+        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
+        learning_rate: the highest one; none for 0.02 with sgd, 0.001 with adamw.
+        schedule: "one-cycle" (up, then down to almost zero) or "cosine" (down to zero).
+        weight_decay: of weights of two or more axes; none for 0.0005 with sgd, 0.01 with adamw.
+        warmup: share of all steps in which the learning rate rises.
+        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where it is faster.
+        channels_last: memory layout that convolutions run fastest on.
+        clip_norm: gradients are scaled down to this norm; 0 for never.
+        ema: decay of the moving average of weights that is judged and kept; 0 for none.
+        patience: stop after so many epochs without a better one; 0 for never.
+
+    Raises:
+        GoalError: if a number is out of range or a choice unknown.
+    """
+
+    name: ClassVar[str] = "finetune"
+    on_lowered: ClassVar[bool] = True
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with new weights.
+
+        Raises:
+            PlanError: if decisions are pending.
+            DataError: if there is no task.
+            OutputError: if state cannot be written to the work directory.
+        """
+        return train(
+            program,
+            self,
+            context,
+            name=self.name,
+            make_objective=lambda task, _device, _precision: TaskLoss(task),
+        )

@@ -1,0 +1,1 @@
+"""The training engine that the passes finetune and distill share."""

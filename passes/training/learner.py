@@ -1,0 +1,118 @@
+"""Learner: the module that is trained, with everything that changes along with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils import _pytree as pytree
+
+from compressc.passes.training.objectives import Objective
+from compressc.passes.training.optimization import make_optimizer, make_schedule
+from compressc.passes.training.placement import place_inputs, place_program, place_targets
+from compressc.passes.training.precision import Precision
+from compressc.passes.training.processes import Processes
+from compressc.passes.training.settings import TrainingSettings
+from compressc.passes.training.sparse_gradients import keep_zeros
+from compressc.program import Program
+from compressc.task import Batch
+
+
+class Learner:
+    """A program's module in training.
+
+    Args:
+        program: what to train; stays as it is.
+        settings: how.
+        steps: of the whole run, for the learning rate.
+        processes: that share the work.
+        precision: of the forward pass.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        settings: TrainingSettings,
+        steps: int,
+        processes: Processes,
+        precision: Precision,
+    ) -> None:
+        self._settings, self._processes, self._precision = settings, processes, precision
+        self._steps = steps
+        self._module = place_program(program, processes.device, settings.channels_last)
+        keep_zeros(self._module, program.sparse_weights)
+        self._average: AveragedModel | None = None
+        if settings.ema:
+            average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(self._module, multi_avg_fn=average, use_buffers=True)
+            self._average.update_parameters(self._module)
+        self._model = processes.distribute(self._module)
+        self._optimizer = make_optimizer(self._module, settings)
+        self._schedule = make_schedule(self._optimizer, settings, steps)
+        self._parameters = [p for p in self._module.parameters() if p.requires_grad]
+
+    def step(self, batch: Batch, objective: Objective) -> Tensor:
+        """Learn from one batch and return this process's part of its mean loss, detached."""
+        (inputs, targets), factor = self._processes.take_rows(batch)
+        device = self._processes.device
+        inputs = place_inputs(inputs, device, self._settings.channels_last)
+        targets = place_targets(targets, device)
+        with self._precision.autocast():
+            outputs = self._model(*inputs)
+        if self._precision.bfloat16:
+            outputs = _as_float32(outputs)
+        loss = objective(inputs, outputs, targets)
+        if factor != 1:
+            loss = loss * factor
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        if self._settings.clip_norm:
+            clip_grad_norm_(self._parameters, self._settings.clip_norm)
+        self._optimizer.step()
+        # An epoch may turn out longer than the first one was.
+        if self._schedule.last_epoch < self._steps - 1:
+            self._schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(self._module)
+        return loss.detach()
+
+    def begin_epoch(self) -> None:
+        """Switch to training mode."""
+        self._model.train()
+
+    def end_epoch(self) -> None:
+        """Bring running statistics, which each process took from its own rows, together."""
+        self._processes.average_in_place(self._module.buffers())
+        if self._average is not None:
+            self._processes.average_in_place(self._average.module.buffers())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what is judged and kept: the module's weights, or their moving average."""
+        return dict((self._module if self._average is None else self._average.module).state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next epoch starts from (shared, not copied)."""
+        return {
+            "module": self._module.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self._module.load_state_dict(state["module"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+def _as_float32(outputs: Any) -> Any:
+    """Return outputs, nested in any way, in the precision that losses are computed in."""
+    return pytree.tree_map_only(
+        Tensor, lambda x: x.float() if x.is_floating_point() else x, outputs
+    )
