@@ -67,6 +67,44 @@ def test_dead_channels_leave_exactly() -> None:
     assert lower(absorbed.program).cost.macs < 0.75 * program.cost.macs
 
 
+def test_the_whole_network_stays_the_same_and_twice_is_once() -> None:
+    program, model, x = _program(padding=0)
+    dead = find_dead(program)
+    plan = Plan(keep={name: ~units for name, units in dead.items()})
+    once = absorb_constants(program.with_plan(plan))
+    with torch.no_grad():
+        assert float((once.program.graph_module(x) - model(x)).abs().max()) < 1e-12
+    twice = absorb_constants(once.program)
+    assert once.folded
+    assert not twice.folded
+    assert twice.program is once.program
+
+
+class _Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.last = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.first(x)).relu()
+        return torch.stack([self.last(h), self.last(h * 2)])
+
+
+def test_a_weight_that_two_places_read_is_refused() -> None:
+    torch.manual_seed(0)
+    model = _Tied().eval()
+    model.norm.weight.data[3] = 0.0
+    model.norm.bias.data[3] = 1.0
+    program = capture(model, (torch.randn(2, 6),))
+    planned = program.with_plan(Plan(keep={"first": np.arange(8) != 3}))
+    absorbed = absorb_constants(planned)
+    assert absorbed.program is planned
+    assert all("shares its weight" in reason for reason in absorbed.refused)
+    assert absorbed.refused
+
+
 def test_padding_is_refused_with_a_reason() -> None:
     program, _, _ = _program(padding=1)
     assert "conv1" not in find_dead(program)

@@ -3,11 +3,14 @@
 A channel whose batch norm has scale 0 still carries a value: its shift, after the activation. Taken
 away, it changes what its readers sum up. Where that value reaches a reader unchanged, the reader's
 bias can take it over, so that dead channels leave without a trace.
+
+What a bias took over is taken from the weight, so the whole network still computes the same, and
+doing it twice is doing it once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +59,7 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
     values = find_constants(program)
     by_name = {node.name: node for node in program.graph_module.graph.nodes}
     statistics = frozenset(propagation.records.statistics)
+    shared = _shared_tensors(program.graph_module)
     alive = np.zeros(len(coupling.solution.reason_of), dtype=bool)
     read = np.zeros_like(alive)
     for found in propagation.records.contractions:
@@ -63,7 +67,7 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
             continue
         known = values.of(found.operand, found.axis)
         known = np.full(size_of(found.channels), np.nan) if known is None else known
-        takes = found.node not in statistics and not _refusal(by_name[found.node], np.ones(1))
+        takes = found.node not in statistics and not _refusal(by_name[found.node], shared)
         # Zeros need no bias.
         constant = ~np.isnan(known) if takes else known == 0
         for index, factor in enumerate(found.channels):
@@ -100,6 +104,7 @@ def absorb_constants(program: Program) -> Absorbed:
     module = share_module(program.graph_module)
     by_name = {node.name: node for node in module.graph.nodes}
     statistics = frozenset(coupling.propagation.records.statistics)
+    shared = _shared_tensors(module)
     folded: list[str] = []
     refused: list[str] = []
     for found in coupling.propagation.records.contractions:
@@ -110,12 +115,11 @@ def absorb_constants(program: Program) -> Absorbed:
         left = np.where(kept.mask(found.channels) | np.isnan(constants), 0.0, constants)
         if not left.any() or node.args[0] is not by_name[found.operand]:
             continue
-        reason = _refusal(node, left)
+        reason = _refusal(node, shared)
         if reason:
             refused.append(f"{where(node)}: {reason}")
-            continue
-        _add_to_bias(module, node, left)
-        folded.append(where(node))
+        elif _move_to_bias(module, node, left):
+            folded.append(where(node))
     if not folded:
         return Absorbed(program, (), tuple(refused))
     module.graph.lint()
@@ -126,15 +130,18 @@ def absorb_constants(program: Program) -> Absorbed:
     return Absorbed(changed.with_plan(program.plan), tuple(folded), tuple(refused))
 
 
-def _refusal(node: fx.Node, constants: NDArray[np.float64]) -> str:
+def _refusal(node: fx.Node, shared: frozenset[str]) -> str:
     """Return why a reader's bias cannot take constants over, or ""."""
-    if not constants.any():
-        return ""
     if node.target not in (*_CONVOLUTIONS, aten.linear.default):
         return "has no bias to hold the constant of removed channels"
     weight = node.args[1]
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return "computes its weight"
+    if str(weight.target) in shared:
+        return "shares its weight with another place"
+    bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
+    if isinstance(bias, fx.Node) and bias.op != "get_attr":
+        return "computes its bias"
     if node.target in _CONVOLUTIONS:
         padding: Any = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
         if any(side != 0 for side in np.atleast_1d(padding)):
@@ -142,28 +149,50 @@ def _refusal(node: fx.Node, constants: NDArray[np.float64]) -> str:
     return ""
 
 
-def _add_to_bias(module: fx.GraphModule, node: fx.Node, constants: NDArray[np.float64]) -> None:
+def _shared_tensors(module: fx.GraphModule) -> frozenset[str]:
+    """Return the names of tensors that more than one place reads."""
+    tensors = named_tensors(module)
+    readers: Counter[int] = Counter()
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and str(node.target) in tensors:
+            readers[id(tensors[str(node.target)])] += len(node.users)
+    return frozenset(name for name, tensor in tensors.items() if readers[id(tensor)] > 1)
+
+
+def _move_to_bias(module: fx.GraphModule, node: fx.Node, constants: NDArray[np.float64]) -> bool:
+    """Move what constant inputs add from the weight to the bias; say whether that is anything."""
     tensors = named_tensors(module)
     source: fx.Node = node.args[1]  # type: ignore[assignment]
-    weight = tensors[str(source.target)].detach().double()
+    weight = tensors[str(source.target)].detach()
     given = torch.as_tensor(constants, dtype=torch.float64, device=weight.device)
-    if node.target is aten.linear.default:
-        extra = weight @ given
-    else:
-        groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
-        taps = weight.flatten(2).sum(2)
-        blocks = taps.chunk(int(groups))  # type: ignore[arg-type]
-        parts = given.chunk(int(groups))  # type: ignore[arg-type]
-        extra = torch.cat([block @ part for block, part in zip(blocks, parts, strict=True)])
+    groups = 1
+    if node.target is not aten.linear.default:
+        groups = int(node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1))  # type: ignore[arg-type]
+    rest = weight.clone()
+    extras = []
+    for rows, part in zip(rest.chunk(groups), given.chunk(groups), strict=True):
+        taps = rows.double().reshape(*rows.shape[:2], -1).sum(2)
+        extras.append(taps @ part)
+        rows[:, part != 0] = 0
+    extra = torch.cat(extras)
+    if not bool(extra.any()) and torch.equal(rest, weight):
+        return False
     old = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
-    bias = extra if old is None else _value(old, tensors).double() + extra
-    _set_bias(module, node, source, nn.Parameter(bias.to(tensors[str(source.target)].dtype)))
+    bias = extra
+    if isinstance(old, fx.Node):
+        bias = bias + tensors[str(old.target)].detach().double()
+    _replace(module, str(source.target), rest)
+    _set_bias(module, node, source, nn.Parameter(bias.to(weight.dtype)))
+    return True
 
 
-def _value(node: object, tensors: Mapping[str, Tensor]) -> Tensor:
-    if not isinstance(node, fx.Node) or node.op != "get_attr":
-        raise TypeError("a bias that is computed cannot take constants over")
-    return tensors[str(node.target)].detach()
+def _replace(module: nn.Module, name: str, value: Tensor) -> None:
+    """Give a tensor of the module another value; other modules may share the old one."""
+    layer, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(layer)
+    old = getattr(owner, leaf)
+    is_parameter = isinstance(old, nn.Parameter)
+    setattr(owner, leaf, nn.Parameter(value, old.requires_grad) if is_parameter else value)
 
 
 def _set_bias(module: fx.GraphModule, node: fx.Node, weight: fx.Node, bias: nn.Parameter) -> None:
