@@ -1,4 +1,6 @@
-"""The foreign models of the coverage benchmark: timm, torchvision and pytorchcv, family by family.
+"""The foreign models of the coverage benchmark, family by family.
+
+timm, torchvision and pytorchcv are listed here, what libraries configure in coverage_small_models.
 
 One or two models stand for a family, the smallest ones that have the family's structure. Inputs are
 as small as the architecture allows.
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from coverage_small_models import SMALL_BUILDERS, list_small_models
 from torch import Tensor, nn
 
 # name[@shape[;shape...]], shapes without the batch axis; the default shape is the line's.
@@ -141,7 +144,6 @@ _PYTORCHCV = {
     lwopenpose3d_mobilenet_cmupan_coco@3,128,128 ibppose_coco@3,256,256 prnet@3,256,256
     centernet_resnet18_voc@3,256,256 lffd20x5s320v2_widerface@3,320,320 pfpcnet@3,112,112
     visemenet20@28,448 superpointnet@1,128,128 tresnet_m espcnet_cityscapes@3,256,256
-    nvpattexp116bazel76@1,1
     """
 }
 
@@ -172,6 +174,8 @@ def list_models() -> tuple[ForeignModel, ...]:
                 family, _, plain = name.rpartition(":")
                 shapes = tuple((given or shape).split(";"))
                 found.append(ForeignModel(source, plain, family or plain, shapes))
+    for source, name, given in list_small_models():
+        found.append(ForeignModel(source, name, name, tuple(given.split(";"))))
     return tuple(found)
 
 
@@ -184,6 +188,8 @@ def build_model(model: ForeignModel) -> nn.Module:
         "torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations")
     )
     torch.manual_seed(0)
+    if model.source in SMALL_BUILDERS:
+        return SMALL_BUILDERS[model.source](model.name).eval()
     return _BUILDERS[model.source](model).eval()
 
 
@@ -220,9 +226,14 @@ _BUILDERS = {
 
 
 def make_inputs(model: ForeignModel, batch: int = 2) -> tuple[Tensor, ...]:
-    """Return example inputs: normal noise."""
+    """Return example inputs: normal noise, or token ids for a shape such as "ids:16"."""
     generator = torch.Generator().manual_seed(0)
-    return tuple(
-        torch.randn(batch, *map(int, shape.split(",")), generator=generator)
-        for shape in model.shapes
-    )
+    return tuple(_make_input(shape, batch, generator) for shape in model.shapes)
+
+
+def _make_input(shape: str, batch: int, generator: torch.Generator) -> Tensor:
+    kind, _, sizes = shape.rpartition(":")
+    full = (batch, *map(int, sizes.split(",")))
+    if kind == "ids":
+        return torch.randint(2, 100, full, generator=generator)
+    return torch.randn(full, generator=generator)

@@ -217,7 +217,7 @@ def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
 def _assemble(
     module: fx.GraphModule, example_inputs: tuple[Any, ...], input_names: Sequence[str] | None
 ) -> Program:
-    module = _with_flat_inputs(module)
+    module = _with_plain_containers(module)
     tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)
@@ -234,11 +234,12 @@ def _assemble(
     )
 
 
-def _with_flat_inputs(module: fx.GraphModule) -> fx.GraphModule:
-    """Return the module with one positional argument per tensor.
+def _with_plain_containers(module: fx.GraphModule) -> fx.GraphModule:
+    """Return the module with one positional argument per tensor, and builtin containers out.
 
     Lists and dicts of inputs are taken apart. None, numbers and strings, whose values the export
-    has written into the graph, are inputs no longer.
+    has written into the graph, are inputs no longer. Outputs of a library's own class become dicts
+    or tuples, so that nobody needs the library to load the result.
     """
     for node in list(module.graph.nodes):
         if node.op == "placeholder" and not isinstance(node.meta.get("val"), Tensor):
@@ -253,8 +254,26 @@ def _with_flat_inputs(module: fx.GraphModule) -> fx.GraphModule:
     if given is None:
         return module
     inputs = pytree.tree_structure((tuple(names), {}))
-    module.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, inputs, given.out_spec)))
+    outputs = given.out_spec
+    if outputs is not None:
+        outputs = pytree.tree_structure(_builtin(outputs))
+    module.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, inputs, outputs)))
     return fx.GraphModule(module, module.graph)
+
+
+def _builtin(spec: pytree.TreeSpec) -> Any:
+    """Return an example of a structure made of tuples, lists and dicts, a 0 at each leaf."""
+    if spec.is_leaf():
+        return 0
+    children = [_builtin(child) for child in spec.children()]
+    if spec.type is list:
+        return children
+    names = spec.context
+    if isinstance(names, (list, tuple)) and names and isinstance(names[0], (list, tuple)):
+        names = names[0]  # dataclasses: fields, then those that are None
+    if isinstance(names, (list, tuple)) and len(names) == len(children) and names:
+        return dict(zip(names, children, strict=True))
+    return tuple(children)
 
 
 def _named_once(module: fx.GraphModule) -> fx.GraphModule:

@@ -1,7 +1,9 @@
-"""Inputs that are lists, dicts, None or numbers become one argument per tensor."""
+"""Containers: inputs become one argument per tensor, outputs builtin containers."""
 
 from __future__ import annotations
 
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -73,3 +75,52 @@ def test_such_a_model_goes_all_the_way(tmp_path):
     assert again.input_names == ("inputs_x", "inputs_y")
     with torch.no_grad():
         torch.testing.assert_close(again.module()(X, Y), result.program.module()(X, Y))
+
+
+Pair = namedtuple("Pair", ["a", "b"])
+
+
+@dataclass
+class Output:
+    """What a library might return: a class of its own."""
+
+    a: Tensor
+    b: Tensor | None = None
+
+
+torch.export.register_dataclass(Output, serialized_type_name="test_nested_inputs.Output")
+
+RETURNED = [
+    (lambda y: y, Tensor, ["output"]),
+    (lambda y: (y, y + 1), tuple, ["output_0", "output_1"]),
+    (lambda y: [y], list, ["output"]),
+    (lambda y: {"a": y, "b": y + 1}, dict, ["a", "b"]),
+    (lambda y: {"a": y, "b": (y, y + 1)}, dict, ["output_0", "output_1", "output_2"]),
+    (lambda y: OrderedDict(a=y), dict, ["a"]),
+    (lambda y: Pair(y, y + 1), (tuple, dict), ["output_0", "output_1"]),
+    (lambda y: Output(y), dict, ["a"]),
+    (lambda y: Output(y, y + 1), dict, ["a", "b"]),
+]
+
+
+class Returning(nn.Module):
+    def __init__(self, arrange: Any) -> None:
+        super().__init__()
+        self.layer, self.arrange = nn.Linear(8, 4), arrange
+
+    def forward(self, x: Tensor) -> Any:
+        return self.arrange(self.layer(x))
+
+
+@pytest.mark.parametrize(("arrange", "kind", "names"), RETURNED)
+def test_outputs_need_no_foreign_class(arrange: Any, kind: Any, names: list[str], tmp_path) -> None:
+    program = capture(Returning(arrange).eval(), (X,))
+    assert isinstance(program.module()(X), kind)
+    assert list(program.output_names) == names
+    program.save(tmp_path / "model.pt2")
+    again = compressc.load(tmp_path / "model.pt2")
+    torch.testing.assert_close(_leaves(again.module()(X)), _leaves(program.module()(X)))
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    return torch.utils._pytree.tree_leaves(value)
