@@ -14,6 +14,7 @@ from torch import nn
 from compressc.errors import CompresscError, HandOverError
 from compressc.frontend.archive_safety import rebuild_archive
 from compressc.frontend.handover import load
+from compressc.frontend.operator_names import check_operator
 
 MODEL = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
@@ -322,3 +323,9 @@ def test_random_damage_never_escapes(seed, members, tmp_path):
     path.write_bytes(flipped)
     with contextlib.suppress(CompresscError):
         load(path)
+
+
+def test_einsum_may_order_its_contractions() -> None:
+    assert check_operator("torch.ops.aten.einsum.default")
+    with pytest.raises(HandOverError, match="opens files"):
+        check_operator("torch.ops.aten.from_file.default")
