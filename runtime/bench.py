@@ -29,7 +29,7 @@ from compressc.runtime.machine import describe_machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.onnx_cost import OnnxCost, count_cost, file_bytes
 from compressc.runtime.peak_rss import PeakRss, measure_peak_rss
-from compressc.runtime.quietness import judge, take_snapshot
+from compressc.runtime.quietness import cpu_share, judge, take_snapshot
 from compressc.runtime.ratios import Ratio, bootstrap_ratio
 from compressc.runtime.session import open_session, run_session
 from compressc.runtime.timing import Series, WarmUp, plan_rounds, time_rounds, warm_up
@@ -113,7 +113,7 @@ def bench(
     begin = time.perf_counter()
     series = time_rounds(runs, call_ms, planned, on_round=on_round)
     spent = time.perf_counter() - begin
-    quietness = judge(before, take_snapshot(), _cpu_share(series) if threads == 1 else None)
+    quietness = judge(before, take_snapshot(), cpu_share(series) if threads == 1 else None)
 
     notes = (quietness.note, *(note for c in contestants for note in c.notes))
     pairs = list(zip(contestants, series, strict=True))
@@ -198,11 +198,6 @@ def _measurement(contestant: _Contestant, times: Series, threads: int) -> Measur
         params=cost.params if cost else None,
         machine=describe_machine(),
     )
-
-
-def _cpu_share(series: Sequence[Series]) -> float:
-    wall = sum(float(times.wall_ms.sum()) for times in series)
-    return min(1.0, sum(float(times.cpu_ms.sum()) for times in series) / wall) if wall else 1.0
 
 
 def _check(

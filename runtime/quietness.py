@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from compressc.runtime.timing import Series
 
 _LEAST_CPU_SHARE = 0.95
 _OTHERS_PER_CORE = 0.1
@@ -85,6 +88,12 @@ def judge(before: Snapshot, after: Snapshot, cpu_share: float | None) -> Quietne
         own = after.own_cpu - before.own_cpu
         others = max(0.0, (after.all_cpu - before.all_cpu - own) / wall)
     return Quietness(cpu_share, others, before.load, os.cpu_count() or 1)
+
+
+def cpu_share(series: Sequence[Series]) -> float:
+    """Return CPU time over wall time of timed calls, at most 1; meant for one thread."""
+    wall = sum(float(times.wall_ms.sum()) for times in series)
+    return min(1.0, sum(float(times.cpu_ms.sum()) for times in series) / wall) if wall else 1.0
 
 
 def _all_cpu() -> float | None:

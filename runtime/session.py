@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,6 @@ def open_session(path: str | Path, threads: int = 1) -> ort.InferenceSession:
     Raises:
         RuntimeFailure: if the file is missing, is no ONNX file, or cannot be run here.
     """
-    if threads < 1:
-        raise RuntimeFailure(f"threads {threads}: must be 1 or more")
     check_file(path)
     return create_session(str(path), str(path), threads)
 
@@ -76,6 +74,7 @@ def create_session(
     *,
     optimize: bool = True,
     folder: Path | None = None,
+    configure: Callable[[ort.SessionOptions], None] | None = None,
 ) -> ort.InferenceSession:
     """Open a path or serialised model; ``name`` is what errors call it.
 
@@ -85,10 +84,13 @@ def create_session(
         threads: threads of each operator.
         optimize: False keeps every node of the file as it stands.
         folder: where the external weights of a serialised model lie.
+        configure: sets further options.
 
     Raises:
-        RuntimeFailure: if ONNX Runtime refuses the model.
+        RuntimeFailure: if ONNX Runtime refuses the model, or ``threads`` is below 1.
     """
+    if threads < 1:
+        raise RuntimeFailure(f"threads {threads}: must be 1 or more")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -101,6 +103,8 @@ def create_session(
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder))
+    if configure is not None:
+        configure(options)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:

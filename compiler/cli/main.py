@@ -18,6 +18,7 @@ from compressc.errors import CompresscError
 COMMANDS = {
     "compress": "make a model smaller and faster (the default: `compress` may be left out)",
     "bench": "time ONNX files against each other",
+    "profile": "show where an ONNX file spends its time, layer by layer",
     "verify": "compare an ONNX file with stored inputs and outputs",
     "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
     "passes": "list the passes and their options",

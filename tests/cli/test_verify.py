@@ -32,7 +32,7 @@ def test_store_then_verify(folder: Path, cli: Cli) -> None:
 
 def test_a_mismatch_is_one_line_and_exit_code_6(folder: Path, cli: Cli) -> None:
     assert cli("verify", "a.onnx", "r.npz", "--store")[0] == 0
-    code, out, err = cli("verify", "b.onnx", "r.npz", "--json", "o.json")
+    code, _, err = cli("verify", "b.onnx", "r.npz", "--json", "o.json")
     assert code == 6
     assert "has shape 2x32, the reference 2x64" in err
     assert err.count("\n") == 1

@@ -49,6 +49,7 @@ def check_commands(device, python: str = sys.executable) -> None:
     assert "speed-up" in run("bench", "small.onnx", "small.onnx", "--seconds", "0.2")
     assert "wrote r.npz" in run("verify", "small.onnx", "r.npz", "--store")
     assert "ok" in run("verify", "small.onnx", "r.npz")
+    assert "GFLOP/s" in run("profile", "small.onnx", "--seconds", "0.1", "--report", "p.html")
     assert "compressc" in run("--help")
 
 

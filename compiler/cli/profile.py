@@ -1,0 +1,68 @@
+"""``compressc profile model.onnx``: where the time goes. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressc.cli.onnx_options import add_shape_option, read_shapes
+from compressc.cli.outputs import check_outputs
+from compressc.cli.parsing import Parser
+from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.profile_page import render_profile
+from compressc.reporting.profile_table import print_profile
+from compressc.runtime.profiling import profile
+from compressc.writing import write_atomically
+
+_EXAMPLES = """\
+examples:
+  compressc profile model.onnx                      the costliest layers, and what bounds them
+  compressc profile model.onnx --all --threads 4
+  compressc profile model.onnx --report layers.html --json layers.json
+
+Layers are what ONNX Runtime executes after its own fusions, timed by its own profiler; MACs are
+those of the file's nodes. A layer is bound by memory where moving its bytes takes longer than its
+products would at the peak, both measured here in ONNX Runtime before the profile is taken."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Profile a file and print the table.
+
+    Raises:
+        RuntimeFailure: if the file cannot be opened, run or counted.
+        CompresscError: if the command line is wrong or an output cannot be written.
+    """
+    parser = Parser(
+        prog="compressc profile",
+        description="Show where an ONNX file spends its time in ONNX Runtime, layer by layer.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("model", metavar="FILE.onnx")
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="default 1")
+    parser.add_argument("--batch", metavar="N", type=int, default=1, help="default 1")
+    parser.add_argument("--seconds", metavar="S", type=float, default=5.0, help="default 5")
+    add_shape_option(parser)
+    parser.add_argument("--all", action="store_true", help="list every layer, in order")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured")
+    parser.add_argument("--report", metavar="FILE.html", help="write a page with pictures")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options = parser.parse_args(list(arguments))
+    outputs = [Path(name) for name in (options.json, options.report) if name]
+    check_outputs(outputs, inputs=[Path(options.model)])
+    with ProgressDisplay(quiet=options.quiet) as progress:
+        result = profile(
+            options.model,
+            threads=options.threads,
+            batch=options.batch,
+            seconds=options.seconds,
+            shapes=read_shapes(options),
+            progress=progress,
+        )
+    if options.json:
+        text = result.to_json() + "\n"
+        write_atomically(options.json, lambda t: t.write_text(text, encoding="utf-8"))
+    if options.report:
+        page = render_profile(result)
+        write_atomically(options.report, lambda t: t.write_text(page, encoding="utf-8"))
+    print_profile(result, everything=options.all)
+    return 0
