@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from compressc.constant_folding import fold_constants
 from compressc.errors import GoalError
+from compressc.folded_constants import FoldedConstants
 from compressc.pass_protocol import Context, Pass
 from compressc.pass_runs import run_pass
 from compressc.program import Program, Step
@@ -25,12 +27,14 @@ class Decision:
         multiple_of: the channel step it was decided at.
         steps: one per pass, with settings and seconds.
         notes: what the user should know about the decision.
+        constants: what became of the constants of removed channels.
     """
 
     program: Program
     multiple_of: int
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
+    constants: FoldedConstants = field(default_factory=FoldedConstants)
 
 
 def decide(
@@ -94,13 +98,15 @@ def _run(
 ) -> Decision:
     steps: list[Step] = []
     notes: list[str] = []
+    constants = FoldedConstants()
     program = _with_zeros_pending(program)
     for one in passes:
         run = run_pass(program, one, context, stages)
-        program = run.program
+        program, folded = fold_constants(program, run.program, context.goal)
+        constants = constants.with_more(folded)
         steps.append(run.step)
         notes.extend(run.notes)
-    return Decision(program, multiple_of, tuple(steps), tuple(notes))
+    return Decision(program, multiple_of, tuple(steps), tuple(notes), constants)
 
 
 def _with_zeros_pending(program: Program) -> Program:

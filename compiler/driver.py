@@ -259,6 +259,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         machine=describe_machine().to_dict(),
         stage_seconds={**run.stage_seconds, **stages.seconds},
         notes=_notes(run, measured),
+        constants=run.outcome.constants,
         version=version("compressc"),
     )
     return Result(run.original, run.outcome.plans, program, report, model, run)
@@ -350,7 +351,13 @@ def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
     history = [note for step in run.original.history for note in step.notes]
     return tuple(
         dict.fromkeys(
-            [*nothing, *history, *run.outcome.notes, *(measured.notes if measured else ())]
+            [
+                *nothing,
+                *history,
+                *run.outcome.notes,
+                *run.outcome.constants.notes,
+                *(measured.notes if measured else ()),
+            ]
         )
     )
 

@@ -7,13 +7,14 @@ network. So the plan is lowered, and the lowering proven, before each of those a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from compressc.checks import check_equivalence, check_predicted_cost
 from compressc.costs import Cost
 from compressc.decisions import decide
 from compressc.equivalence import prove
+from compressc.folded_constants import FoldedConstants
 from compressc.goal import Bound, Goal
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context, Pass, is_on_lowered
@@ -35,6 +36,7 @@ class Outcome:
         multiple_of: the channel step that the last decisions were made at.
         steps: one per pass, with settings and seconds.
         notes: what the user should know about the decisions.
+        constants: what became of the constants of removed channels.
     """
 
     program: Program
@@ -43,6 +45,7 @@ class Outcome:
     multiple_of: int
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    constants: FoldedConstants = field(default_factory=FoldedConstants)
 
 
 def follow_recipe(
@@ -102,6 +105,7 @@ def _decide(
         multiple_of=found.multiple_of,
         steps=(*outcome.steps, *found.steps),
         notes=(*outcome.notes, *found.notes),
+        constants=outcome.constants.with_more(found.constants),
     )
 
 

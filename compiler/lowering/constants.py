@@ -90,16 +90,21 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
     }
 
 
-def absorb_constants(program: Program) -> Absorbed:
+def absorb_constants(program: Program, settled: Plan | None = None) -> Absorbed:
     """Given a pending plan. Result: readers' biases hold what removed constant channels add.
 
     A convolution with padding is refused: at the border the constant is missing from its sum. So is
     a node that computes statistics over channels: it sees the kept ones only.
+
+    Args:
+        program: with the plan.
+        settled: an earlier plan of the same program; what it removed is left alone.
     """
     if not program.plan.keep:
         return Absorbed(program, (), ())
     coupling = program.coupling
     kept = coupling.view(program.plan)
+    kept_before = coupling.view(settled or Plan())
     values = find_constants(program)
     module = share_module(program.graph_module)
     by_name = {node.name: node for node in module.graph.nodes}
@@ -112,7 +117,8 @@ def absorb_constants(program: Program) -> Absorbed:
         constants = values.of(found.operand, found.axis)
         if constants is None or kept.whole(found.channels) or found.node in statistics:
             continue
-        left = np.where(kept.mask(found.channels) | np.isnan(constants), 0.0, constants)
+        leaving = kept_before.mask(found.channels) & ~kept.mask(found.channels)
+        left = np.where(leaving & ~np.isnan(constants), constants, 0.0)
         if not left.any() or node.args[0] is not by_name[found.operand]:
             continue
         reason = _refusal(node, shared)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressc.errors import OutputError
+from compressc.folded_constants import FoldedConstants
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
 from compressc.writing import write_atomically
@@ -103,6 +104,7 @@ class Report:
         machine: fingerprint of the machine that compressed and measured.
         stage_seconds: how long each stage took, in order.
         notes: what the user should know.
+        constants: what became of the constants that removed channels carried.
         version: of compressc.
     """
 
@@ -122,6 +124,7 @@ class Report:
     machine: Mapping[str, Any] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    constants: FoldedConstants = field(default_factory=FoldedConstants)
     version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
