@@ -147,4 +147,5 @@ def _ordered(flat: Tensor, mode: int) -> Tensor:
         flat: (out, in, kernel); result: (channels of the mode, the same).
     """
     unfolded = _unfold(flat, mode)
-    return torch.linalg.eigh(unfolded @ unfolded.T)[1].flip(1)
+    vectors: Tensor = torch.linalg.eigh(unfolded @ unfolded.T)[1]
+    return vectors.flip(1)

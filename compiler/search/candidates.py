@@ -1,0 +1,78 @@
+"""Candidates: from a plan to a module that can be evaluated, by the faster of two ways.
+
+Channels leave for real: a masked network is as slow as the original and slower. Zeros are put into
+the weights, which no dense kernel minds. Factorised layers become chains, or one layer that
+multiplies by the product of its factors, where building the chain would take longer than it saves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from compressc.coupling import Coupling
+from compressc.frontend.trainable import share_module
+from compressc.low_rank import factor_weight
+from compressc.lowering.factorization import factorize_layers
+from compressc.lowering.slicing import slice_tensors
+from compressc.masking import apply_zero_masks
+from compressc.plan import Plan
+
+# Rewriting a graph takes about as long per node as so many MACs (one thread, AVX-512). The choice
+# must not depend on a clock: both ways agree only up to rounding, and searches are repeatable.
+_MACS_PER_NODE = 3e6
+# Thin layers run so much slower per MAC than the layer they replace.
+_CHAIN_PENALTY = 1.7
+
+
+def build_candidate(
+    module: fx.GraphModule, coupling: Coupling, plan: Plan, samples: int
+) -> fx.GraphModule:
+    """Return the network that a plan describes, sharing the weights that it does not change.
+
+    Args:
+        module: the original, as :func:`compressc.search.skeleton.strip_program` returns it.
+        coupling: of the original.
+        plan: fits the coupling.
+        samples: on how many it will run.
+
+    Raises:
+        PlanError: if the plan does not fit.
+    """
+    coupling.check(plan)
+    candidate = share_module(module)
+    apply_zero_masks(candidate, plan.zero)
+    if plan.keep:
+        kept = coupling.view(plan)
+        slice_tensors(candidate, coupling, kept)
+        by_name = {node.name: node for node in candidate.graph.nodes}
+        for edit in coupling.propagation.records.edits:
+            edit.apply(by_name[edit.node], kept, candidate)
+    if plan.rank and (plan.keep or chains_pay(coupling, plan, len(module.graph.nodes), samples)):
+        factorize_layers(candidate, coupling, plan.rank)
+    elif plan.rank:
+        _multiply_factors(candidate, coupling, plan)
+    candidate.recompile()
+    return candidate.eval()
+
+
+def chains_pay(coupling: Coupling, plan: Plan, nodes: int, samples: int) -> bool:
+    """Return whether chains of small layers are evaluated sooner than products of factors."""
+    whole = chained = 0.0
+    for name, ranks in plan.rank.items():
+        site = coupling.factor_sites.site(name)
+        outputs, inputs = coupling.propagation.tensors[site.weight].shape[:2]
+        whole += site.whole_macs(inputs, outputs)
+        chained += site.macs(ranks).at(inputs, outputs)
+    return samples * (whole - _CHAIN_PENALTY * chained) > _MACS_PER_NODE * nodes
+
+
+def _multiply_factors(module: fx.GraphModule, coupling: Coupling, plan: Plan) -> None:
+    for name, ranks in plan.rank.items():
+        weight = coupling.factor_sites.site(name).weight
+        owner, _, leaf = weight.rpartition(".")
+        place = module.get_submodule(owner)
+        old = getattr(place, leaf)
+        with torch.no_grad():
+            product = factor_weight(old, ranks).product().reshape(old.shape).to(old)
+        setattr(place, leaf, nn.Parameter(product, requires_grad=False))

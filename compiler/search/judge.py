@@ -1,0 +1,111 @@
+"""Judge: what turns a plan into a number, on any process."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from compressc.coupling import Coupling
+from compressc.errors import CompresscError
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.search.batch_norms import reestimate_statistics
+from compressc.search.candidates import build_candidate
+from compressc.search.held_out import count_held_out
+from compressc.search.skeleton import pack_skeleton, strip_program
+from compressc.task import Inputs, Task
+
+
+class TransportError(CompresscError):
+    """Something cannot be sent to another process."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The original network and the data that candidates are judged on.
+
+    Attributes:
+        module: the original, stripped.
+        coupling: of the original.
+        task: validates; see ``hold_out``.
+        calibration: batches on which batch norm statistics are measured anew; none to keep them.
+    """
+
+    module: fx.GraphModule
+    coupling: Coupling
+    task: Task
+    calibration: tuple[Inputs, ...] = ()
+
+    def judge(self, plan: Plan) -> float:
+        """Return the metric of the network that a plan describes; the empty plan changes nothing.
+
+        Raises:
+            PlanError: if the plan does not fit.
+        """
+        if not plan:
+            return float(self.task.validate(self.module))
+        found = build_candidate(self.module, self.coupling, plan, count_held_out(self.task))
+        reestimate_statistics(found, self.calibration)
+        return float(self.task.validate(found))
+
+    def pack(self) -> bytes:
+        """Return the judge as bytes.
+
+        Raises:
+            TransportError: if the task cannot be pickled.
+        """
+        content = (pack_skeleton(self.module), self.coupling, self.task, self.calibration)
+        try:
+            return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
+            raise TransportError(
+                f"{type(self.task).__name__} cannot be sent to another process ({error}); "
+                "search without workers, or make the task of importable functions and classes"
+            ) from error
+
+
+def make_judge(program: Program, task: Task, calibration: tuple[Inputs, ...] = ()) -> Judge:
+    """Return the judge of a program's plans; a pending plan is ignored."""
+    return Judge(strip_program(program), program.coupling, task, calibration)
+
+
+def unpack_judge(packed: bytes) -> Judge:
+    """Return the judge that :meth:`Judge.pack` packed; only ever called on our own bytes."""
+    with warnings.catch_warnings():
+        # torch compares its own classes in a way that it warns of itself.
+        warnings.simplefilter("ignore", FutureWarning)
+        skeleton, coupling, task, calibration = pickle.loads(packed)
+    return Judge(skeleton.build(), coupling, task, calibration)
+
+
+def identify(program: Program, *rest: object) -> str:
+    """Return a digest of a program's network, weights and constraints, and of other values.
+
+    Args:
+        program: its pending plan counts, too.
+        rest: values whose ``repr`` says everything about them.
+    """
+    found = hashlib.sha256()
+    for piece in _pieces(program):
+        found.update(piece)
+    for value in rest:
+        found.update(repr(value).encode())
+    return found.hexdigest()
+
+
+def _pieces(program: Program) -> Iterator[bytes]:
+    yield program.graph_module.code.encode()
+    yield repr(program.constraints).encode()
+    yield program.plan.digest.encode()
+    for name, tensor in sorted(program.state().items()):
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+        flat = tensor.detach().cpu().contiguous().flatten()
+        yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
