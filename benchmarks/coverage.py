@@ -6,6 +6,9 @@ COVERAGE_COMMIT, where set, is noted in every line.
 
     python benchmarks/coverage.py --with-torch-pruning -o benchmarks/coverage.jsonl
     python benchmarks/coverage.py --no-onnx --only 'timm:*vit*' -o /tmp/vit.jsonl
+    python benchmarks/coverage.py --small -o /tmp/small.jsonl    # as CI does
+
+Exits with 1 if a model that ran did not reach it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from coverage_models import ForeignModel, list_models
+from coverage_models import SMALL, ForeignModel, list_models
 
 _TRIAL = Path(__file__).with_name("coverage_trial.py")
 _STRIDE = 8
@@ -40,12 +43,13 @@ def main() -> None:
         for model in _spread(list_models())
         for tool in tools
         if any(fnmatchcase(model.key, pattern) for pattern in arguments.only)
+        and (model.key in SMALL or not arguments.small)
         and (model.key, tool) not in done
     ][:: arguments.every]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         running = [pool.submit(_run, model, tool, arguments) for model, tool in jobs]
-        for ended in as_completed(running):
-            _append(arguments.output, ended.result())
+        lines = [_append(arguments.output, ended.result()) for ended in as_completed(running)]
+    sys.exit(any(not line["ok"] for line in lines if line["tool"] == _OURS))
 
 
 def _spread(models: Sequence[ForeignModel]) -> list[ForeignModel]:
@@ -57,6 +61,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=["*"], help="patterns of library:model")
+    parser.add_argument("--small", action="store_true", help="a dozen models, as CI does")
     parser.add_argument("--every", type=int, default=1, help="run every n-th model")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one model")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time")
@@ -74,13 +79,14 @@ def _finished(path: Path) -> Iterator[tuple[str, str]]:
             yield line["model"], line["tool"]
 
 
-def _append(path: Path, line: dict[str, Any]) -> None:
+def _append(path: Path, line: dict[str, Any]) -> dict[str, Any]:
     with path.open("a") as stream:
         stream.write(json.dumps(line) + "\n")
     share = line.get("macs_ratio")
     verdict = "ok" if line["ok"] else f"{line['stage']}: {line.get('reason', '')[:150]}"
     sys.stdout.write(f"{line['tool']:14} {line['model']:46} {share!s:7} {verdict}\n")
     sys.stdout.flush()
+    return line
 
 
 def _run(model: ForeignModel, tool: str, arguments: argparse.Namespace) -> dict[str, Any]:

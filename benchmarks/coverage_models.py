@@ -148,6 +148,17 @@ _PYTORCHCV = {
 }
 
 
+# A dozen that take seconds each: what CI runs.
+SMALL = frozenset(
+    """
+    pytorchcv:resnet20_cifar10 pytorchcv:densenet40_k12_cifar10 pytorchcv:seresnet20_cifar10
+    pytorchcv:resnext20_16x4d_cifar10 pytorchcv:shufflenet_g3_w1 timm:mobilenetv3_small_050
+    timm:test_vit timm:convnext_atto timm:resnest14d timm:levit_128s
+    torchvision:shufflenet_v2_x1_0 torchvision:squeezenet1_1
+    """.split()
+)
+
+
 @dataclass(frozen=True)
 class ForeignModel:
     """One model: its library, name and family, and the shapes of its inputs without the batch."""
