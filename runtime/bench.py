@@ -29,10 +29,12 @@ from compressc.runtime.machine import describe_machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.onnx_cost import OnnxCost, count_cost, file_bytes
 from compressc.runtime.peak_rss import PeakRss, measure_peak_rss
+from compressc.runtime.pinning import pinned
 from compressc.runtime.quietness import cpu_share, judge, take_snapshot
-from compressc.runtime.ratios import Ratio, bootstrap_ratio
+from compressc.runtime.ratios import Ratio, bootstrap_quantile, bootstrap_ratio
 from compressc.runtime.session import open_session, run_session
-from compressc.runtime.timing import Series, WarmUp, plan_rounds, time_rounds, warm_up
+from compressc.runtime.sessions import plan_sessions, time_sessions
+from compressc.runtime.timing import Run, Series, WarmUp, plan_rounds, warm_up
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,7 +42,9 @@ _LEAST_ROUNDS = 10
 _MOST_ROUNDS = 1000
 _TOTAL = 100
 _PREPARED = 30
-_CONFIDENCE = 0.99
+CONFIDENCE = 0.99
+# Of the machine's memory, for sessions that stay open so that later ones lie elsewhere.
+_MEMORY_SHARE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class _Contestant:
     cost: OnnxCost | None
     memory: PeakRss | None
     warmth: WarmUp
+    open_seconds: float
     notes: tuple[str, ...]
 
 
@@ -66,6 +71,7 @@ def bench(
     warmup_seconds: float = 3.0,
     shapes: Shapes | None = None,
     seed: int = 0,
+    sessions: int | None = None,
     peak_rss: bool = True,
     progress: Progress | None = None,
 ) -> BenchResult:
@@ -73,7 +79,10 @@ def bench(
 
     Every file is opened, counted, run in a process of its own for its peak memory, and warmed up
     until its latency stands still. Then every round times every file, in rotating order; a file
-    faster than 20 ms runs for about 20 ms per round.
+    faster than 20 ms runs for about 20 ms per round. The rounds are spread over several sessions
+    of each file, since two sessions of one file differ by where their memory lies: intervals come
+    from the differences between sessions. All of it happens on as many cores as threads, the
+    quietest ones, where the system allows to choose.
 
     Args:
         paths: the files; ratios are taken against the first.
@@ -84,6 +93,8 @@ def bench(
         warmup_seconds: the most time one file is warmed up for.
         shapes: sizes of other symbolic axes by axis name, or whole shapes by input name.
         seed: of the inputs and of the resampling.
+        sessions: how often every file is opened; None for 4 to 10 times, as opening costs. With
+            one session nothing is known of how sessions differ, and a note says so.
         peak_rss: whether to measure peak memory, which opens every file once more.
         progress: called with percent done, 100, and what is going on.
 
@@ -91,38 +102,58 @@ def bench(
         RuntimeFailure: if a file cannot be opened or run, if ``shapes`` names what no file has,
             if the files fix different batches, or if a number is out of range.
     """
-    _check(paths, rounds, seconds, warmup_seconds)
+    _check(paths, rounds, seconds, warmup_seconds, sessions)
     report = progress or _report_nothing
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
-    contestants = []
-    for place, path in enumerate(map(Path, paths)):
-        report(_PREPARED * place // len(paths), _TOTAL, f"preparing {path.name}")
-        contestants.append(_prepare(path, threads, batch, shapes, seed, peak_rss, warmup_seconds))
-    _check_shapes({str(c.path): input_dims(c.session) for c in contestants}, shapes)
-    _check_batches(contestants)
+    with pinned(threads) as cores:
+        contestants = []
+        for place, path in enumerate(map(Path, paths)):
+            report(_PREPARED * place // len(paths), _TOTAL, f"preparing {path.name}")
+            contestants.append(
+                _prepare(path, threads, batch, shapes, seed, peak_rss, warmup_seconds)
+            )
+        _check_shapes({str(c.path): input_dims(c.session) for c in contestants}, shapes)
+        _check_batches(contestants)
 
-    call_ms = [c.warmth.call_ms for c in contestants]
-    planned = rounds or plan_rounds(call_ms, seconds, _LEAST_ROUNDS, _MOST_ROUNDS)
+        call_ms = [c.warmth.call_ms for c in contestants]
+        planned = rounds or plan_rounds(call_ms, seconds, _LEAST_ROUNDS, _MOST_ROUNDS)
+        opening = sum(c.open_seconds for c in contestants)
+        opened = min(planned, sessions) if sessions else plan_sessions(seconds, opening, planned)
 
-    def on_round(done: int) -> None:
-        percent = _PREPARED + (_TOTAL - _PREPARED) * done // planned
-        report(percent, _TOTAL, f"round {done} of {planned}")
+        def on_round(done: int) -> None:
+            percent = _PREPARED + (_TOTAL - _PREPARED) * done // planned
+            report(percent, _TOTAL, f"round {done} of {planned}")
 
-    runs = [partial(c.session.run, None, c.feeds) for c in contestants]
-    before = take_snapshot()
-    begin = time.perf_counter()
-    series = time_rounds(runs, call_ms, planned, on_round=on_round)
-    spent = time.perf_counter() - begin
-    quietness = judge(before, take_snapshot(), cpu_share(series) if threads == 1 else None)
+        before = take_snapshot()
+        begin = time.perf_counter()
+        series = time_sessions(
+            [partial(_open, c, threads) for c in contestants],
+            [partial(c.session.run, None, c.feeds) for c in contestants],
+            call_ms,
+            planned,
+            opened,
+            warmup_seconds=warmup_seconds,
+            keep=_fits(contestants, opened),
+            on_round=on_round,
+        )
+        spent = time.perf_counter() - begin
+        quietness = judge(before, take_snapshot(), cpu_share(series) if threads == 1 else None)
 
-    notes = (quietness.note, *(note for c in contestants for note in c.notes))
+    notes = [quietness.note, *(note for c in contestants for note in c.notes)]
+    if opened == 1 and len(paths) > 1:
+        notes.append(
+            "Every file was opened once, so the ranges do not hold what differs between sessions "
+            "of one file, about 1 %."
+        )
     pairs = list(zip(contestants, series, strict=True))
     return BenchResult(
-        measurements=tuple(_measurement(c, times, threads) for c, times in pairs),
+        measurements=tuple(_measurement(c, times, threads, opened, seed) for c, times in pairs),
         ratios=(
-            Ratio(1.0, 1.0, 1.0, _CONFIDENCE),
+            Ratio(1.0, 1.0, 1.0, CONFIDENCE),
             *(
-                bootstrap_ratio(series[0].round_ms, times.round_ms, seed, _CONFIDENCE)
+                bootstrap_ratio(
+                    series[0].round_ms, times.round_ms, times.round_session, seed, CONFIDENCE
+                )
                 for times in series[1:]
             ),
         ),
@@ -131,7 +162,20 @@ def bench(
         taken_at=taken_at,
         quietness=quietness,
         notes=tuple(note for note in dict.fromkeys(notes) if note),
+        cores=cores,
     )
+
+
+def _open(contestant: _Contestant, threads: int) -> Run:
+    session = open_session(contestant.path, threads)
+    return partial(session.run, None, contestant.feeds)
+
+
+def _fits(contestants: Sequence[_Contestant], sessions: int) -> bool:
+    """Return whether all sessions may stay open: weights, and about as much again to work in."""
+    memory = describe_machine().memory_bytes
+    needed = 2 * sessions * sum(file_bytes(c.path) for c in contestants)
+    return memory is not None and needed <= _MEMORY_SHARE * memory
 
 
 def _prepare(
@@ -143,7 +187,9 @@ def _prepare(
     peak_rss: bool,
     warmup_seconds: float,
 ) -> _Contestant:
+    begin = time.perf_counter()
     session = open_session(path, threads)
+    open_seconds = time.perf_counter() - begin
     try:
         feeds = make_inputs(session, batch, seed, shapes)
     except RuntimeFailure as error:
@@ -170,10 +216,20 @@ def _prepare(
             f"{path}: its latency still changed after {warmup_seconds:g} s of warm-up; "
             "trust the ratio more than the latency."
         )
-    return _Contestant(path, session, feeds, own_batch, cost, memory, warmth, tuple(notes))
+    return _Contestant(
+        path, session, feeds, own_batch, cost, memory, warmth, open_seconds, tuple(notes)
+    )
 
 
-def _measurement(contestant: _Contestant, times: Series, threads: int) -> Measurement:
+def _measurement(
+    contestant: _Contestant, times: Series, threads: int, sessions: int, seed: int
+) -> Measurement:
+    intervals = {
+        f"p{percent}": bootstrap_quantile(
+            times.latency_ms, times.call_session, percent / 100, seed, CONFIDENCE
+        )
+        for percent in (50, 90, 99)
+    }
     p50, p90, p99 = (float(ms) for ms in np.percentile(times.latency_ms, [50, 90, 99]))
     mean = float(np.mean(times.latency_ms))
     cost, memory = contestant.cost, contestant.memory
@@ -197,16 +253,23 @@ def _measurement(contestant: _Contestant, times: Series, threads: int) -> Measur
         macs=round(cost.macs / contestant.batch) if cost else None,
         params=cost.params if cost else None,
         machine=describe_machine(),
+        sessions=sessions,
+        latency_intervals_ms=intervals,
     )
 
 
 def _check(
-    paths: Sequence[str | Path], rounds: int | None, seconds: float, warmup_seconds: float
+    paths: Sequence[str | Path],
+    rounds: int | None,
+    seconds: float,
+    warmup_seconds: float,
+    sessions: int | None,
 ) -> None:
     if not paths:
         raise RuntimeFailure("no file to measure; name at least one .onnx file")
-    if rounds is not None and rounds < 1:
-        raise RuntimeFailure(f"rounds {rounds}: must be 1 or more")
+    for what, count in (("rounds", rounds), ("sessions", sessions)):
+        if count is not None and count < 1:
+            raise RuntimeFailure(f"{what} {count}: must be 1 or more")
     for name, value in (("seconds", seconds), ("warmup_seconds", warmup_seconds)):
         if not 0 < value < float("inf"):
             raise RuntimeFailure(f"{name} {value:g}: must be a number of seconds above 0")

@@ -28,6 +28,7 @@ class BenchResult:
         taken_at: UTC time at which the run began, ISO 8601.
         quietness: what else the machine did meanwhile.
         notes: sentences a reader of the numbers must know, the quietness note first.
+        cores: the cores it was kept on; None where the system did not allow it.
     """
 
     measurements: tuple[Measurement, ...]
@@ -37,6 +38,7 @@ class BenchResult:
     taken_at: str
     quietness: Quietness
     notes: tuple[str, ...]
+    cores: tuple[int, ...] | None = None
 
     @property
     def machine(self) -> Machine:
@@ -53,6 +55,7 @@ class BenchResult:
             "machine": self.machine.to_dict(),
             "quietness": asdict(self.quietness),
             "notes": list(self.notes),
+            "cores": self.cores,
             "files": [
                 {**_without_machine(measurement), "ratio": asdict(ratio)}
                 for measurement, ratio in zip(self.measurements, self.ratios, strict=True)
@@ -81,6 +84,7 @@ class BenchResult:
                 document["taken_at"],
                 Quietness(**document["quietness"]),
                 tuple(document["notes"]),
+                tuple(document["cores"]) if document.get("cores") is not None else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
@@ -97,6 +101,7 @@ class BenchRow:
     Attributes:
         path: the file.
         latency_p50_ms, latency_p90_ms, latency_p99_ms: wall time of one run.
+        latency_p50_low_ms, latency_p50_high_ms: interval of the median.
         cpu_ms: CPU time of one run.
         throughput: items per second.
         macs: per item; None if unknown.
@@ -110,6 +115,8 @@ class BenchRow:
     latency_p50_ms: float
     latency_p90_ms: float
     latency_p99_ms: float
+    latency_p50_low_ms: float
+    latency_p50_high_ms: float
     cpu_ms: float
     throughput: float
     macs: int | None
@@ -130,6 +137,8 @@ def bench_table(result: BenchResult) -> list[BenchRow]:
             latency_p50_ms=m.latency_p50_ms,
             latency_p90_ms=m.latency_p90_ms,
             latency_p99_ms=m.latency_p99_ms,
+            latency_p50_low_ms=m.latency_intervals_ms.get("p50", (m.latency_p50_ms,) * 2)[0],
+            latency_p50_high_ms=m.latency_intervals_ms.get("p50", (m.latency_p50_ms,) * 2)[1],
             cpu_ms=m.cpu_ms,
             throughput=m.throughput,
             macs=m.macs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +32,9 @@ class Measurement:
         macs: multiply-accumulates per item; None if they could not be counted.
         params: stored weights; None likewise.
         machine: where it was measured.
+        sessions: how often the file was opened anew.
+        latency_intervals_ms: low and high end of p50, p90 and p99 by those names: what sessions
+            differ by; empty in records of releases that did not measure it.
     """
 
     path: str
@@ -53,8 +56,12 @@ class Measurement:
     macs: int | None
     params: int | None
     machine: Machine
+    sessions: int = 1
+    latency_intervals_ms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        intervals = {name: (low, high) for name, (low, high) in self.latency_intervals_ms.items()}
+        object.__setattr__(self, "latency_intervals_ms", MappingProxyType(intervals))
         shapes = {name: tuple(shape) for name, shape in self.input_shapes.items()}
         object.__setattr__(self, "input_shapes", MappingProxyType(shapes))
 
@@ -65,6 +72,9 @@ class Measurement:
         """Return plain values for JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["input_shapes"] = {k: list(v) for k, v in self.input_shapes.items()}
+        values["latency_intervals_ms"] = {
+            name: list(ends) for name, ends in self.latency_intervals_ms.items()
+        }
         values["machine"] = self.machine.to_dict()
         return values
 
@@ -75,5 +85,10 @@ class Measurement:
         Raises:
             KeyError: if a field is missing.
         """
-        known = {item.name: values[item.name] for item in fields(cls)}
+        late = ("sessions", "latency_intervals_ms")
+        known = {
+            item.name: values[item.name]
+            for item in fields(cls)
+            if item.name not in late or item.name in values
+        }
         return cls(**{**known, "machine": Machine.from_dict(values["machine"])})

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SAMPLE_SECONDS = 0.05
+_SAMPLE_SECONDS = 0.1
+_MOST_BUSY = 0.5
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -17,13 +18,14 @@ def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
     """Keep the calling thread, and threads it starts meanwhile, on as many cores as threads.
 
     The quietest cores are taken, one hardware thread of each where there are enough. Sessions must
-    be opened inside, since their workers inherit the cores.
+    be opened inside, since their workers inherit the cores. Where even the quietest core is busy
+    nothing is pinned: the system may move a free thread out of the way of others.
 
     Args:
         threads: threads of each operator.
 
     Yields:
-        The cores, or None where they cannot be chosen.
+        The cores, or None where they cannot or should not be chosen.
     """
     cores = choose_cores(threads)
     if cores is None:
@@ -42,14 +44,15 @@ def pinned(threads: int) -> Iterator[tuple[int, ...] | None]:
 
 
 def choose_cores(threads: int) -> tuple[int, ...] | None:
-    """Return the cores to measure on, or None where the system has no say or too few cores."""
+    """Return the cores to measure on; None where it cannot be or there are too few."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     allowed = sorted(os.sched_getaffinity(0))
     if threads > len(allowed):
         return None
-    busy = _busy_ticks(allowed)
-    return pick(allowed, busy, {core: _siblings(core) for core in allowed}, threads)
+    busy = busy_shares(allowed)
+    cores = pick(allowed, busy, {core: _siblings(core) for core in allowed}, threads)
+    return cores if all(busy.get(core, 0.0) <= _MOST_BUSY for core in cores) else None
 
 
 def pick(
@@ -69,14 +72,15 @@ def pick(
     return tuple(sorted(chosen))
 
 
-def _busy_ticks(cores: list[int]) -> dict[int, float]:
-    """Return how busy each core was over a moment; empty where the system does not tell."""
+def busy_shares(cores: list[int]) -> dict[int, float]:
+    """Return the share of a moment each core was busy; empty where the system does not tell."""
     before = _read_ticks()
     if not before:
         return {}
     time.sleep(_SAMPLE_SECONDS)
     after = _read_ticks()
-    return {core: after.get(core, 0.0) - before.get(core, 0.0) for core in cores}
+    ticks = _SAMPLE_SECONDS * os.sysconf("SC_CLK_TCK")
+    return {core: (after.get(core, 0.0) - before.get(core, 0.0)) / ticks for core in cores}
 
 
 def _read_ticks() -> dict[int, float]:

@@ -54,12 +54,35 @@ class Series:
         round_ms: the median call of each round, shape (rounds,): what rounds are paired by.
         cpu_ms: CPU time of all threads per call, the mean of each round, shape (rounds,).
         wall_ms: wall time per call, the mean of each round, shape (rounds,).
+        round_session: which session each round was taken in, shape (rounds,).
+        call_session: which session each call was taken in, shape (calls,).
     """
 
     latency_ms: NDArray[np.float64]
     round_ms: NDArray[np.float64]
     cpu_ms: NDArray[np.float64]
     wall_ms: NDArray[np.float64]
+    round_session: NDArray[np.int64]
+    call_session: NDArray[np.int64]
+
+
+def join(parts: Sequence[Series]) -> Series:
+    """Return the series of several sessions of one contestant as one, numbering the sessions."""
+
+    def whole(name: str) -> NDArray[np.float64]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def numbered(sizes: Sequence[int]) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(parts)), sizes)
+
+    return Series(
+        whole("latency_ms"),
+        whole("round_ms"),
+        whole("cpu_ms"),
+        whole("wall_ms"),
+        numbered([part.round_ms.size for part in parts]),
+        numbered([part.latency_ms.size for part in parts]),
+    )
 
 
 def warm_up(run: Run, max_seconds: float, clock: Clock | None = None) -> WarmUp:
@@ -105,6 +128,7 @@ def time_rounds(
     rounds: int,
     clock: Clock | None = None,
     on_round: Callable[[int], None] | None = None,
+    first_round: int = 0,
 ) -> tuple[Series, ...]:
     """Time every contestant in every round, in rotating order.
 
@@ -114,6 +138,7 @@ def time_rounds(
         rounds: how often all of them get their turn.
         clock: where times come from.
         on_round: told the number of rounds done, outside the timed part.
+        first_round: the number of the first round, which decides who begins.
 
     Returns:
         One series per contestant, in the order of ``runs``.
@@ -125,7 +150,7 @@ def time_rounds(
     wall = np.zeros((len(runs), rounds))
     with _no_garbage_collection():
         for number in range(rounds):
-            for index in rotate(len(runs), number):
+            for index in rotate(len(runs), first_round + number):
                 if call_ms[index] < _SETTLE_BELOW_MS:
                     runs[index]()
                 burst, cpu_ms = _time_burst(runs[index], burst_calls(call_ms[index]), clock)
@@ -136,7 +161,15 @@ def time_rounds(
             if on_round is not None:
                 on_round(number + 1)
     return tuple(
-        Series(np.array(latencies[i]), medians[i], cpu[i], wall[i]) for i in range(len(runs))
+        Series(
+            np.array(latencies[i]),
+            medians[i],
+            cpu[i],
+            wall[i],
+            np.zeros(rounds, dtype=np.int64),
+            np.zeros(len(latencies[i]), dtype=np.int64),
+        )
+        for i in range(len(runs))
     )
 
 

@@ -22,7 +22,8 @@ def print_bench(result: BenchResult) -> None:
     print_line(
         f"  {machine.cpu_model}, {machine.logical_cores} cores; onnxruntime "
         f"{machine.onnxruntime}, threads {first.threads}, batch {first.batch}; "
-        f"{result.rounds} interleaved rounds in {result.seconds:.0f} s"
+        f"{result.rounds} interleaved rounds over {first.sessions} sessions of each file in "
+        f"{result.seconds:.0f} s{_on_cores(result)}"
     )
     for row in rows[1:]:
         if not row.is_distinct:
@@ -34,7 +35,7 @@ def print_bench(result: BenchResult) -> None:
 def _cells(row: BenchRow, *, reference: bool) -> list[str]:
     return [
         row.path,
-        readable_ms(row.latency_p50_ms),
+        _median(row),
         readable_ms(row.latency_p90_ms),
         readable_ms(row.latency_p99_ms),
         f"{row.throughput:.4g}",
@@ -44,6 +45,21 @@ def _cells(row: BenchRow, *, reference: bool) -> list[str]:
         readable_bytes(row.size_bytes),
         "?" if row.peak_rss_bytes is None else readable_bytes(row.peak_rss_bytes),
     ]
+
+
+def _median(row: BenchRow) -> str:
+    low, high = row.latency_p50_low_ms, row.latency_p50_high_ms
+    if low == high:
+        return readable_ms(row.latency_p50_ms)
+    return f"{readable_ms(row.latency_p50_ms)} ({low:.3g} to {high:.3g})"
+
+
+def _on_cores(result: BenchResult) -> str:
+    if result.cores is None:
+        return ", not pinned"
+    return f", pinned to core{'s' if len(result.cores) > 1 else ''} " + ", ".join(
+        map(str, result.cores)
+    )
 
 
 def _speedup(row: BenchRow) -> str:

@@ -139,3 +139,27 @@ def test_documents_that_are_no_results(text):
     with pytest.raises(RuntimeFailure, match="not a benchmark result") as caught:
         BenchResult.from_json(text)
     assert "\n" not in str(caught.value)
+
+
+def test_files_are_opened_several_times_and_intervals_come_along(small_conv, deep):
+    result = bench([small_conv, deep], rounds=8, sessions=4, warmup_seconds=0.05, peak_rss=False)
+    for measurement in result.measurements:
+        assert measurement.sessions == 4
+        for name in ("p50", "p90", "p99"):
+            low, high = measurement.latency_intervals_ms[name]
+            assert 0 <= low <= getattr(measurement, f"latency_{name}_ms") <= high
+    assert not any("opened once" in note for note in result.notes)
+    once = bench([small_conv, deep], rounds=2, sessions=1, warmup_seconds=0.05, peak_rss=False)
+    assert any("opened once" in note for note in once.notes)
+    assert once.measurements[0].sessions == 1
+
+
+def test_records_without_sessions_can_be_read(small_conv):
+    document = json.loads(bench([small_conv], **QUICK).to_json())
+    document.pop("cores")
+    for file in document["files"]:
+        del file["sessions"], file["latency_intervals_ms"]
+    old = BenchResult.from_json(json.dumps(document))
+    assert old.measurements[0].sessions == 1
+    row = bench_table(old)[0]
+    assert row.latency_p50_low_ms == row.latency_p50_ms == row.latency_p50_high_ms

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from compressc.runtime.pinning import choose_cores, pick, pinned
+from compressc.runtime.pinning import busy_shares, choose_cores, pick, pinned
 
 ALONE = {core: str(core) for core in range(4)}
 PAIRS = {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}
@@ -22,7 +22,8 @@ def test_one_hardware_thread_of_each_core_before_the_second():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot pin")
-def test_cores_are_given_back_after_an_error():
+def test_cores_are_given_back_after_an_error(monkeypatch):
+    monkeypatch.setattr("compressc.runtime.pinning.busy_shares", lambda cores: {})
     before = os.sched_getaffinity(0)
     seen = []
 
@@ -36,6 +37,15 @@ def test_cores_are_given_back_after_an_error():
     assert len(seen[0]) == 1
     assert seen[1] == set(seen[0])
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot pin")
+def test_busy_cores_are_not_pinned_to(monkeypatch):
+    monkeypatch.setattr(
+        "compressc.runtime.pinning.busy_shares", lambda cores: dict.fromkeys(cores, 0.9)
+    )
+    assert choose_cores(1) is None
+    assert all(share >= 0 for share in busy_shares([0]).values())
 
 
 def test_more_threads_than_cores_are_left_alone():
