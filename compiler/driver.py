@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto, helper
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
@@ -22,6 +22,7 @@ from compressc.costs import Cost
 from compressc.errors import GoalError, HandOverError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
+from compressc.judging import check_drop, judge_on_test, require_judge, validate
 from compressc.keep_patterns import check_keep_patterns
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
@@ -29,12 +30,13 @@ from compressc.program import Constraints, Program
 from compressc.recipe import Outcome, follow_recipe
 from compressc.reporting.inspection import pins_of
 from compressc.reporting.layer_rows import layer_rows
-from compressc.reporting.report import Amounts, Metric, PassRow, PinRow, Report
+from compressc.reporting.report import Amounts, PassRow, PinRow, Report
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import channel_multiple, describe_machine
 from compressc.settings import Settings
 from compressc.stages import ProgressCallback, Stages
-from compressc.task import Task
+from compressc.stamping import describe_input, stamp
+from compressc.task import Scored, Task
 from compressc.verdict import Verdict
 
 _PARITY_BATCHES = (1, 2, 5)
@@ -74,7 +76,8 @@ class Result:
         result = self
         if storage is not None and storage != self._run.settings.storage:
             settings = replace(self._run.settings, storage=storage, measure=False)
-            run = replace(self._run, settings=settings)
+            # The test split has been seen: another storage is the same model.
+            run = replace(self._run, settings=settings, task=None, judge=None)
             result = _finish(run, self.program, Stages(ignore_progress))
         write_onnx(result.onnx, path)
         return Path(path)
@@ -113,11 +116,14 @@ class _Run:
     original: Program
     original_onnx: ModelProto | None
     goal: Goal
-    task: Task | None
+    task: Scored | None
+    judge: Task | None
     outcome: Outcome
     settings: Settings
     stage_seconds: Mapping[str, float]
-    metric_before: float | None
+    validated: float = 0.0
+    metric_before: float | None = None
+    described: Mapping[str, str] = field(default_factory=dict)
 
 
 def compress(
@@ -126,7 +132,7 @@ def compress(
     *,
     goal: Goal,
     passes: Sequence[Pass] | None = None,
-    task: Task | None = None,
+    task: Scored | None = None,
     constraints: Constraints | None = None,
     multiple_of: int | None = None,
     settings: Settings | None = None,
@@ -153,11 +159,14 @@ def compress(
 
     Raises:
         HandOverError, CaptureError: if the model cannot be used.
-        GoalError: if the goal cannot be reached; the message says how far it can go.
+        GoalError: if the goal cannot be reached; the message says how far it can go. Also if more
+            is lost than ``goal.max_drop`` allows.
+        DataError: if the goal bounds the drop, or a pass needs data, and there is no task.
         VerificationError: if a check fails.
     """
     settings = settings or Settings()
     stages = Stages(progress)
+    judge = require_judge(task, goal)
 
     with stages.stage("capturing the model"):
         original = _captured(model, example_inputs)
@@ -180,32 +189,34 @@ def compress(
     outcome = follow_recipe(
         original, chosen, context, stages, multiple_of=step, may_relax=may_relax
     )
-    metric_before = None
-    if task is not None:
-        with stages.stage("evaluating the original"):
-            metric_before = task.evaluate(original.module().eval())
     run = _Run(
         model=name or type(model).__name__,
         original=original,
         original_onnx=original_onnx,
         goal=goal,
         task=task,
+        judge=judge,
         outcome=outcome,
         settings=settings,
         stage_seconds=dict(stages.seconds),
-        metric_before=metric_before,
+        validated=validate(judge, original, "the original", stages) if judge else 0.0,
+        described=describe_input(original, task),
     )
     return _finish(run, outcome.program, stages)
 
 
 def _finish(run: _Run, program: Program, stages: Stages) -> Result:
-    """Export, verify, measure and report; shared by a first run and a run with new weights."""
+    """Judge, export, verify, measure and report; also for a run with new weights."""
+    verdict = run.outcome.verdict
+    if run.judge is not None and run.goal.max_drop is not None:
+        validated = validate(run.judge, program, "the result", stages)
+        verdict = verdict.with_check(check_drop(run.validated, validated, run.goal.max_drop))
+        run = replace(run, outcome=replace(run.outcome, verdict=verdict))
     if run.settings.measure and run.original_onnx is None:
         with stages.stage("exporting the original"):
             run = replace(run, original_onnx=export_onnx(replace(run.original, plan=Plan())))
     with stages.stage("exporting to ONNX"):
         model = export_onnx(program, storage=run.settings.storage)
-    verdict = run.outcome.verdict
     with stages.stage("comparing with ONNX Runtime"):
         parity = compare(
             program.module().eval(),
@@ -220,7 +231,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
     before = count_file(run.original_onnx, run.original) if run.original_onnx else None
     for check in check_goal(run.goal, full, cost, before, count_file(model, program)):
         verdict = verdict.with_check(check)
-    _stamp(model, _metadata(run, full, cost, verdict))
+    stamp(model, {**run.described, **_metadata(run, full, cost, verdict)})
     measured, layers = None, layer_rows(run.original, program)
     if run.settings.measure and run.original_onnx is not None:
         with stages.stage("measuring"):
@@ -235,13 +246,12 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         with stages.stage("timing each layer"):
             layers = time_rows(layers, run.original_onnx, model, run.original, run.settings)
     metric = None
-    if run.task is not None and run.metric_before is not None:
-        with stages.stage("evaluating the result"):
-            after_metric = run.task.evaluate(program.module().eval())
-        metric = Metric(run.task.metric_name, run.metric_before, after_metric)
+    if run.task is not None:
+        metric = judge_on_test(run.task, run.original, run.metric_before, program, stages)
+        run = replace(run, metric_before=metric.before)
     report = Report(
         model=run.model,
-        goal={what: bound_text(bound) for what, bound in run.goal.bounds.items()},
+        goal=_goal_texts(run.goal),
         before=_amounts(full, before.file_bytes if before else None),
         after=_amounts(cost, model.ByteSize()),
         layers=layers,
@@ -256,6 +266,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         seed=run.goal.seed,
         bench=measured,
         metric=metric,
+        data=run.described.get("compressc.data", ""),
         machine=describe_machine().to_dict(),
         stage_seconds={**run.stage_seconds, **stages.seconds},
         notes=_notes(run, measured),
@@ -335,9 +346,11 @@ def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, 
     }
 
 
-def _stamp(model: ModelProto, metadata: Mapping[str, str]) -> None:
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    helper.set_model_props(model, {**kept, **metadata})
+def _goal_texts(goal: Goal) -> dict[str, str]:
+    texts = {what: bound_text(bound) for what, bound in goal.bounds.items()}
+    if goal.max_drop is not None:
+        texts["drop"] = f"{goal.max_drop:g} point(s) on search-validation"
+    return texts
 
 
 def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
@@ -354,6 +367,7 @@ def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
             [
                 *nothing,
                 *history,
+                *getattr(run.task, "notes", ()),
                 *run.outcome.notes,
                 *run.outcome.constants.notes,
                 *(measured.notes if measured else ()),

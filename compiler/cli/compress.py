@@ -63,13 +63,13 @@ def run(arguments: Sequence[str]) -> int:
             "work alike, --sparsity 0.9 sets weights to zero"
         )
     _check_outputs(options)
-    from compressc.saved_pass import remove_saved_passes
-
     with ProgressDisplay(quiet=options.quiet) as progress:
         result = _compress(options, goal, chosen, progress)
         progress(0, 0, "writing")
         written = _write(result, options)
         if options.work_dir is None:
+            from compressc.saved_pass import remove_saved_passes
+
             remove_saved_passes(_work_dir(options))
     if not options.quiet:
         from compressc.reporting.table import print_report
@@ -118,6 +118,13 @@ def build_parser() -> Parser:
         type=int,
         help="step of channel counts; default: what this machine computes fastest (16 with "
         "AVX-512, else 8)",
+    )
+    group.add_argument(
+        "--max-drop",
+        metavar="POINTS",
+        type=float,
+        help="points of accuracy that may be lost, judged on the search-validation part of --data; "
+        "more is an error and leaves no file",
     )
     group.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
     output = parser.add_argument_group("output")
@@ -182,6 +189,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         macs=bounds.get("macs"),
         params=bounds.get("params"),
         size_bytes=bounds.get("size_bytes"),
+        max_drop=options.max_drop,
         seed=options.seed,
     )
 

@@ -101,6 +101,7 @@ class Report:
         seed: seed of every random choice.
         bench: original and compressed file timed in the same rounds; None if not measured.
         metric: the task's metric; None without a task.
+        data: the name of the data set, where it has one.
         machine: fingerprint of the machine that compressed and measured.
         stage_seconds: how long each stage took, in order.
         notes: what the user should know.
@@ -121,6 +122,7 @@ class Report:
     seed: int
     bench: BenchResult | None = None
     metric: Metric | None = None
+    data: str = ""
     machine: Mapping[str, Any] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

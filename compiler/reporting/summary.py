@@ -55,7 +55,7 @@ def summarize(report: Report) -> list[SummaryRow]:
         metric = report.metric
         rows.append(
             SummaryRow(
-                metric.name,
+                f"{metric.name} on {report.data}" if report.data else metric.name,
                 f"{metric.before:.2f}",
                 f"{metric.after:.2f}",
                 f"{metric.after - metric.before:+.2f}",

@@ -6,8 +6,29 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from tests.cli.conftest import TINY, Cli
+from tests.cli.test_errors import expect_one_line
+
+# Judges a model by its size, so that pruning loses hundreds of points.
+JUDGE = """
+class Judge:
+    metric_name = "params"
+
+    def train_batches(self, epoch, seed):
+        return iter(())
+
+    calibration_batches = loss = train_batches
+
+    def validate(self, module):
+        return sum(p.numel() for p in module.parameters())
+
+    evaluate = validate
+
+
+build = Judge
+"""
 
 
 def write_images(folder: Path) -> None:
@@ -43,3 +64,30 @@ def test_data_that_are_not_there_are_named(workplace: Path, cli: Cli) -> None:
     code, _, err = cli(*TINY, "--target-flops", "0.5", "--data", "nowhere", "-o", "small.onnx")
     assert code == 2
     assert "nowhere" in err
+
+
+def test_a_drop_beyond_the_bound_is_one_line_and_no_file(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    (workplace / "judge.py").write_text(JUDGE)
+    words = (*TINY, "--target-flops", "0.5", "--multiple-of", "4", "-o", "small.onnx")
+    outcome = cli(*words, "--data", "judge:build", "--max-drop", "1")
+    expect_one_line(outcome, 4, "--max-drop allows 1 point", "more epochs", "milder target")
+    outcome = cli(*words, "--max-drop", "1")
+    expect_one_line(outcome, 2, "--max-drop needs data", "--data DIR")
+    outcome = cli(*words, "--data", "images.npz", "--max-drop", "-1")
+    expect_one_line(outcome, 4, "max_drop -1")
+    assert not list(workplace.glob("small.onnx*"))
+
+
+def test_the_file_says_how_to_feed_it(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    words = (*TINY, "--target-flops", "0.5", "--multiple-of", "4", "--no-measure")
+    code, out, err = cli(*words, "--data", "images.npz", "-o", "small.onnx")
+    assert code == 0, err
+    assert "test accuracy [%] on images.npz" in out
+    model = onnx.load(workplace / "small.onnx")
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["compressc.data"] == "images.npz"
+    assert said["compressc.input_shape"] == "3 8 8"
+    assert len(said["compressc.normalization.mean"].split()) == 3
+    assert said["compressc.classes"].split() == ["0", "1", "2", "3"]

@@ -1,0 +1,70 @@
+"""Judging: what the task says of the model before and after."""
+
+from __future__ import annotations
+
+from compressc.errors import GoalError
+from compressc.goal import Goal
+from compressc.program import Program
+from compressc.reporting.report import Metric
+from compressc.stages import Stages
+from compressc.task import Scored, Task, require_task
+from compressc.verdict import Check
+
+_OPTION = "--max-drop"
+
+
+def require_judge(task: Scored | None, goal: Goal) -> Task | None:
+    """Return the task that a bound on the drop is judged by, None where there is no bound.
+
+    Raises:
+        DataError: if there is a bound, but no task with a search-validation split.
+    """
+    return None if goal.max_drop is None else require_task(task, _OPTION)
+
+
+def validate(task: Task, program: Program, what: str, stages: Stages) -> float:
+    """Return the metric on search-validation, for decisions."""
+    with stages.stage(f"judging {what} on search-validation"):
+        return float(task.validate(program.module().eval()))
+
+
+def judge_on_test(
+    task: Scored, original: Program, known: float | None, result: Program, stages: Stages
+) -> Metric:
+    """Return the metric on the test split, for the report alone.
+
+    Args:
+        task: what judges.
+        original: the program before.
+        known: its metric, where it was judged already; None otherwise.
+        result: the program after.
+        stages: clock and progress.
+    """
+    if known is None:
+        with stages.stage("evaluating the original"):
+            known = float(task.evaluate(original.module().eval()))
+    with stages.stage("evaluating the result"):
+        after = float(task.evaluate(result.module().eval()))
+    return Metric(task.metric_name, known, after)
+
+
+def check_drop(before: float, after: float, allowed: float) -> Check:
+    """Judge what was lost, in points of the metric on search-validation.
+
+    Raises:
+        GoalError: if it is more than allowed, or the metric of either is no number.
+    """
+    drop = before - after
+    moved = f"from {before:.2f} to {after:.2f}"
+    if not drop <= allowed:
+        raise GoalError(
+            f"on search-validation the metric went {moved}, and {_OPTION} allows {allowed:g} "
+            "point(s); give the passes that train more epochs (or add --pass finetune), or a "
+            "milder target; nothing was written"
+        )
+    return Check(
+        f"drop within {_OPTION}",
+        True,
+        f"{moved} on search-validation, {allowed:g} point(s) may be lost",
+        {"before": before, "after": after, "allowed": allowed},
+    )

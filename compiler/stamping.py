@@ -1,0 +1,36 @@
+"""Stamping: what an ONNX file says about itself and its input, in its ``metadata_props``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onnx import ModelProto, helper
+
+from compressc.program import Program
+
+
+def stamp(model: ModelProto, metadata: Mapping[str, str]) -> None:
+    """Add entries to a model's metadata; those of the same name are replaced."""
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**kept, **metadata})
+
+
+def describe_input(program: Program, task: Any) -> dict[str, str]:
+    """Return what a user of the file must know to feed it.
+
+    A task may say it by an attribute ``metadata``, a mapping of texts. Otherwise the checkpoint
+    may carry the normalisation it was trained with.
+    """
+    said = getattr(task, "metadata", None)
+    if isinstance(said, Mapping):
+        return {str(key): str(value) for key, value in said.items()}
+    for step in program.history:
+        found = step.settings.get("normalization")
+        if isinstance(found, Mapping):
+            return {
+                f"compressc.normalization.{name}": " ".join(f"{x:g}" for x in found[name])
+                for name in ("mean", "std")
+                if name in found
+            }
+    return {}
