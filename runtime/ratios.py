@@ -19,6 +19,7 @@ from compressc.runtime.errors import RuntimeFailure
 _RESAMPLES = 2000
 _QUANTILE_RESAMPLES = 300
 _CALLS_PER_SESSION = 1000
+_TRIM_FROM = 8
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Ratio:
     """Latency over the latency of the first file: below 1 is faster.
 
     Attributes:
-        value: geometric mean over sessions of the median of the rounds' paired ratios.
+        value: geometric mean over sessions of the median of the rounds' paired ratios; of eight or
+            more sessions the fastest and the slowest are left out.
         low, high: bootstrap interval over sessions; over rounds where there is one session.
         confidence: of the interval.
     """
@@ -89,9 +91,10 @@ def bootstrap_ratio(
         center = float(medians[0])
         spread = _medians_of_blocks(logs, rng) - center
     else:
-        center = float(medians.mean())
+        center = float(_trimmed_mean(medians[None])[0])
         drawn = rng.integers(0, medians.size, (_RESAMPLES, medians.size))
-        spread = (medians[drawn].mean(axis=1) - center) * stretch(medians.size, confidence)
+        used = medians.size - 2 * _trimmed(medians.size)
+        spread = (_trimmed_mean(medians[drawn]) - center) * stretch(used, confidence)
     tail = (1 - confidence) / 2
     low, high = np.quantile(spread, [tail, 1 - tail])
     return Ratio(math.exp(center), math.exp(center + low), math.exp(center + high), confidence)
@@ -156,6 +159,18 @@ def student_quantile(probability: float, freedom: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return float(z + sum(term / freedom**power for power, term in enumerate(terms, start=1)))
+
+
+def _trimmed(sessions: int) -> int:
+    """Return how many sessions are left out at either end: one that others disturbed throughout."""
+    return 1 if sessions >= _TRIM_FROM else 0
+
+
+def _trimmed_mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    cut = _trimmed(rows.shape[1])
+    kept = np.sort(rows, axis=1)[:, cut : rows.shape[1] - cut]
+    means: NDArray[np.float64] = kept.mean(axis=1)
+    return means
 
 
 def _medians_of_blocks(logs: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
