@@ -137,8 +137,8 @@ class DaskCluster(Executor):
         return self._executor.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster running and disconnect."""
-        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+        """Leave the cluster running and disconnect; what was not waited for is forgotten."""
+        self._executor.shutdown(wait=wait and not cancel_futures)
         self._client.close()
 
 
