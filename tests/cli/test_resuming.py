@@ -50,7 +50,10 @@ def weights(path: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("passes", "state"),
-    [(("--pass", "surgeon", "--pass", "calibrate"), "small.onnx.state/*/result.safetensors")],
+    [
+        (("--pass", "surgeon", "--pass", "calibrate"), "small.onnx.state/*/result.safetensors"),
+        (("--pass", "magnitude", "--pass", "finetune"), "small.onnx.state/*/finetune-*.pt"),
+    ],
 )
 def test_killed_and_started_again_it_comes_to_the_same(
     workplace: Path, passes: tuple[str, ...], state: str
