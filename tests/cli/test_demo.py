@@ -11,7 +11,7 @@ import torch
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.demo import accuracy, fine_tune
+from compressc.demo import accuracy, run_demo
 from compressc.errors import HandOverError
 from compressc.models.checkpoints import load_checkpoint
 from compressc.models.digits_data import DigitsSplit, digits_split
@@ -38,24 +38,18 @@ def test_the_shipped_weights_are_as_good_as_they_claim(digits: DigitsSplit) -> N
     assert accuracy(model, images, shuffled) < 30
 
 
-def test_fine_tuning_recovers_a_damaged_module(digits: DigitsSplit) -> None:
-    assert WEIGHTS is not None
-    checkpoint = load_checkpoint(WEIGHTS)
-    module = checkpoint.model()
-    with torch.no_grad():
-        module.fc.weight.zero_()  # type: ignore[union-attr]
-    images = checkpoint.normalization.apply(torch.from_numpy(digits.val_images))
-
-    def share() -> float:
-        module.eval()
-        with torch.no_grad():
-            predicted = module(images).argmax(1).numpy()
-        return float((predicted == digits.val_labels).mean())
-
-    damaged = share()
-    fine_tune(module, digits, checkpoint.normalization, 1, 0, lambda *_: None)
-    assert damaged < 0.2
-    assert share() > 0.9
+def test_fine_tuning_brings_a_pruned_network_back_and_the_proof_is_of_what_ships() -> None:
+    demo = run_demo(epochs=3)
+    assert demo.accuracy_pruned < demo.accuracy_recovered - 5
+    assert demo.accuracy_recovered > demo.accuracy_original - 2
+    report = demo.result.report
+    assert [row.name for row in report.passes] == ["magnitude", "finetune"]
+    assert report.verdict.passed
+    assert not [check for check in report.verdict.checks if "before the weights" in check.text]
+    assert report.metric is not None
+    assert report.metric.after == pytest.approx(demo.accuracy_recovered, abs=0.5)
+    said = {entry.key: entry.value for entry in demo.result.onnx.metadata_props}
+    assert said["compressc.classes"].split() == list("0123456789")
 
 
 def test_without_scikit_learn_it_says_what_to_install(
