@@ -89,6 +89,10 @@ class Learner:
         if self._average is not None:
             self._processes.average_in_place(self._average.module.buffers())
 
+    def is_finite(self) -> bool:
+        """Return whether every parameter is a number; buffers may be infinite, as masks are."""
+        return all(bool(torch.isfinite(p).all()) for p in self._parameters)
+
     def weights(self) -> dict[str, Tensor]:
         """Return what is judged and kept: the module's weights, or their moving average."""
         return dict((self._module if self._average is None else self._average.module).state_dict())

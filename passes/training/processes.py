@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -41,7 +42,12 @@ class Processes:
         wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)
         try:
             # Autocast is set per pass, see compressc.passes.training.precision.
-            self._accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[wrapping])
+            self._accelerator = Accelerator(
+                mixed_precision="no",
+                # Without a GPU, accelerate looks for other processes only when told.
+                cpu=not torch.accelerator.is_available(),
+                kwargs_handlers=[wrapping],
+            )
         except ValueError as error:
             raise CompresscError(
                 f"training cannot start in this process: {error}; run compressc in its own"
@@ -59,7 +65,10 @@ class Processes:
         """Return ``module``, or a wrapper that averages gradients over the processes."""
         if self.count == 1:
             return module
-        prepared: nn.Module = self._accelerator.prepare_model(module)
+        with warnings.catch_warnings():
+            # The successor of broadcast_buffers is missing from the oldest torch that we allow.
+            warnings.simplefilter("ignore", FutureWarning)
+            prepared: nn.Module = self._accelerator.prepare_model(module)
         return prepared
 
     def share(self, value: T) -> T:

@@ -135,6 +135,8 @@ class _Run:
                     return 0.0, 0, problem
         if problem := self._look(standing, total, done):
             return 0.0, 0, problem
+        if not self.learner.is_finite():
+            return 0.0, 0, f"weights became infinite in the last steps of epoch {epoch + 1}"
         self.learner.end_epoch()
         return time.perf_counter() - started, samples, ""
 

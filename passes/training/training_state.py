@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Iterable, Mapping
@@ -60,14 +61,10 @@ class StateFile:
             raise OutputError(
                 f"{self.path.parent}: cannot be made ({error.strerror}); choose another --work-dir"
             ) from error
-        whole = {**state, "identity": self._identity}
-
-        def save(path: Path) -> None:
-            # A stream of our own: torch hides the reason when its own cannot be written.
-            with path.open("wb") as stream:
-                torch.save(whole, stream)
-
-        write_atomically(self.path, save)
+        # By way of memory: torch hides why it could not write to a file.
+        buffer = io.BytesIO()
+        torch.save({**state, "identity": self._identity}, buffer)
+        write_atomically(self.path, lambda path: path.write_bytes(buffer.getbuffer()))
 
 
 def identify(

@@ -1,0 +1,176 @@
+"""Training that was cut off goes on, and ends where it would have ended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressc.errors import OutputError
+from compressc.pass_protocol import Context
+from compressc.passes.finetune import Finetune
+from compressc.passes.training.training_state import StateFile, identify
+from compressc.program import Program
+from tests.passes.training_child import KILLED
+from tests.passes.training_kit import (
+    assert_same_weights,
+    make_context,
+    make_program,
+    make_task,
+    quick,
+)
+
+CHILD = Path(__file__).with_name("training_child.py")
+
+
+def test_kill_9_at_random_moments_changes_nothing(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(CHILD), "killed", str(tmp_path)]
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    epochs = [int(word) for word in (tmp_path / "epochs").read_text().split()]
+    assert len(epochs) == 5
+    assert epochs == sorted(epochs)
+    assert 0 < epochs[0] < epochs[3] < epochs[4] == KILLED["epochs"]
+    undisturbed = quick(**KILLED)(make_program(), make_context())
+    killed = torch.load(tmp_path / "killed.pt", weights_only=True)
+    assert list(killed) == list(undisturbed.state())
+    for name, tensor in undisturbed.state().items():
+        assert torch.equal(killed[name], tensor), name
+
+
+class InterruptionError(Exception):
+    """What a test stops training with."""
+
+
+def cut_off(one: Finetune, program: Program, context: Context, done: int) -> None:
+    """Stop at the first sign of life after ``done`` steps."""
+
+    def stop(now: int, _total: int, _text: str) -> None:
+        if now > done:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        one(program, replace(context, progress=stop))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"optimizer": "adamw", "learning_rate": 0.01, "ema": 0.9},
+        {"schedule": "cosine", "patience": 3, "clip_norm": 1.0},
+    ],
+    ids=str,
+)
+def test_a_run_that_was_cut_off_goes_on(fields, tmp_path):
+    one, program = quick(**{"epochs": 4, **fields}), make_program()
+    whole = one(program, make_context())
+    cut_off(one, program, make_context(tmp_path), done=16)
+    (file,) = tmp_path.iterdir()
+    state = torch.load(file, weights_only=True)
+    assert state["standing"]["epoch"] == 2
+    seen: list[int] = []
+    context = make_context(tmp_path, progress=lambda done, *_: seen.append(done))
+    resumed = one(program, context)
+    assert seen[0] > 16
+    assert_same_weights(resumed, whole)
+    seen.clear()
+    assert_same_weights(one(program, context), whole)
+    assert not seen  # nothing was left to do
+
+
+def test_a_run_ends_alike_with_and_without_a_folder(tmp_path):
+    program = make_program()
+    kept = quick()(program, make_context(tmp_path / "new" / "folder"))
+    assert_same_weights(kept, quick()(program, make_context()))
+
+
+def test_another_run_never_goes_on_from_this_one(tmp_path):
+    program, context = make_program(), make_context(tmp_path)
+    quick(epochs=1)(program, context)
+    others = [
+        (quick(epochs=2), program, context),
+        (quick(epochs=1, learning_rate=0.2), program, context),
+        (quick(epochs=1), make_program(seed=1), context),
+        (quick(epochs=1), program, make_context(tmp_path, seed=1)),
+        (quick(epochs=1), program, replace(context, task=make_task(seed=1))),
+        (quick(epochs=1), program, replace(context, task=make_task(train=300))),
+    ]
+    for count, (one, other, where) in enumerate(others, start=2):
+        expected = one(other, replace(where, work_dir=None))
+        assert_same_weights(one(other, where), expected)
+        assert len(list(tmp_path.iterdir())) == count
+
+
+def test_a_state_under_a_wrong_name_is_refused(tmp_path):
+    program, context = make_program(), make_context(tmp_path)
+    quick(epochs=1)(program, context)
+    (first,) = tmp_path.iterdir()
+    quick(epochs=2)(program, context)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    first.replace(second)
+    with pytest.raises(OutputError, match=r"state of another run; delete it"):
+        quick(epochs=2)(program, context)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
+def test_a_broken_state_is_named(content, tmp_path):
+    program, context = make_program(), make_context(tmp_path)
+    quick(epochs=1)(program, context)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    with pytest.raises(OutputError, match=r"cannot be read.*delete it to train anew") as caught:
+        quick(epochs=1)(program, context)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_keeps_the_state_before_it(tmp_path):
+    one, program = quick(epochs=3), make_program()
+    cut_off(one, program, make_context(tmp_path), done=8)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written.*free some space") as caught:
+            one(program, make_context(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
+    assert_same_weights(one(program, make_context(tmp_path)), one(program, make_context()))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/work: cannot be made.*--work-dir"):
+        quick(epochs=1)(make_program(), make_context(tmp_path / "file" / "work"))
+
+
+def test_the_identity_sees_every_bit():
+    program = make_program()
+    batch = ((torch.zeros(2, 3),), torch.zeros(2, dtype=torch.int64))
+    base = identify([program], {"a": 1}, batch, ["finetune", 0])
+    assert identify([make_program()], {"a": 1}, batch, ["finetune", 0]) == base
+    weights = {name: tensor.clone() for name, tensor in program.state().items()}
+    weights["fc.bias"][0] += 1e-7
+    changed = [
+        identify([program.with_state(weights)], {"a": 1}, batch, ["finetune", 0]),
+        identify([program, program], {"a": 1}, batch, ["finetune", 0]),
+        identify([program], {"a": 2}, batch, ["finetune", 0]),
+        identify([program], {"a": 1}, (batch[0], batch[1] + 1), ["finetune", 0]),
+        identify([program], {"a": 1}, batch, ["finetune", 1]),
+    ]
+    assert len({base, *changed}) == 6
+
+
+def test_a_file_that_is_not_there_is_no_state(tmp_path):
+    assert StateFile(tmp_path, "finetune", "0" * 64).read() is None

@@ -1,0 +1,83 @@
+"""What tests of training start as processes of their own.
+
+``python training_child.py distributed FOLDER`` trains as one of several processes;
+``python training_child.py killed FOLDER`` is killed again and again while it trains.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+torch.set_num_threads(1)
+
+from compressc.passes.distill import Distill  # noqa: E402
+from tests.passes.training_kit import make_context, make_program, make_task, quick  # noqa: E402
+
+KILLED = {"epochs": 60, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.01}
+# Batches of 33, and three images in the last one: neither can be split evenly.
+SHARED = {"train": 102, "batch_size": 33}
+
+
+def train_distributed(folder: Path) -> None:
+    rank = os.environ["RANK"]
+    program, task = make_program(norm=False, dropout=0.0), make_task(**SHARED)
+    validated: list[float] = []
+    real = type(task).validate
+
+    def validate(self, module):
+        validated.append(real(self, module))
+        return validated[-1]
+
+    type(task).validate = validate
+    context = make_context(folder / f"work{rank}", task=task, original=make_program(seed=1))
+    tuned = quick(epochs=3)(program, context)
+    taught = Distill(epochs=2, learning_rate=0.1, precision="float32")(tuned, context)
+    normed = quick(epochs=2)(make_program(), context)
+    torch.save(
+        {
+            "tuned": tuned.state(),
+            "taught": taught.state(),
+            "normed": normed.state(),
+            "notes": [step.notes for step in taught.history if step.notes],
+            "validated": len(validated),
+        },
+        folder / f"rank{rank}.pt",
+    )
+
+
+def train_killed(folder: Path) -> None:
+    """Start, kill at a random moment after an epoch or more, start again; at last let it finish."""
+    moments, epochs = random.Random(0), []
+    work = folder / "work"
+    for kill in (True, True, True, True, False):
+        before = written(work)
+        child = os.fork()
+        if not child:
+            trained = quick(**KILLED)(make_program(), make_context(work))
+            torch.save(trained.state(), folder / "killed.pt")
+            os._exit(0)
+        if kill:
+            while written(work) == before:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.2))
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        (file,) = work.glob("finetune-*.pt")
+        epochs.append(torch.load(file, weights_only=True)["standing"]["epoch"])
+    (folder / "epochs").write_text(" ".join(map(str, epochs)))
+
+
+def written(work: Path) -> list[int]:
+    return [file.stat().st_mtime_ns for file in work.glob("finetune-*.pt")]
+
+
+if __name__ == "__main__":
+    {"distributed": train_distributed, "killed": train_killed}[sys.argv[1]](Path(sys.argv[2]))
