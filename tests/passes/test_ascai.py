@@ -1,0 +1,270 @@
+"""ASCAI: the whole search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import compressc
+from compressc.classification import ClassificationTask
+from compressc.errors import GoalError
+from compressc.goal import Goal
+from compressc.pass_protocol import Context
+from compressc.passes.ascai.genetic_search import Ascai
+from compressc.passes.lowrank import Lowrank
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.search.history import History, read_history
+from compressc.search.plan_costs import PlanCosts
+from compressc.task import DataError
+from tests.search_kit import trained
+
+SEARCH = Ascai(population=8, generations=3, spaces=("ps",))
+
+
+def run(search: Ascai = SEARCH, goal: Goal | None = None, **fields) -> Program:
+    program, task = trained()
+    return search(program, Context(goal or Goal(), task=task, **fields))
+
+
+def ratio(program: Program, what: str = "macs") -> float:
+    whole = program.coupling.cost(Plan())
+    cost = PlanCosts(program.coupling).cost(program.plan)
+    return getattr(cost, what) / getattr(whole, what)
+
+
+def validated(program: Program) -> float:
+    return trained()[1].validate(compressc.lower(program).module())
+
+
+@pytest.mark.parametrize(
+    "spaces", [("ps",), ("pn",), ("svd",), ("tucker",), ("svd", "tucker"), ("ps", "svd", "tucker")]
+)
+def test_each_space_finds_something_that_saves_and_is_accurate(spaces):
+    found = run(replace(SEARCH, spaces=spaces))
+    base = validated(trained()[0])
+    assert ratio(found) < 1
+    assert validated(found) >= base - 5
+    notes = found.history[-1].notes
+    assert f"{ratio(found):.1%} of the MACs" in notes[0]
+    assert f"metric {validated(found):.4g}" in notes[1]
+    decided = {kind for kind in ("keep", "zero", "rank") if getattr(found.plan, kind)}
+    allowed = {"ps": "keep", "pn": "zero", "svd": "rank", "tucker": "rank"}
+    assert decided <= {allowed[space] for space in spaces}
+
+
+def test_the_report_shows_the_error_of_each_factorised_layer():
+    found = run(replace(SEARCH, spaces=("svd", "tucker")))
+    for layer in found.plan.rank:
+        assert any(
+            note.startswith(f"{layer}: ") and "relative error" in note
+            for note in found.history[-1].notes
+        )
+
+
+def test_it_beats_what_it_began_with(tmp_path):
+    search = replace(SEARCH, generations=8, elite=1, spaces=("ps", "svd", "tucker"))
+    run(search, work_dir=tmp_path)
+    best = [max(one.score for one in g.population) for g in history(tmp_path).generations]
+    assert best == sorted(best)
+    assert best[-1] > best[0]
+
+
+def history(folder) -> History:
+    (path,) = folder.glob("ascai-*.jsonl")
+    return read_history(path)
+
+
+def test_the_history_tells_everything(tmp_path):
+    found = run(work_dir=tmp_path)
+    told = history(tmp_path)
+    assert told.coordinates == ("ps stem", "ps a", "ps wide")
+    assert told.base_metric == validated(trained()[0])
+    assert told.threshold == told.base_metric - 5
+    assert [g.number for g in told.generations] == list(range(4))
+    assert all(len(g.population) == 8 for g in told.generations)
+    trials = [g.trials for g in told.generations]
+    assert trials == sorted(trials)
+    everyone = [one for g in told.generations for one in g.population]
+    accepted = [one for one in everyone if one.metric >= told.threshold]
+    best = max(accepted, key=lambda one: one.score)
+    assert f"score {best.score:.4g}" in found.history[-1].notes[0]
+    assert found.plan.digest in {one.digest for one in accepted}
+
+
+@pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
+def test_bounds_are_met_with_the_best_that_meets_them(what, tmp_path):
+    search = replace(SEARCH, spaces=("ps", "svd", "tucker"))
+    found = run(search, Goal(**{what: 0.5}), work_dir=tmp_path)
+    cost, whole = found.cost, found.coupling.cost(Plan())
+    assert getattr(cost, what) <= 0.5 * getattr(whole, what)
+    for generation in history(tmp_path).generations:
+        for one in generation.population:
+            assert getattr(one, what) <= 0.5 * getattr(whole, what)
+
+
+def test_several_bounds_hold_together():
+    search = replace(SEARCH, spaces=("ps", "svd", "tucker"))
+    found = run(search, Goal(macs=0.6, params=0.4))
+    assert ratio(found) <= 0.6
+    assert ratio(found, "params") <= 0.4
+
+
+def test_bounds_out_of_reach_say_how_far_it_goes():
+    with pytest.raises(GoalError, match=r"macs target 0.001 cannot be reached: searching ps") as e:
+        run(goal=Goal(macs=0.001))
+    reachable = float(str(e.value).partition("raise the target to about ")[2].split(",")[0])
+    assert ratio(run(replace(SEARCH, generations=1), Goal(macs=reachable))) <= reachable
+    with pytest.raises(GoalError, match="zeros do not count"):
+        run(replace(SEARCH, spaces=("pn",)), Goal(params=0.5))
+
+
+def test_a_threshold_out_of_reach_says_how_close_it_came():
+    found = None
+    with pytest.raises(GoalError, match=r"none of \d+ candidates.*the closest has"):
+        found = run(replace(SEARCH, generations=0, initialization="naive", search_drop=0.0))
+    assert found is None
+
+
+def test_bounds_that_cost_accuracy_are_met_with_a_remark():
+    found = run(goal=Goal(macs=0.05, max_drop=0.0))
+    assert ratio(found) <= 0.05
+    assert any("short of it before training" in note for note in found.history[-1].notes)
+
+
+def test_the_threshold_is_the_pass_s_own_or_the_goal_s(tmp_path):
+    base = validated(trained()[0])
+    for number, (own, goals, drop) in enumerate(
+        [(2.0, 9.0, 2.0), (None, 9.0, 9.0), (None, None, 5.0)]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run(replace(SEARCH, generations=0, search_drop=own), Goal(max_drop=goals), work_dir=folder)
+        assert history(folder).threshold == base - drop
+
+
+@pytest.mark.parametrize("trials", [10, 40, 75])
+def test_the_budget_of_trials_holds(trials, tmp_path):
+    run(replace(SEARCH, generations=50), Goal(trials=trials, macs=0.7), work_dir=tmp_path)
+    (journal,) = tmp_path.glob("trials-*.jsonl")
+    assert trials - 5 <= len(journal.read_text().splitlines()) <= trials
+
+
+def test_the_same_seed_finds_the_same_and_another_something_else():
+    first, again, other = run(goal=Goal(seed=1)), run(goal=Goal(seed=1)), run(goal=Goal(seed=2))
+    assert first.plan == again.plan
+    assert first.plan != other.plan
+
+
+def test_naive_and_warm_starts_differ_as_the_paper_says(tmp_path):
+    warm, naive = tmp_path / "warm", tmp_path / "naive"
+    for folder in (warm, naive):
+        folder.mkdir()
+    search = replace(SEARCH, generations=0, spaces=("ps", "svd", "tucker"), search_drop=10.0)
+    run(search, work_dir=warm)
+    search = replace(search, initialization="naive", search_drop=99.0)
+    run(search, work_dir=naive)
+    good, wild = history(warm), history(naive)
+    assert all(one.metric >= good.threshold for one in good.generations[0].population)
+    assert min(one.metric for one in wild.generations[0].population) < good.threshold
+    spread = [np.mean([one.macs for one in h.generations[0].population]) for h in (good, wild)]
+    assert spread[0] > spread[1]
+
+
+@pytest.mark.parametrize("score", ["macs", "params", "size_bytes"])
+def test_what_is_saved_can_be_chosen(score, tmp_path):
+    run(replace(SEARCH, spaces=("ps", "svd"), score=score, generations=2), work_dir=tmp_path)
+    told = history(tmp_path)
+    one = told.generations[1].population[0]
+    saved = 1 - getattr(one, score) / told.base[score]
+    penalty = max(told.base_metric - one.metric, 0.5)
+    if one.metric < told.threshold:
+        penalty += np.exp(told.threshold - one.metric)
+    assert one.score == pytest.approx(saved / penalty)
+
+
+def latency(program: Program) -> float:
+    """Return milliseconds, in which only the width of ``a`` counts."""
+    mask = program.plan.keep.get("a")
+    return 3.0 + (16 if mask is None else int(mask.sum()))
+
+
+def test_latency_can_be_saved_instead():
+    found = run(replace(SEARCH, amount=latency, generations=6, least_penalty=5.0))
+    assert latency(found) < 19
+
+
+def test_recalibrated_candidates_leave_their_statistics_in_the_result():
+    search = replace(SEARCH, spaces=("ps", "svd"), recalibrate=128)
+    found = run(search, Goal(macs=0.4))
+    stale = compressc.lower(trained()[0].with_plan(found.plan)).module()
+    metric = found.history[-1].notes[1]
+    assert f"metric {validated(found):.4g}" in metric
+    assert "batch norm statistics measured anew" in metric
+    assert trained()[1].validate(stale) != validated(found)
+
+
+def test_importance_can_come_from_weights():
+    found = run(replace(SEARCH, importance="magnitude"))
+    assert found.plan.keep
+    assert found.plan != run().plan
+
+
+def test_it_composes_with_other_passes():
+    program, task = trained()
+    context = Context(Goal(macs=0.5), task=task)
+    ranked = Lowrank(energy=0.5, layers=("b",))(program, Context())
+    found = SEARCH(ranked, context)
+    assert found.plan.keep
+    assert found.plan.rank.keys() <= {"b"}
+    assert ratio(found) <= 0.5
+
+
+class Blind(ClassificationTask):
+    """A task whose test split explodes."""
+
+    def evaluate(self, module):
+        raise AssertionError("a search must not see the test split")
+
+
+def test_the_test_split_is_never_touched():
+    program, task = trained()
+    blind = Blind(task.data, task.classes, task.normalization, batch_size=64)
+    assert SEARCH(program, Context(Goal(), task=blind)).plan == run().plan
+
+
+def test_progress_names_generation_score_and_front():
+    seen: list[tuple[int, int, str]] = []
+    run(progress=lambda *report: seen.append(report))
+    assert all(0 <= done <= total for done, total, _ in seen)
+    assert seen[-1][:2] == (3, 3)
+    assert seen[-1][2].startswith("generation 3/3: best score ")
+    assert "front of" in seen[-1][2]
+
+
+def test_it_needs_a_task():
+    with pytest.raises(DataError, match="ascai needs data"):
+        SEARCH(trained()[0], Context())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"spaces": ()}, "spaces"),
+        ({"spaces": ("ps", "prune")}, "spaces ps,prune"),
+        ({"p_swap": 1.5}, "p_swap 1.5"),
+        ({"population": 2}, "population 2"),
+        ({"elite": 8}, "elite 8"),
+        ({"generations": -1}, "generations -1"),
+        ({"least_penalty": 0.0}, "least_penalty"),
+        ({"search_drop": -1.0}, "search_drop"),
+        ({"search_drop": float("nan")}, "search_drop"),
+        ({"importance_samples": 0}, "importance_samples"),
+        ({"workers": -1}, "workers"),
+    ],
+)
+def test_impossible_settings_are_refused(fields, message):
+    with pytest.raises(GoalError, match=message):
+        replace(SEARCH, **fields)
