@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compressc.masking import masked
     from compressc.plan import Plan
     from compressc.program import Constraints, Program
+    from compressc.settings import Settings
 
 # Names are resolved on first use so that `import compressc` stays light: the runtime runs on
 # devices without torch, and `compressc --help` must answer at once.
@@ -26,6 +27,7 @@ _HOMES = {
     "Plan": "compressc.plan",
     "Program": "compressc.program",
     "Result": "compressc.driver",
+    "Settings": "compressc.settings",
     "capture": "compressc.frontend.tracing",
     "compress": "compressc.driver",
     "couple": "compressc.coupling",
@@ -41,6 +43,7 @@ __all__ = [
     "Plan",
     "Program",
     "Result",
+    "Settings",
     "capture",
     "compress",
     "couple",

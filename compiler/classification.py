@@ -143,14 +143,13 @@ class ClassificationTask:
                 f"{self.data.name}: the images are {have[1]}x{have[2]}, the model reads "
                 f"{wanted[1]}x{wanted[2]}; give this as the input size"
             )
-        with torch.no_grad():
-            outputs = program.graph_module(*program.example_inputs)
-        if not isinstance(outputs, Tensor) or outputs.dim() != 2:
+        count = count_classes(program)
+        if count is None:
             raise DataError(f"{self.data.name}: the model does not return one row of logits each")
-        if outputs.shape[1] < len(self.classes):
+        if count < len(self.classes):
             raise DataError(
                 f"{self.data.name}: labels go up to {len(self.classes) - 1}, but the model has "
-                f"{outputs.shape[1]} classes; these data are not what it was trained for"
+                f"{count} classes; these data are not what it was trained for"
             )
 
     def _accuracy(self, module: nn.Module, part: Labeled) -> float:
@@ -170,6 +169,13 @@ class ClassificationTask:
         inputs = self.normalization.apply(as_pixels(images))
         # Convolutions on CPUs run faster on this layout, and keep it.
         return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def count_classes(program: Program) -> int | None:
+    """Return how many logits a model gives for each sample, None where it gives something else."""
+    with torch.no_grad():
+        outputs = program.graph_module(*program.example_inputs)
+    return outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() == 2 else None
 
 
 def _describe(function: Any) -> str:

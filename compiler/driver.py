@@ -22,7 +22,7 @@ from compressc.costs import Cost
 from compressc.errors import GoalError, HandOverError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
-from compressc.judging import check_drop, judge_on_test, require_judge, validate
+from compressc.judging import check_drop, check_fit, judge_on_test, require_judge, validate
 from compressc.keep_patterns import check_keep_patterns
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
 from compressc.plan import Plan
@@ -170,6 +170,7 @@ def compress(
 
     with stages.stage("capturing the model"):
         original = _captured(model, example_inputs)
+    check_fit(task, original)
     with stages.stage("coupling channels"):
         original, step, may_relax = _constrained(original, constraints, multiple_of)
         full = original.coupling.cost(Plan())

@@ -22,6 +22,17 @@ def require_judge(task: Scored | None, goal: Goal) -> Task | None:
     return None if goal.max_drop is None else require_task(task, _OPTION)
 
 
+def check_fit(task: Scored | None, program: Program) -> None:
+    """Let a task check that it fits a model, where it has a method ``check_model``.
+
+    Raises:
+        DataError: if it does not.
+    """
+    check = getattr(task, "check_model", None)
+    if callable(check):
+        check(program)
+
+
 def validate(task: Task, program: Program, what: str, stages: Stages) -> float:
     """Return the metric on search-validation, for decisions."""
     with stages.stage(f"judging {what} on search-validation"):

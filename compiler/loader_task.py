@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressc.program import Program
 from compressc.task import Batch, DataError, Inputs
+
+# What torch raises where data do not fit a model or a loss.
+_UNFIT = (IndexError, RuntimeError, ValueError, TypeError)
 
 Metric = Callable[[Iterable[tuple[Any, Any]]], float]
 
@@ -73,8 +77,18 @@ class LoaderTask:
             missing -= len(inputs[0])
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
-        """Return the mean loss of a batch."""
-        return self.loss_function(outputs, targets)
+        """Return the mean loss of a batch.
+
+        Raises:
+            DataError: if the loss function fails, as on labels outside the model's classes.
+        """
+        try:
+            return self.loss_function(outputs, targets)
+        except _UNFIT as error:
+            raise DataError(
+                f"the loss cannot be computed on a batch ({type(error).__name__}: {error}); check "
+                "that the targets fit the model's outputs"
+            ) from error
 
     def validate(self, module: nn.Module) -> float:
         """Return the metric on the search-validation split."""
@@ -83,6 +97,28 @@ class LoaderTask:
     def evaluate(self, module: nn.Module) -> float:
         """Return the metric on the test split."""
         return self._score(module, self.test)
+
+    def check_model(self, program: Program) -> None:
+        """Check that a model reads the first batch for training, and that the loss fits.
+
+        Raises:
+            DataError: if there is no batch, or it does not fit.
+        """
+        first = next(self.train_batches(0, 0), None)
+        if first is None:
+            raise DataError("the training loader gives no batch; give more data")
+        inputs, targets = first
+        wanted = [tuple(tensor.shape[1:]) for tensor in program.example_inputs]
+        given = [tuple(tensor.shape[1:]) for tensor in inputs]
+        try:
+            with torch.no_grad():
+                outputs = program.graph_module(*inputs)
+        except _UNFIT as error:
+            raise DataError(
+                f"the model cannot read the batches of the training loader: it reads {wanted} "
+                f"beside the batch, they are {given}"
+            ) from error
+        self.loss(outputs, targets)
 
     def _score(self, module: nn.Module, loader: Iterable[Any]) -> float:
         was_training = module.training

@@ -80,11 +80,19 @@ def find_pass(name: str) -> type[Pass]:
     """Return the pass class registered under ``name``.
 
     Raises:
-        CompresscError: if no installed package registers the name.
+        CompresscError: if no installed package registers the name, or it cannot be imported.
     """
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
-            found: type[Pass] = entry.load()
+            try:
+                found: type[Pass] = entry.load()
+            except (ImportError, AttributeError) as error:
+                lacking = getattr(error, "name", None)
+                cure = f"install {lacking}" if isinstance(error, ImportError) and lacking else ""
+                raise CompresscError(
+                    f"pass '{name}' cannot be imported ({error}); "
+                    f"{cure or 'repair or remove the package that brings ' + entry.value}"
+                ) from error
             return found
     known = ", ".join(sorted(registered_passes())) or "none; reinstall compressc"
     raise CompresscError(f"no pass is called '{name}'; installed passes: {known}")

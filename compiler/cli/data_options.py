@@ -33,6 +33,7 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
     """
     if options.data is None:
         return None
+    from compressc.classification import count_classes
     from compressc.datasets.opening import open_task
     from compressc.models.checkpoints import Normalization
 
@@ -45,5 +46,6 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         options.data,
         normalization=Normalization(tuple(found["mean"]), tuple(found["std"])) if found else None,
         input_shape=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
+        class_count=count_classes(program),
         seed=options.seed,
     )

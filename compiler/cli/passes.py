@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressc.cli.parsing import Parser, field_options
+from compressc.errors import CompresscError
 from compressc.pass_protocol import find_pass, registered_passes
 
 
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(list(arguments))
     names = options.names or sorted(registered_passes())
-    rows = {name: _describe(find_pass(name)) for name in names}
+    rows = {name: _describe_named(name, bool(options.names)) for name in names}
     if options.json:
         print(json.dumps(rows, indent=1, default=str))
         return 0
@@ -40,6 +41,16 @@ def run(arguments: Sequence[str]) -> int:
         print()
     print("use: compressc model.pt --target-flops 0.5 --pass NAME [its options] -o small.onnx")
     return 0
+
+
+def _describe_named(name: str, asked_for: bool) -> dict[str, Any]:
+    """Describe a pass; one that cannot be imported must not hide the others."""
+    try:
+        return _describe(find_pass(name))
+    except CompresscError as error:
+        if asked_for:
+            raise
+        return {"summary": f"not usable: {error}", "options": []}
 
 
 def _describe(pass_class: type) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def open_task(
     *,
     normalization: Normalization | None = None,
     input_shape: tuple[int, int, int] | None = None,
+    class_count: int | None = None,
     batch_size: int = 128,
     seed: int = 0,
 ) -> Task:
@@ -37,6 +38,7 @@ def open_task(
             files, an ``.npz`` file, or ``module:factory``.
         normalization: of the trained network; None for mean and deviation of the training split.
         input_shape: (channels, height, width) that image files are brought to; None for theirs.
+        class_count: how many classes the model tells apart; None for any.
         batch_size: for training and evaluation.
         seed: decides the splits that the source does not have.
 
@@ -50,6 +52,11 @@ def open_task(
             return call_factory(text)
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
     found = _read(path, input_shape)
+    if class_count is not None and len(found.classes) > class_count:
+        raise DataError(
+            f"{path}: class {found.classes[-1]} is number {len(found.classes)}, but the model has "
+            f"only {class_count} classes; these data are not what it was trained for"
+        )
     data = split(path.name, found.parts, found.classes, seed)
     channels = data.train.images.shape[1]
     if input_shape is not None and tuple(data.train.images.shape[1:]) != tuple(input_shape):

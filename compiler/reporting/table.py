@@ -31,6 +31,9 @@ def print_report(report: Report, written: Sequence[Path] = ()) -> None:
     for check in report.verdict.checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"
         console.print(f"  {mark}  {escape(check.name)}: {escape(check.text)}", soft_wrap=True)
+    for step in report.passes:
+        for note in step.notes:
+            console.print(f"  {step.name}: {escape(note)}", soft_wrap=True)
     for note in report.notes:
         console.print(f"  note: {escape(note)}", soft_wrap=True)
     for path in written:

@@ -1,0 +1,56 @@
+"""A pass that cannot be imported is one line, and hides no other."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from compressc import pass_protocol
+from compressc.errors import CompresscError
+from compressc.pass_protocol import find_pass
+from tests.cli.conftest import TINY, Cli
+from tests.cli.test_errors import expect_one_line
+
+GROUP = pass_protocol.ENTRY_POINT_GROUP
+
+
+@pytest.fixture
+def _broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "brittle_pass.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "brittle_pass", raising=False)
+    entries = EntryPoints(
+        [
+            EntryPoint("brittle", "brittle_pass:Brittle", GROUP),
+            EntryPoint("absent", "compressc.goal:Absent", GROUP),
+            EntryPoint("magnitude", "compressc.passes.magnitude:Magnitude", GROUP),
+        ]
+    )
+    monkeypatch.setattr(pass_protocol, "entry_points", lambda group: entries.select(group=group))
+
+
+@pytest.mark.usefixtures("_broken")
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(CompresscError, match=r"'brittle'.*install not_installed_anywhere"):
+        find_pass("brittle")
+    with pytest.raises(CompresscError, match=r"'absent'.*compressc\.goal:Absent"):
+        find_pass("absent")
+    assert find_pass("magnitude").name == "magnitude"
+
+
+@pytest.mark.usefixtures("_broken")
+def test_on_the_command_line_it_is_one_line(workplace: Path, cli: Cli) -> None:
+    outcome = cli(*TINY, "--target-flops", "0.5", "--pass", "brittle", "-o", "small.onnx")
+    expect_one_line(outcome, 1, "install not_installed_anywhere")
+
+
+@pytest.mark.usefixtures("_broken")
+def test_the_list_of_passes_shows_the_others(cli: Cli) -> None:
+    code, out, _ = cli("passes")
+    assert code == 0
+    assert "brittle: not usable" in out
+    assert "magnitude: Magnitude" in out or "--norm" in out
+    assert cli("passes", "brittle")[0] == 1
