@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 from compressc.passes.distill import Distill  # noqa: E402
 from tests.passes.training_kit import make_context, make_program, make_task, quick  # noqa: E402
 
-KILLED = {"epochs": 60, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.01}
+KILLED = {"epochs": 24, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.01}
 # Batches of 33, and three images in the last one: neither can be split evenly.
 SHARED = {"train": 102, "batch_size": 33}
 
@@ -67,7 +67,7 @@ def train_killed(folder: Path) -> None:
         if kill:
             while written(work) == before:
                 time.sleep(0.001)
-            time.sleep(moments.uniform(0, 0.2))
+            time.sleep(moments.uniform(0, 0.1))
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         (file,) = work.glob("finetune-*.pt")

@@ -1,0 +1,182 @@
+"""Images per second of finetune against a plain PyTorch loop on the same model and batches.
+
+Claim: at least 0.97 of the plain loop, and training is not bound by its input. Each round trains a
+ResNet-20 for one epoch of CIFAR-shaped images twice, by ``finetune`` (all that an epoch does but
+judging) and by a loop as people write it (the model's own class, channels_last, autocast, SGD with
+Nesterov momentum, a learning rate per step), in turns; the ratio is that of the round, so that a
+busy machine disturbs both. ``loading`` is an epoch of batches, augmented, without training.
+
+    python benchmarks/finetune_speed.py --threads 2 --rounds 15
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import compressc
+from compressc.classification import ClassificationTask
+from compressc.goal import Goal
+from compressc.models.augmentation import shift_and_flip
+from compressc.models.checkpoints import Normalization
+from compressc.models.registry import build
+from compressc.models.training_data import DataSet, Labeled
+from compressc.pass_protocol import Context
+from compressc.passes.finetune import Finetune
+from compressc.runtime.machine import describe_machine
+from compressc.task import Batch
+
+RATE = 0.01
+
+
+@dataclass
+class TimedTask:
+    """A task that notes how long each walk through its training batches takes."""
+
+    task: ClassificationTask
+    metric_name: str = "none"
+    seconds: list[float] = field(default_factory=list)
+    processor_seconds: list[float] = field(default_factory=list)
+
+    def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
+        """Yield the training batches; time is taken when the last one has been worked on."""
+        wall, processor = time.perf_counter(), time.process_time()
+        yield from self.task.train_batches(epoch, seed)
+        self.seconds.append(time.perf_counter() - wall)
+        self.processor_seconds.append(time.process_time() - processor)
+
+    def validate(self, _module: nn.Module) -> float:
+        """Judge nothing."""
+        return 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+def make_task(images: int, batch_size: int) -> TimedTask:
+    generator = torch.Generator().manual_seed(0)
+    part = Labeled(
+        torch.randint(0, 256, (images, 3, 32, 32), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 10, (images,), generator=generator),
+    )
+    normalization = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    classes = tuple(map(str, range(10)))
+    data = DataSet("random", part, part, part, 0)
+    return TimedTask(ClassificationTask(data, classes, normalization, shift_and_flip, batch_size))
+
+
+def train_plainly(model: nn.Module, task: TimedTask, bfloat16: bool, steps: int) -> None:
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    model.train()
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    for (images,), labels in task.train_batches(0, 0):
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            outputs = model(images)
+        loss = F.cross_entropy(outputs.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if schedule.last_epoch < steps - 1:
+            schedule.step()
+
+
+def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = build(options.arch).eval()
+    program = compressc.capture(model, (torch.randn(2, 3, 32, 32),))
+    task = make_task(options.images, options.batch_size)
+    steps = len(list(task.train_batches(0, 0)))
+    ours = partial(
+        Finetune(epochs=1, learning_rate=RATE, precision=precision),
+        program,
+        Context(Goal(), task),
+    )
+    plain = partial(train_plainly, model, task, precision == "bfloat16", steps)
+    runs = {"finetune": ours, "plain loop": plain}
+    rows: dict[str, list[tuple[float, float]]] = {"loading": [], "finetune": [], "plain loop": []}
+    for round_number in range(options.rounds + 1):
+        order = list(runs) if round_number % 2 else list(runs)[::-1]
+        for name in order:
+            task.seconds.clear()
+            task.processor_seconds.clear()
+            runs[name]()
+            times = list(zip(task.seconds, task.processor_seconds, strict=True))
+            if round_number:  # the first round warms up
+                rows[name].append(times[-1])
+                # finetune counts the batches before it trains.
+                rows["loading"] += times[:-1]
+    ratios, of_processor = (
+        [
+            plain[kind] / one[kind]
+            for one, plain in zip(rows["finetune"], rows["plain loop"], strict=True)
+        ]
+        for kind in (0, 1)
+    )
+    return {
+        "precision": precision,
+        "rounds": options.rounds,
+        "images_per_second": {
+            name: round(options.images / statistics.median(wall for wall, _ in times), 1)
+            for name, times in rows.items()
+        },
+        "finetune_by_plain_loop": summary(ratios),
+        "finetune_by_plain_loop_processor_time": summary(of_processor),
+        "loading_by_finetune": round(
+            statistics.median(wall for wall, _ in rows["finetune"])
+            / statistics.median(wall for wall, _ in rows["loading"]),
+            1,
+        ),
+    }
+
+
+def summary(ratios: list[float]) -> dict[str, float]:
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return {"median": round(median, 4), "quartile1": round(low, 4), "quartile3": round(high, 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="resnet20")
+    parser.add_argument("--images", type=int, default=128 * 40)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for precision in options.precision:
+        rows.append(compare(precision, options))
+        print(json.dumps(rows[-1], indent=1), flush=True)
+    document = {
+        "command": "python benchmarks/finetune_speed.py --threads 2 --rounds 15",
+        "network": options.arch,
+        "batch_size": options.batch_size,
+        "images": options.images,
+        "threads": options.threads,
+        "machine": describe_machine().to_dict(),
+        "torch": torch.__version__,
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
