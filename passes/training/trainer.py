@@ -126,12 +126,12 @@ class _Run:
         started, samples, done = time.perf_counter(), 0, 0
         total = torch.zeros((), device=self.processes.device)
         self.learner.begin_epoch()
-        with seeded(seed, epoch, self.processes.rank):
+        with seeded(self.processes.device, seed, epoch, self.processes.rank):
             for batch in self.task.train_batches(epoch, seed):
                 total += self.learner.step(batch, self.objective)
                 samples += len(batch[0][0])
                 done += 1
-                if done % _LOOK_STEPS == 0 and (problem := self._look(standing, total, done)):
+                if done % _LOOK_STEPS == 1 and (problem := self._look(standing, total, done)):
                     return 0.0, 0, problem
         if problem := self._look(standing, total, done):
             return 0.0, 0, problem
