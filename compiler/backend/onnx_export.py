@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compressc.backend.onnx_names import name_like_modules
+from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
 from compressc.errors import ExportError
 from compressc.frontend.tracing import quiet
@@ -162,13 +163,13 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
                 exported,
                 dynamo=True,
                 external_data=False,
+                optimize=False,
                 verbose=False,
                 opset_version=opset,
-                input_names=list(program.input_names),
-                output_names=outputs,
             )
             if onnx_program is None:
                 raise ExportError("the ONNX exporter returned nothing; report this model")
+            optimize(onnx_program.model, program.input_names, outputs)
             model: onnx.ModelProto = onnx_program.model_proto
     except ExportError:
         raise

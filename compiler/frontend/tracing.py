@@ -230,7 +230,8 @@ def _assemble(
         example_inputs=tensors,
         dynamic_axes=tuple(_dynamic_axes(node) for node in placeholders),
         input_names=names,
-        output_names=_output_names(module),
+        # One graph cannot hold two tensors of one name.
+        output_names=tuple(f"{n}_output" if n in names else n for n in _output_names(module)),
     )
 
 

@@ -43,6 +43,7 @@ class Named(Base):
         return self.compute(inputs["x"], inputs["y"])
 
 
+QUICK = Settings(measure=False)
 X, Y = torch.randn(2, 8), torch.randn(2, 8)
 CASES = [
     (Optional(), (X, None, Y), ("x", "y")),
@@ -67,7 +68,7 @@ def test_every_tensor_is_an_input_of_its_own(
 
 def test_such_a_model_goes_all_the_way(tmp_path):
     result = compressc.compress(
-        Named().eval(), ({"x": X, "y": Y},), goal=Goal(macs=0.5), settings=Settings(measure=False)
+        Named().eval(), ({"x": X, "y": Y},), goal=Goal(macs=0.5), settings=QUICK
     )
     result.export(tmp_path / "small.onnx")
     result.program.save(tmp_path / "small.pt2")
@@ -120,6 +121,14 @@ def test_outputs_need_no_foreign_class(arrange: Any, kind: Any, names: list[str]
     program.save(tmp_path / "model.pt2")
     again = compressc.load(tmp_path / "model.pt2")
     torch.testing.assert_close(_leaves(again.module()(X)), _leaves(program.module()(X)))
+
+
+def test_an_output_named_like_an_input_gets_another_name(tmp_path) -> None:
+    result = compressc.compress(
+        Returning(lambda y: {"x": y}).eval(), (X,), goal=Goal(), passes=[], settings=QUICK
+    )
+    assert result.program.output_names == ("x_output",)
+    assert [value.name for value in result.onnx.graph.output] == ["x_output"]
 
 
 def _leaves(value: Any) -> list[Tensor]:
