@@ -15,6 +15,9 @@ from compressc.passes.importance import FloatArray
 from compressc.search.history import Candidate, Generation, History, write_history
 from compressc.stages import ProgressCallback
 
+# Generations without a single new plan after which the search has converged.
+_IDLE = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Evolution:
@@ -49,7 +52,7 @@ class Evolution:
         population = start.population
         history = self._recorded(self.history, population)
         for number in range(1, self.generations + 1):
-            if self.assessment.evaluator.is_spent or not population:
+            if self.assessment.evaluator.is_spent or not population or _has_converged(history):
                 break
             rng = self.rng(f"ascai generation {number}")
             bred = self._breed(population, rng)
@@ -94,6 +97,11 @@ class Evolution:
             f"{text}: best score {best.score:.4g} ({left:.1%} of the MACs, metric "
             f"{best.trial.metric:.4g}); front of {len(points)}: {front}"
         )
+
+
+def _has_converged(history: History) -> bool:
+    recent = history.generations[-1 - _IDLE :]
+    return len(recent) > _IDLE and recent[0].trials == recent[-1].trials
 
 
 def _spread(front: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:

@@ -152,8 +152,9 @@ class Ascai:
                 executor=executor,
                 work_dir=context.work_dir,
             )
-            assessment = self.build_assessment(space, evaluator, bounding, context)
-            start, history = self._search(assessment, context)
+            scoring = self.make_scoring(evaluator.base, bounding.full, program, context)
+            assessment = Assessment(space, evaluator, scoring, bounding, self.amount or self.score)
+            start, history = self.evolve(assessment, context)
         best = self._judged(assessment)
         decided = program.with_plan(space.plan_of(best.individual))
         if self.recalibrate:
@@ -166,31 +167,29 @@ class Ascai:
         """Return the space that is searched."""
         return build_space(program, self.spaces, self._measure_importance(program, task, seed))
 
-    def build_assessment(
-        self, space: SearchSpace, evaluator: Evaluator, bounding: Bounding, context: Context
-    ) -> Assessment:
-        """Return what scores the individuals of a space."""
+    def make_scoring(
+        self, base_metric: float, full: Cost, program: Program, context: Context
+    ) -> Scoring:
+        """Return how candidates are scored.
+
+        Args:
+            base_metric: of the original, on the samples that candidates are judged on.
+            full: cost of the original.
+            program: the original.
+            context: its goal may say how much accuracy may be lost.
+        """
         drop = self.search_drop if self.search_drop is not None else context.goal.max_drop
-        whole = space.program.with_plan(Plan())
-        original = self.amount(whole) if self.amount else getattr(bounding.full, self.score)
-        scoring = Scoring(
-            base_metric=evaluator.base,
-            threshold=evaluator.base - (_DROP if drop is None else drop),
+        whole = program.with_plan(Plan())
+        original = self.amount(whole) if self.amount else getattr(full, self.score)
+        return Scoring(
+            base_metric=base_metric,
+            threshold=base_metric - (_DROP if drop is None else drop),
             original=float(original),
             least_penalty=self.least_penalty,
         )
-        return Assessment(space, evaluator, scoring, bounding, self.amount or self.score)
 
-    def _measure_importance(self, program: Program, task: Task, seed: int) -> dict[str, FloatArray]:
-        if "ps" not in self.spaces:
-            return {}
-        if self.importance == "magnitude":
-            return measure_importance(program, "l1")
-        return measure_gradient_importance(
-            program, task, _first_samples(task, self.importance_samples, seed)
-        )
-
-    def _search(self, assessment: Assessment, context: Context) -> tuple[Start, History]:
+    def evolve(self, assessment: Assessment, context: Context) -> tuple[Start, History]:
+        """Spend the budget; the assessment then knows the best individual."""
         size, trials = self.population, context.goal.trials
         if trials is not None:
             size = min(size, max(_FEWEST, trials // 5))
@@ -217,6 +216,15 @@ class Ascai:
             self._history_path(assessment, context),
         )
         return start, evolution.run(start)
+
+    def _measure_importance(self, program: Program, task: Task, seed: int) -> dict[str, FloatArray]:
+        if "ps" not in self.spaces:
+            return {}
+        if self.importance == "magnitude":
+            return measure_importance(program, "l1")
+        return measure_gradient_importance(
+            program, task, _first_samples(task, self.importance_samples, seed)
+        )
 
     def _settings(self) -> dict[str, object]:
         """Return the fields that decide the result."""

@@ -48,50 +48,48 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
     whose metric reaches the threshold are accepted.
 
     Deviations:
-        Where fewer than a quarter of a round are accepted, the next one is drawn nearer to the
-        original (theta times 0.7, again and again): with many layers, hardly ever do all bear half
-        of what each bears alone. After six rounds, or a fifth of the budget, the best of the
-        refused fill up the population. Under bounds, which push every individual out again, that
-        is after two rounds.
+        Where not even the middle of that distribution is accurate, since hardly ever do many
+        layers all bear half of what each bears alone, individuals are drawn nearer to the
+        original: theta is scaled by what bisection finds for the middle, and by 0.7 after every
+        round of which fewer than a quarter are accepted. After six rounds (two under bounds, which
+        push every individual out again), or a fifth of the budget, the best of the refused fill up
+        the population.
     """
     thresholds, notes = find_thresholds(assessment)
+    bounded = bool(assessment.bounding.bounds)
+    reach = 1.0 if bounded else _find_reach(assessment, thresholds)
+    allowed = _share_of_budget(assessment, _FOR_REFUSED)
     accepted: dict[str, Scored] = {}
     refused: dict[str, Scored] = {}
-    reach, shrunk = 1.0, 0
-    allowed = _share_of_budget(assessment, _FOR_REFUSED)
-    bounded = bool(assessment.bounding.bounds)
     for _ in range(_BOUNDED_ROUNDS if bounded else _ROUNDS):
         drawn = _around(assessment, thresholds, reach, size, rng)
         found = assessment.assess(drawn)
-        for one in found:
-            good = assessment.scoring.accepts(one.trial.metric)
-            (accepted if good else refused)[one.trial.digest] = one
+        good = [assessment.scoring.accepts(one.trial.metric) for one in found]
+        for one, is_good in zip(found, good, strict=True):
+            (accepted if is_good else refused)[one.trial.digest] = one
         if len(accepted) >= size or len(found) < len(drawn):
             break
-        if allowed is not None and len(refused) >= max(allowed, size):
+        if allowed is not None and len(refused) >= allowed:
             break
-        share = sum(assessment.scoring.accepts(one.trial.metric) for one in found) / len(found)
-        if share < 0.25 and not bounded:
-            reach, shrunk = reach * _SHRINK, shrunk + 1
-    if shrunk:
+        if sum(good) < len(found) / 4 and not bounded:
+            reach *= _SHRINK
+    if reach < 1:
         notes += (f"initial individuals drawn at {reach:.2g} of the thresholds",)
     chosen = list(accepted.values())[:size]
-    missing = size - len(chosen)
-    if missing > 0 and refused:
-        chosen += sorted(refused.values(), key=lambda one: -one.score)[:missing]
+    if len(chosen) < size and refused:
+        chosen += sorted(refused.values(), key=lambda one: -one.score)[: size - len(chosen)]
         if not accepted:
             notes += ("no initial individual reaches the metric's threshold",)
     # Fewer distinct plans than individuals: some stand in the population twice.
-    if chosen:
-        chosen = [chosen[index % len(chosen)] for index in range(size)]
-    return Start(tuple(chosen), thresholds, notes)
+    population = tuple(chosen[index % len(chosen)] for index in range(size) if chosen)
+    return Start(population, thresholds, notes)
 
 
 def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]]:
     """Return theta: the most that each coordinate can compress alone with an accurate network.
 
     Bisection, all coordinates at once; the metric is taken to fall with compression. Without a
-    budget for it, the middle of every range stands in.
+    budget for it, one share for all layers is found, and twice as much taken for what each bears.
 
     Shape:
         (coordinates,): the largest share, or the smallest rank step.
@@ -119,9 +117,35 @@ def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]
             break
         rounds += 1
     if rounds == 0:
-        notes = ("the budget is too small for thresholds per layer: the middle of each is assumed",)
-        good = space.clip((space.whole + space.least) / 2)
+        notes = ("the budget is too small for thresholds per layer: one share for all is taken",)
+        share = _largest_share(assessment, space.least)
+        good = space.whole + min(1.0, 2 * share) * (space.least - space.whole)
     return good, notes
+
+
+def _find_reach(assessment: Assessment, thresholds: FloatArray) -> float:
+    """Return by how much to scale the thresholds so that the middle individual is accurate."""
+    whole = assessment.space.whole
+    share = _largest_share(assessment, whole + (thresholds - whole) / 2)
+    return max(share, 2.0**-_HALVINGS)
+
+
+def _largest_share(assessment: Assessment, towards: FloatArray) -> float:
+    """Return how far on the line from the original to an individual the metric holds."""
+    whole = assessment.space.whole
+    good, bad, tried = 0.0, 1.0, 1.0
+    for _ in range(_HALVINGS + 1):
+        found = assessment.assess((whole + tried * (towards - whole))[None], bounded=False)
+        if not found:
+            break
+        if assessment.scoring.accepts(found[0].trial.metric):
+            good = tried
+        else:
+            bad = tried
+        if good == 1.0:
+            break
+        tried = (good + bad) / 2
+    return good
 
 
 def _around(
