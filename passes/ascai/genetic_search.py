@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,6 +14,7 @@ from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.pass_protocol import Context
 from compressc.passes.activation_gradients import measure_gradient_importance
+from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment, Scored
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.evolution import Evolution
@@ -28,6 +29,7 @@ from compressc.program import Program, Step
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
+from compressc.search.failure import SearchError
 from compressc.search.history import History
 from compressc.task import Batch, Task, require_task
 
@@ -133,12 +135,14 @@ class Ascai:
 
         Raises:
             DataError: if there is no task, or it cannot do what is asked of it.
-            GoalError: if the bounds cannot be met, or no candidate is accurate enough; it says
-                how close the search came.
+            GoalError: if the bounds cannot be met.
+            SearchError: if no candidate is accurate enough; it says how close the search came.
             PlanError: if nothing of the program can be compressed in these spaces.
             ExecutorError: if workers cannot be reached, or are lost again and again.
         """
         task = require_task(context.task, self.name)
+        announcer = Announcer(context.progress)
+        context = replace(context, progress=announcer.announce)
         context.progress(0, self.generations, "measuring importance")
         space = self.build_space(program, task, context.goal.seed)
         bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()))
@@ -151,6 +155,7 @@ class Ascai:
                 Conditions(self.val_samples, self.recalibrate, context.goal.seed),
                 executor=executor,
                 work_dir=context.work_dir,
+                progress=announcer.count,
             )
             scoring = self.make_scoring(evaluator.base, bounding.full, program, context)
             assessment = Assessment(space, evaluator, scoring, bounding, self.amount or self.score)
@@ -246,19 +251,19 @@ class Ascai:
         """Return the best individual if it will do.
 
         Raises:
-            GoalError: if it will not.
+            SearchError: if it will not.
         """
         best, scoring = assessment.best, assessment.scoring
         tried = len(assessment.evaluator.trials)
         if best is None:
-            raise GoalError(
+            raise SearchError(
                 f"the budget of {assessment.evaluator.goal.trials} trials ended before the search "
                 "began; raise it, or leave it out"
             )
         bounded = bool(assessment.bounding.bounds)
         if bounded or (scoring.accepts(best.trial.metric) and best.score > 0):
             return best
-        raise GoalError(
+        raise SearchError(
             f"none of {tried} candidates saves anything and keeps the metric at "
             f"{scoring.threshold:.4g} or more; the closest has {best.trial.metric:.4g} at "
             f"{best.trial.cost.macs / assessment.bounding.full.macs:.1%} of the MACs: raise "

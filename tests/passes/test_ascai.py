@@ -16,6 +16,7 @@ from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.lowrank import Lowrank
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.search.failure import SearchError
 from compressc.search.history import History, read_history
 from compressc.search.plan_costs import PlanCosts
 from compressc.task import DataError
@@ -123,7 +124,7 @@ def test_bounds_out_of_reach_say_how_far_it_goes():
 
 def test_a_threshold_out_of_reach_says_how_close_it_came():
     found = None
-    with pytest.raises(GoalError, match=r"none of \d+ candidates.*the closest has"):
+    with pytest.raises(SearchError, match=r"none of \d+ candidates.*the closest has"):
         found = run(replace(SEARCH, generations=0, initialization="naive", search_drop=0.0))
     assert found is None
 
@@ -242,6 +243,8 @@ def test_progress_names_generation_score_and_front():
     assert seen[-1][:2] == (3, 3)
     assert seen[-1][2].startswith("generation 3/3: best score ")
     assert "front of" in seen[-1][2]
+    candidates = [text for _, _, text in seen if text.startswith("candidate ")]
+    assert any("; generation 1/3: best score" in text for text in candidates)
 
 
 def test_it_needs_a_task():
