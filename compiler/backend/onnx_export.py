@@ -13,6 +13,7 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
+from compressc.backend.attention_rank import with_head_axis
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
@@ -55,6 +56,7 @@ def export_onnx(
         raise ExportError(f"storage '{storage}' does not exist; choose dense or compact")
     if opset < DEFAULT_OPSET:
         raise ExportError(f"opset {opset} is too old; choose {DEFAULT_OPSET} or newer")
+    program = with_head_axis(program)
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)
     model = _translate(program, exported, opset)
