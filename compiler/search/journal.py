@@ -49,6 +49,7 @@ class Journal:
         if self._path is None:
             return
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(trial.to_dict()) + "\n")
         except OSError as error:

@@ -38,6 +38,19 @@ def test_something_else_is_no_journal(tmp_path):
         Journal(path).read()
 
 
+def test_the_folder_is_made(tmp_path):
+    path = tmp_path / "a" / "b" / "trials.jsonl"
+    assert Journal(path).read() == {}
+    Journal(path).add(TRIALS[0])
+    assert Journal(path).read() == {"d0": TRIALS[0]}
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"trials\.jsonl: cannot be written"):
+        Journal(tmp_path / "file" / "trials.jsonl").add(TRIALS[0])
+
+
 def test_nowhere_is_fine():
     journal = Journal(None)
     journal.add(TRIALS[0])
