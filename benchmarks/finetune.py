@@ -41,6 +41,7 @@ from compressc.runtime.machine import describe_machine
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TOOLS = ("ours", "torch-pruning", "torch-pruning global")
+ROW_KEY = ("tool", "speedup", "seed", "epochs", "learning_rate", "train_images")
 T = TypeVar("T")
 
 
@@ -135,12 +136,13 @@ def run_row(
         small = prune_theirs(options.model, options.arch, program, target, scope, clock)
     before = task.evaluate(small.module())
     print(f"  {full / small.cost.macs:.3f}x fewer MACs, {before:.2f} % before", flush=True)
-    distill = Distill(epochs=options.epochs)
+    distill = Distill(epochs=options.epochs, learning_rate=options.learning_rate)
     trained = clock.time("distill", lambda: distill(small, context))
     return {
         "tool": options.tool,
         "speedup": options.speedup,
         "epochs": options.epochs,
+        "learning_rate": options.learning_rate,
         "seed": options.seed,
         "train_images": len(task.data.train),
         "macs_ratio": round(full / small.cost.macs, 4),
@@ -154,7 +156,7 @@ def run_row(
 
 
 def show(done: int, total: int, text: str) -> None:
-    if total and done % 40 == 0:
+    if total and done % 20 == 0:
         print(f"    {done}/{total} {text}", flush=True)
 
 
@@ -167,6 +169,7 @@ def main() -> None:
     parser.add_argument("--speedup", type=float, nargs="+", default=[2.12, 2.57])
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-images", type=int, help="only so many, to try it out")
     parser.add_argument("--work-dir", type=Path, help="for the state of a row in training")
@@ -198,14 +201,12 @@ def main() -> None:
             "rows": [],
         }
     print(f"data in {loading:.0f} s, base {document['base_test_accuracy']} %", flush=True)
-    done = {
-        tuple(row[key] for key in ("tool", "speedup", "seed", "epochs", "train_images"))
-        for row in document["rows"]
-    }
+    done = {tuple(row[key] for key in ROW_KEY) for row in document["rows"]}
     for seed in options.seed:
         for speedup in options.speedup:
             for tool in options.tool:
-                if (tool, speedup, seed, options.epochs, len(task.data.train)) in done:
+                budget = (options.epochs, options.learning_rate, len(task.data.train))
+                if (tool, speedup, seed, *budget) in done:
                     continue
                 print(f"{tool}, {speedup}x, seed {seed}", flush=True)
                 one = argparse.Namespace(

@@ -42,13 +42,3 @@ def flip(images: Tensor, generator: Generator) -> Tensor:
 def shift_by_one(images: Tensor, generator: Generator) -> Tensor:
     """Augment 8x8 digits."""
     return shift(images, generator, 1)
-
-
-def shift_by_two(images: Tensor, generator: Generator) -> Tensor:
-    """Augment 28x28 digits."""
-    return shift(images, generator, 2)
-
-
-def shift_and_flip(images: Tensor, generator: Generator) -> Tensor:
-    """Augment CIFAR as usual: shift by up to 4 pixels, mirror half of the images."""
-    return flip(shift(images, generator, 4), generator)

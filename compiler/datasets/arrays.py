@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compressc.models.mnist_data import read_pair
+from compressc.datasets.idx import read_pair
 from compressc.models.training_data import Labeled
 from compressc.task import DataError
 

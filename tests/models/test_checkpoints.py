@@ -13,7 +13,6 @@ from compressc.models.checkpoints import (
     save_checkpoint,
 )
 from compressc.models.registry import architectures, build, weights_path
-from compressc.models.training import evaluate
 from compressc.models.training_data import Labeled
 
 FOREIGN = Path("/work/shared/models")
@@ -81,7 +80,7 @@ def test_a_shipped_checkpoint_matches_its_record(name):
     assert checkpoint.input_shape == architectures()[name].input_shape
     assert (checkpoint.accuracy, checkpoint.seed) == (record["accuracy"], record["seed"])
     assert record["runs"][0]["test_accuracy"] == record["accuracy"]
-    assert {"torch", "python", "cpu", "threads"} <= set(record["environment"])
+    assert {"torch", "python", "threads"} <= set(record["environment"])
     assert all(v.isfinite().all() for v in checkpoint.model().state_dict().values())
 
 
@@ -92,7 +91,9 @@ def test_the_digits_network_is_as_good_as_its_record_says():
     checkpoint = load_checkpoint(weights_path("digits_resnet"))
     split = digits_split(0)
     test = Labeled(torch.from_numpy(split.test_images), torch.from_numpy(split.test_labels))
-    accuracy = evaluate(checkpoint.model(), test, checkpoint.normalization)
+    with torch.no_grad():
+        logits = checkpoint.model()(checkpoint.normalization.apply(test.images))
+    accuracy = float((logits.argmax(1) == test.labels).float().mean())
     assert accuracy >= 0.98
     # One image of slack: another processor may round a tie the other way.
     assert abs(accuracy - checkpoint.accuracy) <= 1.01 / len(test)
