@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from compressc.search.history import Candidate, Generation, History
+from compressc.search.history import Candidate, Generation, History, write_history
+from compressc.writing import write_atomically
 
 _WIDTH, _HEIGHT = 960.0, 220.0
 _LEFT, _BOTTOM, _TOP = 62.0, 26.0, 8.0
@@ -92,6 +94,20 @@ def render_search(history: History, amount: str = "macs") -> str:
         floor=_HEIGHT - _BOTTOM,
         top=_TOP,
     )
+
+
+def write_search(path: str | Path, history: History) -> None:
+    """Write a history: as a page if the name ends in .html, else as JSON lines.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".html", ".htm"):
+        page = render_search(history)
+        write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    else:
+        write_history(path, history)
 
 
 @cache

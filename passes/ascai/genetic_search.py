@@ -26,18 +26,20 @@ from compressc.passes.importance import FloatArray, measure_importance
 from compressc.passes.rank_remarks import describe_ranks
 from compressc.plan import Plan
 from compressc.program import Program, Step
+from compressc.reporting.search_page import write_search
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
 from compressc.search.failure import SearchError
 from compressc.search.history import History
 from compressc.task import Batch, Task, require_task
+from compressc.writing import check_writable
 
 # Points of the metric that may be lost where nobody says.
 _DROP = 5.0
 _FEWEST = 4
-# Fields that say where to compute, which changes no result.
-_PLACES = ("workers", "dask")
+# Fields that say where to compute and what to write, which changes no result.
+_PLACES = ("workers", "dask", "history")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Ascai:
         importance_samples: training samples for "gradient".
         workers: local processes; 0 for this one.
         dask: address of a Dask scheduler, such as tcp://host:8786.
+        history: file for the history of the search: a page with plots if its name ends in .html,
+            else JSON lines.
         amount: what is saved instead, such as the latency: a function of a program with a plan.
 
     Source:
@@ -107,6 +111,7 @@ class Ascai:
     importance_samples: int = 512
     workers: int = 0
     dask: str = ""
+    history: str = ""
     amount: Callable[[Program], float] | None = None
     name: ClassVar[str] = "ascai"
 
@@ -138,9 +143,12 @@ class Ascai:
             GoalError: if the bounds cannot be met.
             SearchError: if no candidate is accurate enough; it says how close the search came.
             PlanError: if nothing of the program can be compressed in these spaces.
+            OutputError: if a file cannot be written.
             ExecutorError: if workers cannot be reached, or are lost again and again.
         """
         task = require_task(context.task, self.name)
+        if self.history:
+            check_writable(self.history)
         announcer = Announcer(context.progress)
         context = replace(context, progress=announcer.announce)
         context.progress(0, self.generations, "measuring importance")
@@ -160,6 +168,8 @@ class Ascai:
             scoring = self.make_scoring(evaluator.base, bounding.full, program, context)
             assessment = Assessment(space, evaluator, scoring, bounding, self.amount or self.score)
             start, history = self.evolve(assessment, context)
+        if self.history:
+            write_search(self.history, history)
         best = self._judged(assessment)
         decided = program.with_plan(space.plan_of(best.individual))
         if self.recalibrate:

@@ -9,7 +9,7 @@ import pytest
 
 import compressc
 from compressc.classification import ClassificationTask
-from compressc.errors import GoalError
+from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
@@ -93,6 +93,18 @@ def test_the_history_tells_everything(tmp_path):
     best = max(accepted, key=lambda one: one.score)
     assert f"score {best.score:.4g}" in found.history[-1].notes[0]
     assert found.plan.digest in {one.digest for one in accepted}
+
+
+def test_the_history_can_be_kept_as_a_file_or_a_page(tmp_path):
+    short = replace(SEARCH, generations=1)
+    lines, page = tmp_path / "search.jsonl", tmp_path / "search.html"
+    plain = run(short)
+    assert run(replace(short, history=str(lines))).plan == plain.plan
+    run(replace(short, history=str(page)))
+    assert len(read_history(lines).generations) == 2
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    with pytest.raises(OutputError, match="does not exist"):
+        run(replace(short, history=str(tmp_path / "no" / "search.html")))
 
 
 @pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
