@@ -12,6 +12,18 @@ from compressc.backend.onnx_parity import compare
 from compressc.frontend.tracing import capture
 
 
+class Windows(nn.Module):
+    """Attention over five axes: batch, heads, windows, tokens, channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(3, 0, 4, 1, 2, 5)
+        return self.out(scaled_dot_product_attention(*parts.unbind(0)).mean((1, 2)))
+
+
 class Attention(nn.Module):
     def __init__(self, mask: tuple[int, ...] | None) -> None:
         super().__init__()
@@ -40,3 +52,16 @@ def test_three_axes_are_exported_as_four(mask: tuple[int, ...] | None) -> None:
     )
     assert parity.passed
     assert program.graph_module.code == code
+
+
+def test_five_axes_are_exported_as_four() -> None:
+    torch.manual_seed(0)
+    program = capture(Windows().eval(), (torch.randn(2, 3, 6, 16),))
+    parity = compare(
+        program.module(),
+        export_onnx(program),
+        program.example_inputs,
+        batches=(1, 3),
+        dynamic_axes=program.dynamic_axes,
+    )
+    assert parity.passed
