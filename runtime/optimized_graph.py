@@ -17,6 +17,13 @@ from compressc.runtime.profiled_session import Recording, TensorShape
 _MOST_DATA = 64
 _BYTES = {"double": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2}
 _BYTES |= {"uint16": 2, "int8": 1, "uint8": 1, "bool": 1}
+_OPAQUE = (
+    onnx.AttributeProto.GRAPH,
+    onnx.AttributeProto.GRAPHS,
+    onnx.AttributeProto.TENSOR,
+    onnx.AttributeProto.TENSORS,
+    onnx.AttributeProto.SPARSE_TENSOR,
+)
 _KINDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float",
     onnx.TensorProto.DOUBLE: "double",
@@ -69,7 +76,7 @@ class Kernel:
         operands: one per input, None where an optional one is left out.
         results: type and shape of each output.
         inputs, outputs: names of the values.
-        has_body: whether it carries a subgraph.
+        opaque: whether an attribute is a graph or a tensor, which are not listed.
     """
 
     name: str
@@ -79,7 +86,7 @@ class Kernel:
     results: tuple[TensorShape, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    has_body: bool = False
+    opaque: bool = False
 
     @property
     def moved_bytes(self) -> int:
@@ -126,7 +133,7 @@ def read_kernels(recording: Recording, feeds: Mapping[str, Any]) -> tuple[Kernel
                 results=results,
                 inputs=tuple(node.input),
                 outputs=tuple(node.output),
-                has_body=any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute),
+                opaque=any(a.type in _OPAQUE for a in node.attribute),
             )
         )
     return tuple(kernels)
@@ -139,7 +146,7 @@ def _op(node: onnx.NodeProto) -> str:
 def _attributes(node: onnx.NodeProto) -> Attributes:
     found = []
     for attribute in sorted(node.attribute, key=lambda a: str(a.name)):
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR):
+        if attribute.type in _OPAQUE:
             continue
         value = helper.get_attribute_value(attribute)
         found.append((str(attribute.name), _plain(value)))

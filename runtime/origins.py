@@ -33,10 +33,12 @@ class Origin:
         layer: the node of the file that it does the products of; else the layer before it, or its
             own name where there is none.
         macs: multiply-accumulates of one run, counted on the file's own nodes.
+        weight: the stored tensor that its layer multiplies by; empty where there is none.
     """
 
     layer: str
     macs: int
+    weight: str = ""
 
 
 def trace_origins(
@@ -74,10 +76,17 @@ def trace_origins(
             continue
         names.setdefault(found.name, label)
         macs[found.name] += work[label]
+    stored = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    weights: dict[str, str] = {}
     for node in graph.node:
         for value in node.output:
             makers[value] = node.name or value
-    return _with_layers(kernels, names, macs, makers), lost
+        weight = next((value for value in node.input if value in stored), "")
+        weights[node.name or next(filter(None, node.output), node.op_type)] = weight
+    return {
+        name: Origin(layer, macs.get(name, 0), weights.get(layer, "") if macs.get(name) else "")
+        for name, layer in _name_layers(kernels, names, makers).items()
+    }, lost
 
 
 def _follow(
@@ -94,7 +103,7 @@ def _follow(
 
 
 def _multiplies(kernel: Kernel) -> bool:
-    return kernel.op in RULES or kernel.op in NOT_COUNTED or kernel.has_body
+    return kernel.op in RULES or kernel.op in NOT_COUNTED or kernel.opaque
 
 
 def _original(name: str) -> str:
@@ -106,12 +115,9 @@ def _original(name: str) -> str:
         name = shorter
 
 
-def _with_layers(
-    kernels: Sequence[Kernel],
-    names: Mapping[str, str],
-    macs: Mapping[str, int],
-    makers: Mapping[str, str],
-) -> dict[str, Origin]:
+def _name_layers(
+    kernels: Sequence[Kernel], names: Mapping[str, str], makers: Mapping[str, str]
+) -> dict[str, str]:
     """Name kernels that multiply nothing after the node they were, or the layer they reorder."""
     before = {value: kernel.name for kernel in kernels for value in kernel.outputs}
     layer_of: dict[str, str] = {}
@@ -123,6 +129,4 @@ def _with_layers(
             plain = _original(kernel.name)
             own = makers.get(plain, plain)
         layer_of[kernel.name] = own
-    return {
-        kernel.name: Origin(layer_of[kernel.name], macs.get(kernel.name, 0)) for kernel in kernels
-    }
+    return layer_of

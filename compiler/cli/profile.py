@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
-from compressc.cli.parsing import Parser
+from compressc.cli.parsing import Parser, UsageError
 from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.cost_table_summary import print_cost_table
 from compressc.reporting.profile_page import render_profile
 from compressc.reporting.profile_table import print_profile
+from compressc.runtime.cost_store import export_table
 from compressc.runtime.profiling import profile
 from compressc.writing import write_atomically
 
@@ -19,10 +22,15 @@ examples:
   compressc profile model.onnx                      the costliest layers, and what bounds them
   compressc profile model.onnx --all --threads 4
   compressc profile model.onnx --report layers.html --json layers.json
+  compressc profile model.onnx --cost-table device.json     what pruned forms would take here
 
 Layers are what ONNX Runtime executes after its own fusions, timed by its own profiler; MACs are
 those of the file's nodes. A layer is bound by memory where moving its bytes takes longer than its
-products would at the peak, both measured here in ONNX Runtime before the profile is taken."""
+products would at the peak, both measured here in ONNX Runtime before the profile is taken.
+
+A cost table holds the latency of the model's kernels over channel counts at this machine and
+thread count. It takes some minutes once; what is measured is kept for the next run, below
+~/.cache/compressc."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,10 +53,18 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help="list every layer, in order")
     parser.add_argument("--json", metavar="FILE", help="write everything measured")
     parser.add_argument("--report", metavar="FILE.html", help="write a page with pictures")
+    parser.add_argument(
+        "--cost-table",
+        metavar="FILE.json",
+        help="write the latency of the kernels over their widths, instead of a profile",
+    )
+    parser.add_argument("--fresh", action="store_true", help="measure a kept cost table anew")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(list(arguments))
-    outputs = [Path(name) for name in (options.json, options.report) if name]
+    outputs = [Path(name) for name in _outputs(options) if name]
     check_outputs(outputs, inputs=[Path(options.model)])
+    if options.cost_table:
+        return _write_cost_table(options)
     with ProgressDisplay(quiet=options.quiet) as progress:
         result = profile(
             options.model,
@@ -65,4 +81,27 @@ def run(arguments: Sequence[str]) -> int:
         page = render_profile(result)
         write_atomically(options.report, lambda t: t.write_text(page, encoding="utf-8"))
     print_profile(result, everything=options.all)
+    return 0
+
+
+def _outputs(options: argparse.Namespace) -> tuple[str | None, ...]:
+    if options.cost_table and (options.json or options.report):
+        raise UsageError("--cost-table is written instead of a profile; leave out --json, --report")
+    return options.cost_table, options.json, options.report
+
+
+def _write_cost_table(options: argparse.Namespace) -> int:
+    with ProgressDisplay(quiet=options.quiet) as progress:
+        progress(0, 0, f"listing the kernels of {options.model}")
+        table = export_table(
+            options.model,
+            options.threads,
+            options.batch,
+            shapes=read_shapes(options),
+            fresh=options.fresh,
+            progress=progress,
+        )
+    text = table.to_json() + "\n"
+    write_atomically(options.cost_table, lambda t: t.write_text(text, encoding="utf-8"))
+    print_cost_table(table, options.cost_table)
     return 0

@@ -51,7 +51,7 @@ def _median(row: BenchRow) -> str:
     low, high = row.latency_p50_low_ms, row.latency_p50_high_ms
     if low == high:
         return readable_ms(row.latency_p50_ms)
-    return f"{readable_ms(row.latency_p50_ms)} ({low:.3g} to {high:.3g})"
+    return f"{readable_ms(row.latency_p50_ms)} ±{(high - low) / 2 / row.latency_p50_ms:.1%}"
 
 
 def _on_cores(result: BenchResult) -> str:

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+# A folded column of a few letters cannot be read.
+_LEAST_TEXT = 12
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its heading, and whether numbers stand in it (text may be folded)."""
@@ -34,7 +38,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         if column.numeric:
             table.add_column(escape(column.heading), justify="right", no_wrap=True)
         else:
-            table.add_column(escape(column.heading), overflow="fold")
+            table.add_column(escape(column.heading), overflow="fold", min_width=_LEAST_TEXT)
     for row in rows:
         table.add_row(*map(escape, row))
     make_console().print(table)

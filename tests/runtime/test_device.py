@@ -50,6 +50,7 @@ def check_commands(device, python: str = sys.executable) -> None:
     assert "wrote r.npz" in run("verify", "small.onnx", "r.npz", "--store")
     assert "ok" in run("verify", "small.onnx", "r.npz")
     assert "GFLOP/s" in run("profile", "small.onnx", "--seconds", "0.1", "--report", "p.html")
+    assert "kernel kinds" in run("profile", "small.onnx", "--cost-table", "t.json")
     assert "compressc" in run("--help")
 
 
