@@ -19,20 +19,18 @@ from compressc.backend.onnx_parity import compare
 from compressc.checks import bound_text, check_goal, check_parity
 from compressc.comparisons import count_file, time_files, time_rows
 from compressc.costs import Cost
-from compressc.errors import GoalError, HandOverError
-from compressc.frontend.tracing import capture
-from compressc.goal import Bound, Goal
-from compressc.judging import check_drop, check_fit, judge_on_test, require_judge, validate
-from compressc.keep_patterns import check_keep_patterns
-from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress
+from compressc.goal import Goal
+from compressc.job import Job, run_job
+from compressc.judging import check_drop, judge_on_test, require_judge, validate
+from compressc.pass_protocol import Pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
-from compressc.recipe import Outcome, follow_recipe
+from compressc.recipe import Outcome
 from compressc.reporting.inspection import pins_of
 from compressc.reporting.layer_rows import layer_rows
 from compressc.reporting.report import Amounts, PassRow, PinRow, Report
 from compressc.runtime.bench_result import BenchResult
-from compressc.runtime.machine import channel_multiple, describe_machine
+from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.stages import ProgressCallback, Stages
 from compressc.stamping import describe_input, stamp
@@ -164,46 +162,24 @@ def compress(
         DataError: if the goal bounds the drop, or a pass needs data, and there is no task.
         VerificationError: if a check fails.
     """
-    settings = settings or Settings()
     stages = Stages(progress)
+    job = Job(model, example_inputs, goal, passes, task, constraints, multiple_of, work_dir)
+    done = run_job(job, stages)
     judge = require_judge(task, goal)
-
-    with stages.stage("capturing the model"):
-        original = _captured(model, example_inputs)
-    check_fit(task, original)
-    with stages.stage("coupling channels"):
-        original, step, may_relax = _constrained(original, constraints, multiple_of)
-        full = original.coupling.cost(Plan())
-
-    original_onnx = None
-    if goal.size_bytes is not None:
-        with stages.stage("exporting the original"):
-            original_onnx = export_onnx(replace(original, plan=Plan()))
-
-    context = Context(
-        goal=_goal_for_passes(goal, full, original_onnx),
-        task=task,
-        progress=progress,
-        work_dir=Path(work_dir) if work_dir else None,
-    )
-    chosen = _chosen(passes, goal)
-    outcome = follow_recipe(
-        original, chosen, context, stages, multiple_of=step, may_relax=may_relax
-    )
     run = _Run(
         model=name or type(model).__name__,
-        original=original,
-        original_onnx=original_onnx,
+        original=done.original,
+        original_onnx=done.original_onnx,
         goal=goal,
         task=task,
         judge=judge,
-        outcome=outcome,
-        settings=settings,
+        outcome=done.outcome,
+        settings=settings or Settings(),
         stage_seconds=dict(stages.seconds),
-        validated=validate(judge, original, "the original", stages) if judge else 0.0,
-        described=describe_input(original, task),
+        validated=validate(judge, done.original, "the original", stages) if judge else 0.0,
+        described=describe_input(done.original, task),
     )
-    return _finish(run, outcome.program, stages)
+    return _finish(run, done.outcome.program, stages)
 
 
 def _finish(run: _Run, program: Program, stages: Stages) -> Result:
@@ -275,62 +251,6 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         version=version("compressc"),
     )
     return Result(run.original, run.outcome.plans, program, report, model, run)
-
-
-def _captured(
-    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
-) -> Program:
-    if isinstance(model, Program):
-        if example_inputs is not None:
-            raise HandOverError("a Program carries its example inputs; leave them out")
-        return model
-    if example_inputs is None:
-        raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    return capture(model, inputs)
-
-
-def _constrained(
-    program: Program, constraints: Constraints | None, multiple_of: int | None
-) -> tuple[Program, int, bool]:
-    """Return the program under its constraints, the channel step, and whether it may shrink."""
-    if program.plan:
-        return program, program.constraints.multiple_of, False
-    wanted = constraints or program.constraints
-    check_keep_patterns(program, wanted.keep)
-    may_relax = multiple_of is None and wanted.multiple_of <= 1
-    step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
-    if step < 1:
-        raise GoalError(f"multiple_of {step}: must be 1 or more")
-    wanted = replace(wanted, multiple_of=step)
-    if wanted != program.constraints:
-        program = program.with_constraints(wanted)
-    return program, step, may_relax
-
-
-def _chosen(passes: Sequence[Pass] | None, goal: Goal) -> Sequence[Pass]:
-    if passes is not None:
-        return passes
-    if not goal.bounds:
-        raise GoalError("the goal asks for nothing; give macs, params or size_bytes, or passes")
-    return (find_pass("magnitude")(),)
-
-
-def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -> Goal:
-    """Turn a bound on the file into one on the weights: the graph's own bytes stay."""
-    if goal.size_bytes is None or original_onnx is None:
-        return goal
-    assert isinstance(goal.size_bytes, Bound)
-    file_bytes = original_onnx.ByteSize()
-    # Folding and shape rewrites move a little between graph and weights.
-    graph_bytes = 1.05 * max(0, file_bytes - full.size_bytes) + 4096
-    allowed = goal.size_bytes.absolute(file_bytes) - graph_bytes
-    if allowed <= 0:
-        raise GoalError(
-            f"the graph alone takes about {graph_bytes:.0f} bytes of the ONNX file, more than the "
-            "size target; ask for a larger file"
-        )
-    return replace(goal, size_bytes=Bound(allowed, relative=False))
 
 
 def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, str]:

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Pass, is_on_lowered
+from compressc.process_rank import process_count, process_rank
 from compressc.program import Program, Step
 from compressc.saved_pass import SavedPass
 from compressc.stages import Stages
@@ -39,6 +40,10 @@ def run_pass(program: Program, one: Pass, context: Context, stages: Stages) -> P
     """
     if context.work_dir is None:
         return PassRun(*_run(program, one, context, stages))
+    if process_count() > 1 and is_on_lowered(one):
+        # All processes must begin such a pass together; it finds its own state again.
+        folder = SavedPass(context.work_dir, program, one, settings_of(one), context).folder
+        return PassRun(*_run(program, one, replace(context, work_dir=folder), stages))
     saved = SavedPass(context.work_dir, program, one, settings_of(one), context)
     notes: tuple[str, ...] = ()
     if saved.exists:
@@ -49,7 +54,7 @@ def run_pass(program: Program, one: Pass, context: Context, stages: Stages) -> P
             return PassRun(*found, (f"{one.name} was done by an earlier run (in {seconds})",))
         notes = (f"{saved.folder}: not a usable result of {one.name}, so it ran anew",)
     result, step = _run(program, one, replace(context, work_dir=saved.folder), stages)
-    if step.seconds > _WORTH_SAVING_SECONDS:
+    if step.seconds > _WORTH_SAVING_SECONDS and not process_rank():
         with stages.stage(f"keeping what {one.name} found"):
             saved.save(result, step)
     return PassRun(result, step, notes)

@@ -10,16 +10,21 @@ ProgressCallback = Callable[[int, int, str], None]
 
 
 class Stages:
-    """Announces stages to a progress callback and adds up their seconds by name."""
+    """Announces stages to a progress callback and adds up their seconds by name.
+
+    Attributes:
+        progress: the callback.
+        seconds: how long each stage took so far, in order of their first begin.
+    """
 
     def __init__(self, progress: ProgressCallback) -> None:
-        self._progress = progress
+        self.progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Announce ``name`` and time the block."""
-        self._progress(0, 0, name)
+        self.progress(0, 0, name)
         started = time.perf_counter()
         try:
             yield
@@ -31,6 +36,6 @@ class Stages:
         """Return a callback for the inside of a stage; its texts are shown after ``name``."""
 
         def report(done: int, total: int, text: str) -> None:
-            self._progress(done, total, f"{name}: {text}" if text else name)
+            self.progress(done, total, f"{name}: {text}" if text else name)
 
         return report

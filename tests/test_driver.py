@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import compressc
-from compressc import driver, recipe
+from compressc import driver, job, recipe
 from compressc.driver import Result, compress
 from compressc.errors import CompresscError, GoalError, HandOverError, VerificationError
 from compressc.goal import Goal
@@ -228,7 +228,7 @@ def test_a_size_goal_below_the_graph_itself_is_explained(program: Program) -> No
 def test_the_machines_step_is_relaxed_where_it_has_to_be(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "channel_multiple", lambda: 16)
+    monkeypatch.setattr(job, "channel_multiple", lambda: 16)
     result = compress(program, goal=Goal(macs=0.2), settings=QUICK)
     assert result.report.multiple_of < 16
     assert any("this machine's step of 16" in note for note in result.report.notes)

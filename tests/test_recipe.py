@@ -156,7 +156,7 @@ def test_a_share_is_a_share_of_the_original_however_often_it_is_lowered(program:
 def test_a_finer_step_is_sought_without_training_again(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compressc.driver.channel_multiple", lambda: 16)
+    monkeypatch.setattr("compressc.job.channel_multiple", lambda: 16)
     nudge = Nudge()
     result = compress(
         program, goal=Goal(macs=0.05), passes=[find_pass("magnitude")(), nudge], settings=QUICK

@@ -16,9 +16,11 @@ from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_optio
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError
 from compressc.goal import Bound, Goal
+from compressc.process_rank import process_rank
 
 if TYPE_CHECKING:
     from compressc.driver import Result
+    from compressc.job import Job
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -62,6 +64,9 @@ def run(arguments: Sequence[str]) -> int:
             "say how small: --target-flops 0.5 halves the work, --target-params and --target-size "
             "work alike, --sparsity 0.9 sets weights to zero"
         )
+    if process_rank():
+        _take_part(options, goal, chosen)
+        return 0
     _check_outputs(options)
     with ProgressDisplay(quiet=options.quiet) as progress:
         result = _compress(options, goal, chosen, progress)
@@ -225,21 +230,16 @@ def _compress(
 ) -> Result:
     progress(0, 0, "starting")
     from compressc.driver import compress
-    from compressc.program import Constraints
     from compressc.settings import Settings
 
-    passes = [one.build() for one in chosen]
-    progress(0, 0, f"loading {options.model}")
-    program = load_model(options)
-    if options.data is not None:
-        progress(0, 0, f"reading {options.data}")
+    job = _read_job(options, goal, chosen, progress)
     return compress(
-        program,
+        job.model,
         goal=goal,
-        passes=passes,
-        task=open_data(options, program),
-        constraints=Constraints(keep=tuple(options.keep)),
-        multiple_of=options.multiple_of,
+        passes=job.passes,
+        task=job.task,
+        constraints=job.constraints,
+        multiple_of=job.multiple_of,
         settings=Settings(
             storage=options.storage,
             measure=not options.no_measure,
@@ -247,8 +247,44 @@ def _compress(
             batch=options.batch,
         ),
         progress=progress,
-        work_dir=_work_dir(options),
+        work_dir=job.work_dir,
         name=Path(options.model).name,
+    )
+
+
+def _take_part(options: argparse.Namespace, goal: Goal, chosen: Sequence[ChosenPass]) -> None:
+    """Train along with the first process, which alone judges, measures and writes."""
+    from compressc.job import run_job
+    from compressc.stages import Stages
+
+    with ProgressDisplay(quiet=True) as progress:
+        run_job(_read_job(options, goal, chosen, progress), Stages(progress))
+
+
+def _read_job(
+    options: argparse.Namespace,
+    goal: Goal,
+    chosen: Sequence[ChosenPass],
+    progress: ProgressDisplay,
+) -> Job:
+    """Load the model and the data."""
+    from compressc.job import Job
+    from compressc.program import Constraints
+
+    passes = [one.build() for one in chosen]
+    progress(0, 0, f"loading {options.model}")
+    program = load_model(options)
+    if options.data is not None:
+        progress(0, 0, f"reading {options.data}")
+    return Job(
+        program,
+        None,
+        goal,
+        passes=passes,
+        task=open_data(options, program),
+        constraints=Constraints(keep=tuple(options.keep)),
+        multiple_of=options.multiple_of,
+        work_dir=_work_dir(options),
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compressc.errors import CompresscError
+from compressc.process_rank import process_count, process_rank
 
 # Each is a module of compressc.cli with a function run(arguments) -> exit code. They are imported
 # when chosen, so that `compressc bench` runs where torch is missing and --help answers at once.
@@ -30,6 +35,9 @@ INTERRUPTED_EXIT_CODE = 130
 OUT_OF_MEMORY_EXIT_CODE = 71
 SYSTEM_EXIT_CODE = 74
 
+# How long other processes wait for the first one to say what went wrong.
+_HEAD_START_SECONDS = 5.0
+
 _OUT_OF_MEMORY = "out of memory; give a smaller --input-shape or --batch, or use a bigger machine"
 
 
@@ -40,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # python -W shows them
                 warnings.simplefilter("ignore")
-            return _dispatch(arguments)
+            with _silence_unless_first():
+                return _dispatch(arguments)
     except KeyboardInterrupt:
         return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
@@ -69,7 +78,19 @@ def _fail_with(error: Exception) -> int:
     )
 
 
+def _silence_unless_first() -> AbstractContextManager[object]:
+    """Return a context in which only the first of several processes prints."""
+    if not process_rank():
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(io.StringIO())
+
+
 def _fail(message: str, exit_code: int) -> int:
+    rank = process_rank()
+    if rank:
+        # Mostly all processes fail alike. Then the first one tells, and the launcher ends the rest.
+        time.sleep(_HEAD_START_SECONDS)
+        message = f"process {rank}: {message}"
     if os.environ.get("COMPRESSC_TRACEBACK"):
         traceback.print_exc()
     line = " ".join(message.split())
@@ -92,6 +113,10 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         _refuse_misspelt(name)
         arguments = ["compress", *arguments]
+    if process_count() > 1 and arguments[0] == "demo":
+        raise CompresscError("demo runs in one process; start it without a launcher")
+    if process_rank() and arguments[0] != "compress":
+        return 0
     command = importlib.import_module(f"compressc.cli.{arguments[0]}")
     exit_code: int = command.run(arguments[1:])
     sys.stdout.flush()

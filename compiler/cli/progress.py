@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from compressc.cli.pace import Pace
+from compressc.process_rank import process_rank
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,14 +18,17 @@ _REPEAT_SECONDS = 10.0
 
 
 class ProgressDisplay:
-    """A context manager that is called with (done, total, text)."""
+    """A context manager that is called with (done, total, text).
+
+    Of several processes that train together, only the first shows anything.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self._quiet = quiet or process_rank() > 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = self._printed = time.perf_counter()
-        self._stage = ""
+        self._pace = Pace()
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -36,18 +41,22 @@ class ProgressDisplay:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
         from rich.progress import TimeElapsedColumn as Elapsed
+        from rich.table import Column
 
+        text = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description}", table_column=text, markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[remark]}"),
             Elapsed(),
             console=Console(stderr=True),
+            expand=True,
             transient=True,
             refresh_per_second=4,  # drawing must not disturb what is being timed
         )
         self._bar.start()
-        self._task = self._bar.add_task("starting", total=None)
+        self._task = self._bar.add_task("starting", total=None, remark="")
 
     def __exit__(
         self,
@@ -62,15 +71,15 @@ class ProgressDisplay:
         """Show that ``done`` of ``total`` steps of ``text`` are over; total 0 where unknown."""
         if self._quiet:
             return
+        begun = self._pace.enter(done, text)
+        remark = self._pace.remark(done, total)
         if self._bar is not None and self._task is not None:
             self._bar.update(
-                self._task, description=text, completed=done, total=total if total else None
+                self._task, description=text, completed=done, total=total or None, remark=remark
             )
             return
         now = time.perf_counter()
-        # "round 3 of 90" is the same line as "round 2 of 90" until some time has passed.
-        stage = re.sub(r"\d+", "", text)
-        if stage != self._stage or now - self._printed > _REPEAT_SECONDS:
-            share = f" ({100 * done // total} %)" if done and total else ""
-            print(f"{now - self._started:7.1f} s  {text}{share}", file=sys.stderr, flush=True)
-            self._stage, self._printed = stage, now
+        if begun or now - self._printed > _REPEAT_SECONDS:
+            said = f" ({remark})" if remark else ""
+            print(f"{now - self._started:7.1f} s  {text}{said}", file=sys.stderr, flush=True)
+            self._printed = now

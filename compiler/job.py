@@ -1,0 +1,147 @@
+"""The job: what is asked for, and the first half of the pipeline, from the model to its recipe.
+
+Where several processes train together, each of them runs the whole job; only the first goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from compressc.backend.onnx_export import export_onnx
+from compressc.costs import Cost
+from compressc.errors import GoalError, HandOverError
+from compressc.frontend.tracing import capture
+from compressc.goal import Bound, Goal
+from compressc.judging import check_fit, require_judge
+from compressc.keep_patterns import check_keep_patterns
+from compressc.pass_protocol import Context, Pass, find_pass
+from compressc.plan import Plan
+from compressc.program import Constraints, Program
+from compressc.recipe import Outcome, follow_recipe
+from compressc.runtime.machine import channel_multiple
+from compressc.stages import Stages
+from compressc.task import Scored
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is asked for; see :func:`compressc.compress` for each of them."""
+
+    model: nn.Module | Program
+    example_inputs: tuple[Any, ...] | Tensor | None
+    goal: Goal
+    passes: Sequence[Pass] | None = None
+    task: Scored | None = None
+    constraints: Constraints | None = None
+    multiple_of: int | None = None
+    work_dir: str | Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class JobDone:
+    """What a job came to.
+
+    Attributes:
+        original: the model as it was captured and constrained.
+        original_onnx: its file, where the goal needs it; None otherwise.
+        outcome: of the recipe.
+    """
+
+    original: Program
+    original_onnx: ModelProto | None
+    outcome: Outcome
+
+
+def run_job(job: Job, stages: Stages) -> JobDone:
+    """Capture the model and run its recipe.
+
+    Raises:
+        CompresscError: as :func:`compressc.compress`.
+    """
+    goal = job.goal
+    require_judge(job.task, goal)
+    with stages.stage("capturing the model"):
+        original = _captured(job.model, job.example_inputs)
+    check_fit(job.task, original)
+    with stages.stage("coupling channels"):
+        original, step, may_relax = _constrained(original, job.constraints, job.multiple_of)
+        full = original.coupling.cost(Plan())
+
+    original_onnx = None
+    if goal.size_bytes is not None:
+        with stages.stage("exporting the original"):
+            original_onnx = export_onnx(replace(original, plan=Plan()))
+
+    context = Context(
+        goal=_goal_for_passes(goal, full, original_onnx),
+        task=job.task,
+        progress=stages.progress,
+        work_dir=Path(job.work_dir) if job.work_dir else None,
+    )
+    passes = _chosen(job.passes, goal)
+    outcome = follow_recipe(
+        original, passes, context, stages, multiple_of=step, may_relax=may_relax
+    )
+    return JobDone(original, original_onnx, outcome)
+
+
+def _captured(
+    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
+) -> Program:
+    if isinstance(model, Program):
+        if example_inputs is not None:
+            raise HandOverError("a Program carries its example inputs; leave them out")
+        return model
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
+    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    return capture(model, inputs)
+
+
+def _constrained(
+    program: Program, constraints: Constraints | None, multiple_of: int | None
+) -> tuple[Program, int, bool]:
+    """Return the program under its constraints, the channel step, and whether it may shrink."""
+    if program.plan:
+        return program, program.constraints.multiple_of, False
+    wanted = constraints or program.constraints
+    check_keep_patterns(program, wanted.keep)
+    may_relax = multiple_of is None and wanted.multiple_of <= 1
+    step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
+    if step < 1:
+        raise GoalError(f"multiple_of {step}: must be 1 or more")
+    wanted = replace(wanted, multiple_of=step)
+    if wanted != program.constraints:
+        program = program.with_constraints(wanted)
+    return program, step, may_relax
+
+
+def _chosen(passes: Sequence[Pass] | None, goal: Goal) -> Sequence[Pass]:
+    if passes is not None:
+        return passes
+    if not goal.bounds:
+        raise GoalError("the goal asks for nothing; give macs, params or size_bytes, or passes")
+    return (find_pass("magnitude")(),)
+
+
+def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -> Goal:
+    """Turn a bound on the file into one on the weights: the graph's own bytes stay."""
+    if goal.size_bytes is None or original_onnx is None:
+        return goal
+    assert isinstance(goal.size_bytes, Bound)
+    file_bytes = original_onnx.ByteSize()
+    # Folding and shape rewrites move a little between graph and weights.
+    graph_bytes = 1.05 * max(0, file_bytes - full.size_bytes) + 4096
+    allowed = goal.size_bytes.absolute(file_bytes) - graph_bytes
+    if allowed <= 0:
+        raise GoalError(
+            f"the graph alone takes about {graph_bytes:.0f} bytes of the ONNX file, more than the "
+            "size target; ask for a larger file"
+        )
+    return replace(goal, size_bytes=Bound(allowed, relative=False))
