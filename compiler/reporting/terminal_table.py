@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 # A folded column of a few letters cannot be read.
 _LEAST_TEXT = 12
 
