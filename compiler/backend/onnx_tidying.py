@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from compressc.backend.blocked_layout import keep_blocked
+
+_INT64_MAX = 2**63 - 1
 
 
 def tidy(model: onnx.ModelProto) -> None:
@@ -28,6 +31,7 @@ def tidy(model: onnx.ModelProto) -> None:
             item.ClearField("doc_string")
     keep_blocked(model.graph)
     _use_global_pooling(model.graph)
+    _use_strided_slices(model.graph)
 
 
 def _use_global_pooling(graph: onnx.GraphProto) -> None:
@@ -63,6 +67,37 @@ def _use_global_pooling(graph: onnx.GraphProto) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     drop_unused_initializers(graph)
+
+
+def _use_strided_slices(graph: onnx.GraphProto) -> None:
+    """Rewrite a pooling of single pixels behind a Pad as the slice that it is.
+
+    ONNX Runtime would fuse the two into a pooling whose padding exceeds its kernel, and then refuse
+    the model.
+    """
+    padded = {node.output[0] for node in graph.node if node.op_type == "Pad"}
+    for node in graph.node:
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        kernel = given.get("kernel_shape", [0])
+        if node.op_type not in ("AveragePool", "MaxPool") or node.input[0] not in padded:
+            continue
+        if any(side != 1 for side in kernel) or any(given.get("pads", [])):
+            continue
+        rank = len(kernel)
+        bounds = {
+            "starts": [0] * rank,
+            "ends": [_INT64_MAX] * rank,
+            "axes": list(range(2, 2 + rank)),
+            "steps": list(given.get("strides", [1] * rank)),
+        }
+        for name, values in bounds.items():
+            tensor = numpy_helper.from_array(
+                np.array(values, dtype=np.int64), f"{node.output[0]}/{name}"
+            )
+            graph.initializer.append(tensor)
+            node.input.append(tensor.name)
+        node.op_type = "Slice"
+        del node.attribute[:]
 
 
 def drop_unused_initializers(graph: onnx.GraphProto) -> None:

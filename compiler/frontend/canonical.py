@@ -22,7 +22,8 @@ def canonicalize(module: fx.GraphModule) -> None:
     _drop_assertions(module.graph)
     rewrite_shuffles(module)
     fold_parameters(module)
-    module.graph.eliminate_dead_code(is_impure_node=_is_impure)
+    while module.graph.eliminate_dead_code(is_impure_node=_is_impure) or _drop_writes(module.graph):
+        pass
     module.graph.lint()
     module.recompile()
 
@@ -32,6 +33,42 @@ def _is_impure(node: fx.Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     return bool(schema is not None and schema.is_mutable)
+
+
+def _drop_writes(graph: fx.Graph) -> bool:
+    """Erase in-place operations whose result nobody can see, such as a ReLU of an unused head."""
+    unseen = [
+        node
+        for node in reversed(list(graph.nodes))
+        if node.op == "call_function"
+        and not node.users
+        and _is_impure(node)
+        and all(_is_private(written, node) for written in _written(node))
+    ]
+    for node in unseen:
+        graph.erase_node(node)
+    return bool(unseen)
+
+
+def _written(node: fx.Node) -> list[object]:
+    """Return the operands that an operation writes to."""
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    given = dict(zip((argument.name for argument in arguments), node.args, strict=False))
+    given.update(node.kwargs)
+    return [
+        given.get(argument.name)
+        for argument in arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+
+
+def _is_private(written: object, writer: fx.Node) -> bool:
+    """Tell whether a tensor is read by ``writer`` alone and shares its memory with no other."""
+    if not isinstance(written, fx.Node) or written.op != "call_function":
+        return False
+    schema = getattr(written.target, "_schema", None)
+    fresh = schema is not None and all(value.alias_info is None for value in schema.returns)
+    return fresh and list(written.users) == [writer]
 
 
 def _drop_assertions(graph: fx.Graph) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.errors import ExportError, OutputError
+from compressc.frontend.tracing import capture
 from compressc.program import Program
 
 
@@ -319,3 +320,22 @@ def test_a_model_over_two_gigabytes_is_refused(exported, tmp_path, monkeypatch):
 def test_a_missing_folder_is_an_output_error(exported, tmp_path):
     with pytest.raises(OutputError, match="does not exist"):
         write_onnx(exported, tmp_path / "nowhere" / "m.onnx")
+
+
+def test_pooling_of_single_pixels_behind_a_pad_loads():
+    """ONNX Runtime fuses the Pad into the pooling and refuses the result."""
+
+    class Shift(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            x = torch.nn.functional.pad(self.conv(x).relu(), (1, -1, 1, -1))
+            return torch.nn.functional.avg_pool2d(x, 1, 2)
+
+    x = torch.randn(2, 3, 8, 8)
+    program = capture(Shift().eval(), (x,))
+    with torch.no_grad():
+        wanted = program.module()(x).numpy()
+    np.testing.assert_allclose(run(export_onnx(program), x)[0], wanted, rtol=1e-5, atol=1e-6)
