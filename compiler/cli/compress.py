@@ -131,6 +131,12 @@ def build_parser() -> Parser:
         help="points of accuracy that may be lost, judged on the search-validation part of --data; "
         "more is an error and leaves no file",
     )
+    group.add_argument(
+        "--freeze-statistics",
+        action="store_true",
+        help="keep every channel that a layer norm, group norm or the like computes statistics "
+        "over; without it they run over the channels that are left",
+    )
     group.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="the ONNX file")
@@ -282,7 +288,10 @@ def _read_job(
         goal,
         passes=passes,
         task=open_data(options, program),
-        constraints=Constraints(keep=tuple(options.keep)),
+        constraints=Constraints(
+            keep=tuple(options.keep),
+            statistics="frozen" if options.freeze_statistics else "kept",
+        ),
         multiple_of=options.multiple_of,
         work_dir=_work_dir(options),
     )

@@ -156,3 +156,24 @@ def test_a_low_rank_pass_is_named_with_its_energy(workplace: Path, cli: Cli) -> 
     assert report["passes"][0]["settings"]["energy"] == 0.6
     assert any("relative error" in note for note in report["passes"][0]["notes"])
     assert outputs(workplace / "r.onnx", 2).shape == (2, 4)
+
+
+def test_statistics_can_be_frozen(workplace: Path, cli: Cli) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3), torch.nn.GroupNorm(1, 16), torch.nn.Conv2d(16, 32, 3),
+        torch.nn.ReLU(), torch.nn.Conv2d(32, 4, 1),
+    )  # fmt: skip
+    exported = torch.export.export(model.eval(), (torch.randn(2, 3, 8, 8),))
+    torch.export.save(exported, workplace / "norm.pt2")
+    widths = {}
+    for name, flags in (("free", []), ("frozen", ["--freeze-statistics"])):
+        code, _, err = cli(
+            *("norm.pt2", "--target-flops", "0.6", "--multiple-of", "1", "--no-measure", *flags),
+            *("-o", f"{name}.onnx", "--report", f"{name}.json"),
+        )
+        assert code == 0, err
+        report = json.loads((workplace / f"{name}.json").read_text())
+        widths[name] = [row["widths_after"][1] for row in report["layers"]]
+    assert widths["free"][0] < 16
+    assert widths["frozen"][0] == 16
