@@ -22,8 +22,8 @@ Written by `benchmarks/coverage_table.py` from `{source}`; measured by `benchmar
 For every foreign model: capture, `magnitude` pruning to half the MACs (uniform, channel step 1),
 lowering, and the proof that the lowered network computes what the masked original computes, in
 float64, with random weights and calibrated batch norms, judged against how much the output varies
-over inputs (tolerance 1e-7 of that); then `.pt2` saved and loaded again, ONNX exported and compared in
-ONNX Runtime. No model has code of its own. "reached" means at most 50.5 % of the MACs and every
+over inputs (tolerance 1e-7 of that); then `.pt2` saved and loaded again, ONNX exported and compared
+in ONNX Runtime. No model has code of its own. "reached" means at most 50.5 % of the MACs and every
 check passed. Seconds are CPU seconds of one thread on a shared machine. Models are run in an order
 that spreads over libraries and families; each line of the file names the commit that it was run at.
 
