@@ -70,30 +70,41 @@ def main() -> None:
         dask=options.dask,
     )
     variants = make_variants(search, options)
-    rows = []
+    settings = {
+        "case": options.case,
+        "model": options.arch,
+        **{
+            name: getattr(options, name)
+            for name in (
+                "spaces score trials val_samples recalibrate search_drop population elite "
+                "multiple_of threads workers ablation"
+            ).split()
+        },
+    }
+    rows = finished_rows(options.out, settings)
     for seed in range(options.seeds):
         for name, (configured, searcher) in variants.items():
+            if any(row["searcher"] == name and row["seed"] == seed for row in rows):
+                continue
             row = run(name, configured, searcher, program, task, seed, options.trials)
             rows.append(row)
             print({k: v for k, v in row.items() if k != "curve"}, flush=True)
             document = {
-                "case": options.case,
-                "model": options.arch,
-                "spaces": options.spaces,
-                "score": options.score,
-                "trials": options.trials,
-                "val_samples": options.val_samples,
-                "recalibrate": options.recalibrate,
-                "search_drop": options.search_drop,
-                "population": options.population,
-                "multiple_of": options.multiple_of,
-                "threads": options.threads,
-                "workers": options.workers,
+                **settings,
                 "machine": describe_machine().to_dict(),
                 "wins": count_wins(rows),
                 "rows": rows,
             }
             options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+
+
+def finished_rows(path: Path, settings: dict[str, object]) -> list[dict[str, object]]:
+    """Return the rows of an earlier run that was cut off; none if it had other settings."""
+    if not path.exists():
+        return []
+    document = json.loads(path.read_text())
+    same = all(document.get(name) == value for name, value in settings.items())
+    return list(document["rows"]) if same else []
 
 
 def parse() -> argparse.Namespace:
