@@ -88,11 +88,11 @@ def test_a_second_process_says_which_one_it_is_when_it_fails(workplace: Path, cl
 
 
 def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    launcher = (sys.executable, "-m", "accelerate.commands.launch")
-    flags = ("--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
+    # On CPUs `accelerate launch` starts several processes through MPI only; this is torchrun.
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*launcher, *flags, "-m", "compressc", *words],
+        [*launcher, "--nproc-per-node=2", "-m", "compressc", *words],
         cwd=folder,
         capture_output=True,
         text=True,
