@@ -41,6 +41,11 @@ class Task(Scored, Protocol):
     Passes train on the train split and choose by :meth:`validate`, which sees the
     search-validation split. The test split is for :meth:`evaluate` alone, which only the report
     calls. The same seed gives the same batches.
+
+    A task may have more, which is used where it is there: ``metadata``, a mapping of texts that go
+    into the ONNX file; ``notes``, texts for the report; ``check_model(program)``, which raises a
+    DataError where data and model do not fit; ``fingerprint()``, a text that changes with anything
+    that passes see, by which a run that was cut off knows its data again.
     """
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
