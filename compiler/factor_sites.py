@@ -227,12 +227,12 @@ def _site(node: fx.Node, term: MacsTerm, propagation: Propagation) -> FactorSite
     out_axis, in_axis, *_ = propagation.parameters[propagation.canonical[term.weight]]
     source = argument(node, "input")
     axes = propagation.values[source.name]
-    before, after = hinted_shape(value_of(source)), hinted_shape(value_of(node))
     space = tensor.dim() - 2
     kernel = prod(tensor.shape[2:])
     written = term.total // prod(tensor.shape)
     read = written
-    if space:
+    if space:  # other sizes may depend on the data, and have no hint
+        before, after = hinted_shape(value_of(source)), hinted_shape(value_of(node))
         read = written // prod(after[-space:]) * prod(before[-space:])
     leading = axes[: len(axes) - space - 1] if isinstance(axes, tuple) else ()
     return FactorSite(
