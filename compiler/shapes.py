@@ -41,8 +41,11 @@ class Sizes:
 
 
 def hint(size: int | torch.SymInt) -> int:
-    """Return the size that the example inputs gave."""
-    return size if isinstance(size, int) else int(size.node.hint)
+    """Return the size that the example inputs gave, 1 for one that depends on the data."""
+    if isinstance(size, int):
+        return size
+    known = size.node.hint
+    return 1 if known is None else int(known)
 
 
 def hinted_shape(value: Tensor) -> tuple[int, ...]:
