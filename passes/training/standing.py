@@ -9,6 +9,11 @@ from typing import Any, Self
 
 from torch import Tensor
 
+# The network that came in has often been trained on what is search-validation now (a part of the
+# training images, where the data have no such split), and training on the rest of them cannot keep
+# that up. A ResNet-56 whose test accuracy rose from 87.8 to 89.7 fell from 95.9 to 94.0 there.
+_LEAD = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class Standing:
@@ -18,7 +23,8 @@ class Standing:
         epoch: how many are over; 0 before training.
         first_metric: of the weights that came in, on search-validation.
         best_metric, best_epoch, best: the best weights and when they were found, the latest of
-            equals; epoch 0 is the weights that came in.
+            equals; epoch 0 is the weights that came in, which are best only as long as training
+            has lost over 5 % of their metric.
         seconds: of training, without judging.
         samples: trained on so far, repetitions counted.
         diverged: what went wrong, empty while all is well.
@@ -48,7 +54,10 @@ class Standing:
             seconds=self.seconds + seconds,
             samples=self.samples + samples,
         )
-        if math.isnan(metric) or metric < self.best_metric:
+        bar = self.best_metric
+        if self.best_epoch == 0:
+            bar -= _LEAD * abs(bar)
+        if math.isnan(metric) or metric < bar:
             return found
         return replace(found, best_metric=metric, best_epoch=found.epoch, best=_copied(weights))
 

@@ -43,7 +43,8 @@ def train(
     """Return the program with the weights of its best epoch.
 
     Args:
-        program: without pending decisions; its weights count as epoch 0.
+        program: without pending decisions; its weights come back where training loses over 5 %
+            of their metric.
         settings: hyper-parameters.
         context: task, seed, progress, and where state goes.
         name: of the pass.
