@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--speedup", type=float, nargs="+", default=[2.12, 2.57])
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train-images", type=int, help="only so many, to try it out")
     parser.add_argument("--work-dir", type=Path, help="for the state of a row in training")
