@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from compressc.errors import GoalError
@@ -44,12 +45,63 @@ def parse_bound(what: str, value: float | int | Bound | None) -> Bound | None:
 
 
 @dataclass(frozen=True)
+class LatencyBound(Bound):
+    """An upper bound on latency: a ratio of the original's, or milliseconds.
+
+    Attributes:
+        percentile: what is bounded: p50, p90 or p99 of single calls.
+    """
+
+    percentile: str = "p50"
+
+
+_LATENCY = re.compile(
+    r"(?P<value>\d+\.?\d*|\.\d+)\s*(?P<unit>ms|us|s|%|)(@(?P<percentile>p50|p90|p99))?",
+    re.IGNORECASE,
+)
+_MILLISECONDS = {"ms": 1.0, "us": 1e-3, "s": 1e3}
+
+
+def parse_latency(value: float | str | Bound | None) -> LatencyBound | None:
+    """Read a latency as users write it: ``0.5`` and ``50%`` keep half, ``5ms@p90`` is an amount.
+
+    A bare number below 1 is a ratio, any other is milliseconds.
+
+    Raises:
+        GoalError: if the value is neither.
+    """
+    if value is None or isinstance(value, LatencyBound):
+        return value
+    if isinstance(value, Bound):
+        return LatencyBound(value.value, value.relative)
+    match = _LATENCY.fullmatch(str(value).strip())
+    if match is None:
+        raise GoalError(
+            f"latency target '{value}': give a ratio such as 0.5, or a time such as 5ms or 5ms@p90"
+        )
+    amount, unit = float(match["value"]), match["unit"].lower()
+    percentile = (match["percentile"] or "p50").lower()
+    if unit == "%":
+        amount /= 100
+    relative = unit == "%" or (not unit and amount < 1)
+    if amount <= 0 or (relative and amount >= 1):
+        raise GoalError(
+            f"latency target {value}: must be above 0, and a ratio below 1; 0.5 keeps half"
+        )
+    if relative:
+        return LatencyBound(amount, True, percentile)
+    return LatencyBound(amount * _MILLISECONDS.get(unit, 1.0), False, percentile)
+
+
+@dataclass(frozen=True)
 class Goal:
     """Upper bounds on the result, and the budget and seed of the search for it.
 
     Attributes:
         macs, params, size_bytes: a ratio of the original below 1 (0.5 keeps half), an absolute
             amount of 2 or more, a :class:`Bound`, or None for no bound.
+        latency_ms: a ratio below 1 or milliseconds, ``"5ms@p90"``, a :class:`Bound`, or None; met
+            by passes that measure, such as ``latency``.
         max_drop: the accuracy, in points of the task's metric, that may be lost; None for any.
         trials: how many candidates a search may score; None for the pass's default.
         seconds: how long a search may take; None for no limit.
@@ -59,6 +111,7 @@ class Goal:
     macs: float | Bound | None = None
     params: float | Bound | None = None
     size_bytes: float | Bound | None = None
+    latency_ms: float | str | Bound | None = None
     max_drop: float | None = None
     trials: int | None = None
     seconds: float | None = None
@@ -67,6 +120,7 @@ class Goal:
     def __post_init__(self) -> None:
         for what in ("macs", "params", "size_bytes"):
             object.__setattr__(self, what, parse_bound(what, getattr(self, what)))
+        object.__setattr__(self, "latency_ms", parse_latency(self.latency_ms))
         if self.max_drop is not None and not (self.max_drop >= 0):
             raise GoalError(f"max_drop {self.max_drop:g}: must be 0 or more")
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from compressc.errors import GoalError
-from compressc.goal import Bound, Goal, parse_bound
+from compressc.goal import Bound, Goal, LatencyBound, parse_bound, parse_latency
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,33 @@ def test_a_drop_below_zero_is_refused(drop: float) -> None:
 def test_goals_of_equal_bounds_are_equal() -> None:
     assert Goal(macs=0.5) == Goal(macs=Bound(0.5, True))
     assert Goal(max_drop=0.0).max_drop == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.5, LatencyBound(0.5, True)),
+        ("0.5", LatencyBound(0.5, True)),
+        ("50%", LatencyBound(0.5, True)),
+        (5, LatencyBound(5.0, False)),
+        ("5ms", LatencyBound(5.0, False)),
+        ("0.8 ms", LatencyBound(0.8, False)),
+        ("800us@P99", LatencyBound(0.8, False, "p99")),
+        ("5ms@p90", LatencyBound(5.0, False, "p90")),
+        ("0.5@p90", LatencyBound(0.5, True, "p90")),
+        (Bound(0.3, False), LatencyBound(0.3, False)),
+        (None, None),
+    ],
+)
+def test_latencies(value: float | str | Bound | None, expected: LatencyBound | None) -> None:
+    assert parse_latency(value) == expected
+    goal = Goal(latency_ms=value)
+    assert goal.latency_ms == expected
+    assert goal.bounds == {}
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, "fast", "5ms@p42", "0ms", "150%", "5GB"])
+def test_latencies_that_make_no_sense(value: float | str) -> None:
+    with pytest.raises(GoalError, match="latency target") as caught:
+        Goal(latency_ms=value)
+    assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from compressc.axes import IntArray
 from compressc.coupling import Coupling
 from compressc.groups import ChannelGroup
 from compressc.kept import Kept
+from compressc.latency.network_listing import layer_of
 from compressc.layers import layer_costs
 from compressc.plan import Plan
 from compressc.runtime.cost_table import CostTable
@@ -74,8 +76,9 @@ class LatencyModel:
         ]
         return np.array(kept, dtype=np.int64)
 
+    @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """Return, for each group, the terms that depend on it."""
+        """For each group, the terms that depend on it."""
         return tuple(
             tuple(i for i, term in enumerate(self.terms) if term.rows[:, group].any())
             for group in range(len(self.groups))
@@ -172,7 +175,7 @@ def _rows_of(
     read = sources[0] if sources else nothing
     kind = kernel.kind
     variables = kind.variables if kind is not None else ()
-    layer = layers.get(kernel.weight.removesuffix(".T").rpartition(".")[0])
+    layer = layers.get(layer_of(kernel.weight))
     if layer is not None and variables:
         inputs, outputs = layer
         by_name = {"in": inputs, "out": outputs, "c": outputs}

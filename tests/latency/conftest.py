@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ class Concatenated(nn.Module):
 NETWORKS = {"residual": Residual, "depthwise": Depthwise, "concatenated": Concatenated}
 
 
+@cache
 def build_program(name: str) -> Program:
     torch.manual_seed(0)
     program = compressc.capture(NETWORKS[name]().eval(), (torch.randn(2, 3, 8, 8),))
@@ -78,6 +80,13 @@ def build_program(name: str) -> Program:
 def kernels_of(program: Program, path: Path) -> KernelList:
     write_onnx(export_onnx(program), path)
     return list_kernels(path)
+
+
+@cache
+def full_kernels(name: str) -> KernelList:
+    """The kernels of a network at full width; listed once, since that takes seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        return kernels_of(build_program(name), Path(folder) / "full.onnx")
 
 
 def formula_ms(kind: KernelKind, widths: Widths) -> float:
@@ -94,21 +103,32 @@ def formula_table(kernels: KernelList) -> CostTable:
     return CostTable(describe_machine(), 1, BLOCK, 0.0002, 0.005, cells)
 
 
+@cache
+def halved(name: str) -> Program:
+    """The program with about half of every group."""
+    program = build_program(name)
+    keep = {}
+    for group in program.coupling.groups:
+        if group.pinned is None and group.size >= 2 * BLOCK:
+            kept = group.size // 2 // BLOCK * BLOCK
+            keep[group.name] = np.arange(group.size) < kept
+    return program.with_plan(Plan(keep=keep))
+
+
+@cache
+def halved_kernels(name: str) -> KernelList:
+    """The kernels of the halved network, lowered and exported."""
+    with tempfile.TemporaryDirectory() as folder:
+        return kernels_of(compressc.lower(halved(name)), Path(folder) / "halved.onnx")
+
+
+@pytest.fixture(autouse=True)
+def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests count kernels; what they take is given by a formula."""
+    monkeypatch.setattr("compressc.runtime.kernel_list._SECONDS", 0.02)
+    monkeypatch.setattr("compressc.runtime.kernel_list._WARM_UP_SECONDS", 0.02)
+
+
 @pytest.fixture(params=sorted(NETWORKS))
-def program(request: pytest.FixtureRequest) -> Program:
-    return build_program(request.param)
-
-
-@pytest.fixture
-def halved() -> Callable[[Program], Program]:
-    """Return the program with about half of every group."""
-
-    def halve(program: Program) -> Program:
-        keep = {}
-        for group in program.coupling.groups:
-            if group.pinned is None and group.size >= 2 * BLOCK:
-                kept = group.size // 2 // BLOCK * BLOCK
-                keep[group.name] = np.arange(group.size) < kept
-        return program.with_plan(Plan(keep=keep))
-
-    return halve
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
