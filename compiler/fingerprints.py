@@ -14,6 +14,17 @@ from compressc.program import Program
 _CACHE = "fingerprint"
 
 
+def fingerprint(*parts: Any) -> str:
+    """Return a digest of programs, tensors and plain values, nested in any way.
+
+    A plain value counts by its ``repr``, which must say everything about it.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        update_with(digest, part)
+    return digest.hexdigest()
+
+
 def fingerprint_program(program: Program) -> str:
     """Return a digest of a program's graph, weights, inputs and decisions.
 
@@ -56,9 +67,13 @@ def fingerprint_task(task: Any, seed: int) -> str:
 
 
 def update_with(digest: Any, value: Any) -> None:
-    """Feed tensors and plain values, nested in any way, to a digest of hashlib."""
-    for leaf in pytree.tree_leaves(value):
-        if isinstance(leaf, Tensor):
+    """Feed programs, tensors and plain values, nested in any way, to a digest of hashlib."""
+    leaves, structure = pytree.tree_flatten(value)
+    digest.update(f"{structure}".encode())
+    for leaf in leaves:
+        if isinstance(leaf, Program):
+            digest.update(fingerprint_program(leaf).encode())
+        elif isinstance(leaf, Tensor):
             plain = leaf.detach().cpu().contiguous()
             digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
             digest.update(plain.reshape(-1).view(torch.uint8).numpy())

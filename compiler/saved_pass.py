@@ -24,7 +24,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from compressc.errors import CompresscError, OutputError
-from compressc.fingerprints import fingerprint_program, fingerprint_task, update_with
+from compressc.fingerprints import fingerprint, fingerprint_task, update_with
 from compressc.pass_protocol import Context, Pass
 from compressc.plan import Plan
 from compressc.program import Program, Step
@@ -70,19 +70,17 @@ class SavedPass:
     ) -> None:
         self._program = program
         self._settings = settings
-        original = context.original
-        parts = (
+        self._key = fingerprint(
             _FORMAT,
             version("compressc"),
             torch.__version__,
             f"{type(one).__module__}.{type(one).__qualname__}",
             sorted(settings.items()),
             context.goal,
-            fingerprint_program(program),
-            None if original is None else fingerprint_program(original),
+            program,
+            context.original,
             fingerprint_task(context.task, context.goal.seed),
-        )
-        self._key = hashlib.sha256(repr(parts).encode()).hexdigest()[:_KEY_LENGTH]
+        )[:_KEY_LENGTH]
         self.folder = work_dir / self._key
 
     @property

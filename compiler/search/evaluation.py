@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from compressc.costs import Cost
+from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.pass_protocol import ignore_progress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.executors import ExecutorError, InProcess, count_slots, is_lost_worker
-from compressc.search.held_out import describe_data, hold_out
+from compressc.search.held_out import hold_out
 from compressc.search.journal import Journal
-from compressc.search.judge import identify, make_judge
+from compressc.search.judge import make_judge
 from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge
@@ -97,7 +98,9 @@ class Evaluator:
         self._packed: bytes | None = None
         self._uninformed: set[str] = set()
         self.base = self._judge.judge(Plan())
-        self.identity = identify(program, conditions, describe_data(held_out), self.base)
+        self.identity = fingerprint(
+            program, conditions, fingerprint_task(held_out, conditions.seed), self.base
+        )
         self._key = uuid.uuid4().hex
         keep_judge(self._key, self._judge)
         weakref.finalize(self, forget_judge, self._key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -57,20 +56,6 @@ def hold_out(task: Task, samples: int, seed: int) -> Task:
         f"{type(task).__name__} cannot be validated on {samples} samples: it has no method "
         "sample_validation(samples, seed); leave the number of samples at 0"
     )
-
-
-def describe_data(task: Task) -> str:
-    """Return what tells the validation data of one task from those of another.
-
-    For images a digest; of other tasks no more is known than what they are and what they measure.
-    """
-    name = f"{type(task).__module__}.{type(task).__qualname__} {task.metric_name}"
-    if not isinstance(task, ClassificationTask):
-        return name
-    val = task.data.val
-    found = hashlib.sha256(val.images.contiguous().numpy().tobytes())
-    found.update(val.labels.contiguous().numpy().tobytes())
-    return f"{name} {task.normalization} {found.hexdigest()}"
 
 
 def count_held_out(task: Task) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
 from compressc.coupling import Coupling
@@ -84,28 +81,3 @@ def unpack_judge(packed: bytes) -> Judge:
         warnings.simplefilter("ignore", FutureWarning)
         skeleton, coupling, task, calibration = pickle.loads(packed)
     return Judge(skeleton.build(), coupling, task, calibration)
-
-
-def identify(program: Program, *rest: object) -> str:
-    """Return a digest of a program's network, weights and constraints, and of other values.
-
-    Args:
-        program: its pending plan counts, too.
-        rest: values whose ``repr`` says everything about them.
-    """
-    found = hashlib.sha256()
-    for piece in _pieces(program):
-        found.update(piece)
-    for value in rest:
-        found.update(repr(value).encode())
-    return found.hexdigest()
-
-
-def _pieces(program: Program) -> Iterator[bytes]:
-    yield program.graph_module.code.encode()
-    yield repr(program.constraints).encode()
-    yield program.plan.digest.encode()
-    for name, tensor in sorted(program.state().items()):
-        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-        flat = tensor.detach().cpu().contiguous().flatten()
-        yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compressc.errors import PlanError
+from compressc.fingerprints import fingerprint
 from compressc.pass_protocol import Context
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.objectives import Objective
@@ -20,7 +21,7 @@ from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
-from compressc.passes.training.training_state import StateFile, identify
+from compressc.passes.training.training_state import StateFile
 from compressc.program import Program, Step
 from compressc.task import Batch, DataError, Task, require_task
 
@@ -64,9 +65,8 @@ def train(
     processes = Processes()
     precision = choose_precision(settings.precision, processes.device)
     first, steps = _survey(task, context.goal.seed, name)
-    programs = [program] if teacher is None else [program, teacher]
     setup = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
-    identity = identify(programs, asdict(settings), first, (name, *setup))
+    identity = fingerprint(program, teacher, name, asdict(settings), first, setup)
     processes.require_same(identity, "program")
     run = _Run(
         program,

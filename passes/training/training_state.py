@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from compressc.errors import OutputError
-from compressc.program import Program
 from compressc.writing import write_atomically
 
 
@@ -65,31 +60,3 @@ class StateFile:
         buffer = io.BytesIO()
         torch.save({**state, "identity": self._identity}, buffer)
         write_atomically(self.path, lambda path: path.write_bytes(buffer.getbuffer()))
-
-
-def identify(
-    programs: Iterable[Program], settings: Mapping[str, Any], batch: Any, context: Iterable[Any]
-) -> str:
-    """Return a digest of everything that decides what training results in.
-
-    Args:
-        programs: graphs and weights that go in.
-        settings: hyper-parameters of the pass.
-        batch: the first batch, which stands for the data.
-        context: seed, number of processes and so on.
-    """
-    digest = hashlib.sha256(json.dumps([settings, list(context)], default=str).encode())
-    for program in programs:
-        digest.update(program.graph_module.code.encode())
-        for name, tensor in program.state().items():
-            digest.update(name.encode())
-            digest.update(_raw(tensor))
-    for leaf in pytree.tree_leaves(batch):
-        digest.update(_raw(leaf) if isinstance(leaf, Tensor) else repr(leaf).encode())
-    return digest.hexdigest()
-
-
-def _raw(tensor: Tensor) -> bytes:
-    plain = tensor.detach().cpu().contiguous()
-    described = f"{plain.dtype}{tuple(plain.shape)}".encode()
-    return described + plain.reshape(-1).view(torch.uint8).numpy().tobytes()

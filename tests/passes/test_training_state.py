@@ -15,7 +15,7 @@ import torch
 from compressc.errors import OutputError
 from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
-from compressc.passes.training.training_state import StateFile, identify
+from compressc.passes.training.training_state import StateFile
 from compressc.program import Program
 from tests.passes.training_child import KILLED
 from tests.passes.training_kit import (
@@ -153,23 +153,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/work: cannot be made.*--work-dir"):
         quick(epochs=1)(make_program(), make_context(tmp_path / "file" / "work"))
-
-
-def test_the_identity_sees_every_bit():
-    program = make_program()
-    batch = ((torch.zeros(2, 3),), torch.zeros(2, dtype=torch.int64))
-    base = identify([program], {"a": 1}, batch, ["finetune", 0])
-    assert identify([make_program()], {"a": 1}, batch, ["finetune", 0]) == base
-    weights = {name: tensor.clone() for name, tensor in program.state().items()}
-    weights["fc.bias"][0] += 1e-7
-    changed = [
-        identify([program.with_state(weights)], {"a": 1}, batch, ["finetune", 0]),
-        identify([program, program], {"a": 1}, batch, ["finetune", 0]),
-        identify([program], {"a": 2}, batch, ["finetune", 0]),
-        identify([program], {"a": 1}, (batch[0], batch[1] + 1), ["finetune", 0]),
-        identify([program], {"a": 1}, batch, ["finetune", 1]),
-    ]
-    assert len({base, *changed}) == 6
 
 
 def test_a_file_that_is_not_there_is_no_state(tmp_path):

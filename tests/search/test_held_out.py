@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from compressc.fingerprints import fingerprint_task
 from compressc.loader_task import LoaderTask
-from compressc.search.held_out import count_held_out, describe_data, hold_out
+from compressc.search.held_out import count_held_out, hold_out
 from compressc.task import DataError
 from tests.search_kit import trained
 
@@ -63,6 +64,9 @@ def test_data_are_told_apart():
     _, task = trained()
     val = task.data.val
     flipped = replace(task, data=replace(task.data, val=replace(val, labels=val.labels.flip(0))))
-    described = {describe_data(task), describe_data(flipped), describe_data(hold_out(task, 9, 0))}
-    assert len(described) == 3
-    assert describe_data(task) == describe_data(hold_out(task, 0, 0))
+
+    def seen(one):
+        return fingerprint_task(one, 0)
+
+    assert len({seen(task), seen(flipped), seen(hold_out(task, 9, 0))}) == 3
+    assert seen(hold_out(task, 9, 0)) == seen(hold_out(task, 9, 0)) != seen(hold_out(task, 9, 1))
