@@ -26,17 +26,6 @@ class Distill(TrainingSettings):
     loss on labels has the rest of the weight. Everything else is as in finetune.
 
     Attributes:
-        epochs: passes over the training split.
-        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
-        learning_rate: the highest one; none for 0.02 with sgd, 0.001 with adamw.
-        schedule: "one-cycle" (up, then down to almost zero) or "cosine" (down to zero).
-        weight_decay: of weights of two or more axes; none for 0.0005 with sgd, 0.01 with adamw.
-        warmup: share of all steps in which the learning rate rises.
-        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where it is faster.
-        channels_last: memory layout that convolutions run fastest on.
-        clip_norm: gradients are scaled down to this norm; 0 for never.
-        ema: decay of the moving average of weights that is judged and kept; 0 for none.
-        patience: stop after so many epochs without a better one; 0 for never.
         temperature: softens the logits of both models.
         teacher_weight: share of the teacher in the loss, above 0 to 1; the rest is the labels'.
 

@@ -20,20 +20,8 @@ class Finetune(TrainingSettings):
     epoch loses over 5 % of their metric there: the original may have been trained on these images,
     and then looks better on them than it is. Zeros of sparse weights stay zero. With ``--work-dir``
     a run that was cut off goes on after its last epoch. Started by ``torchrun`` it runs on several
-    processes, which share each batch.
-
-    Attributes:
-        epochs: passes over the training split.
-        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
-        learning_rate: the highest one; none for 0.02 with sgd, 0.001 with adamw.
-        schedule: "one-cycle" (up, then down to almost zero) or "cosine" (down to zero).
-        weight_decay: of weights of two or more axes; none for 0.0005 with sgd, 0.01 with adamw.
-        warmup: share of all steps in which the learning rate rises.
-        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where it is faster.
-        channels_last: memory layout that convolutions run fastest on.
-        clip_norm: gradients are scaled down to this norm; 0 for never.
-        ema: decay of the moving average of weights that is judged and kept; 0 for none.
-        patience: stop after so many epochs without a better one; 0 for never.
+    processes, which share each batch. The attributes are those of
+    :class:`compressc.passes.training.settings.TrainingSettings`.
 
     Raises:
         GoalError: if a number is out of range or a choice unknown.

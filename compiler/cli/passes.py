@@ -55,7 +55,10 @@ def _describe_named(name: str, asked_for: bool) -> dict[str, Any]:
 
 def _describe(pass_class: type) -> dict[str, Any]:
     text = _plain(inspect.getdoc(pass_class) or "")
-    explained = _attributes(text)
+    # A field that a base class brings is explained there.
+    explained: dict[str, str] = {}
+    for one in reversed(pass_class.__mro__):
+        explained.update(_attributes(_plain(inspect.cleandoc(one.__doc__ or ""))))
     return {
         "summary": text.split("\n\n")[0].replace("\n", " "),
         "options": [
@@ -78,7 +81,7 @@ def _plain(docstring: str) -> str:
 def _attributes(docstring: str) -> dict[str, str]:
     """Return the texts of a Google-style "Attributes:" section by attribute."""
     found: dict[str, str] = {}
-    name = ""
+    names: list[str] = []
     inside = False
     for line in docstring.splitlines():
         if line.strip() in ("Attributes:", "Args:"):
@@ -86,9 +89,9 @@ def _attributes(docstring: str) -> dict[str, str]:
         elif inside and line and not line.startswith(" "):
             inside = False
         elif inside and line.startswith("    ") and not line.startswith("     "):
-            name, _, text = line.strip().partition(":")
-            name = name.split(" ")[0]
-            found[name] = text.strip()
-        elif inside and name and line.strip():
-            found[name] += f" {line.strip()}"
+            named, _, text = line.strip().partition(":")
+            names = [name.split(" ")[0] for name in named.split(", ")]
+            found.update(dict.fromkeys(names, text.strip()))
+        elif inside and line.strip():
+            found.update({name: f"{found[name]} {line.strip()}" for name in names})
     return found

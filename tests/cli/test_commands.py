@@ -90,6 +90,13 @@ def test_passes_lists_options_with_help(cli: Cli) -> None:
     assert flags["--norm"]["help"]
 
 
+def test_every_option_of_every_pass_is_explained(cli: Cli) -> None:
+    rows = json.loads(cli("passes", "--json")[1])
+    assert {"finetune", "distill", "magnitude"} <= set(rows)
+    options = [(name, one["flag"], one["help"]) for name in rows for one in rows[name]["options"]]
+    assert [(name, flag) for name, flag, text in options if not text] == []
+
+
 def test_bench_prints_the_ratio_and_writes_json(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
