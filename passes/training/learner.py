@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils import _pytree as pytree
@@ -53,6 +53,11 @@ class Learner:
         self._optimizer = make_optimizer(self._module, settings)
         self._schedule = make_schedule(self._optimizer, settings, steps)
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module in training itself, for those who put something into its graph."""
+        return self._module
 
     def step(self, batch: Batch, objective: Objective) -> Tensor:
         """Learn from one batch and return this process's part of its mean loss, detached."""
