@@ -15,6 +15,7 @@ from compressc.goal import Goal
 
 if TYPE_CHECKING:
     from compressc.program import Program
+    from compressc.runtime.cost_table import CostTable
 
 ENTRY_POINT_GROUP = "compressc.passes"
 
@@ -34,6 +35,8 @@ class Context:
         work_dir: where resumable state goes, or None to keep none. A pass gets a folder of its
             own, which need not exist yet and is removed when the pass is done.
         original: the program before any pass, such as a teacher of distillation.
+        threads, batch: how the result will be run: what a latency in the goal is meant at.
+        cost_table: of the device it will be run on; None for this machine.
     """
 
     goal: Goal = field(default_factory=Goal)
@@ -41,6 +44,9 @@ class Context:
     progress: Callable[[int, int, str], None] = ignore_progress
     work_dir: Path | None = None
     original: Program | None = None
+    threads: int = 1
+    batch: int = 1
+    cost_table: CostTable | None = None
 
     def rng(self, stream: str) -> np.random.Generator:
         """Return a generator for one named use, the same for the same seed and name."""

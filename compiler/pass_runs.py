@@ -68,7 +68,8 @@ def _run(program: Program, one: Pass, context: Context, stages: Stages) -> tuple
         seconds = round(time.perf_counter() - started, 3)
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
-    return result, Step(one.name, settings_of(one), seconds, remarks)
+    numbers = {name: number for step in added for name, number in step.numbers.items()}
+    return result, Step(one.name, settings_of(one), seconds, remarks, numbers)
 
 
 def settings_of(one: Pass) -> dict[str, Any]:

@@ -36,18 +36,29 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a Program's history: a pass or stage, its settings, its time, its remarks."""
+    """One line of a Program's history: a pass or stage.
+
+    Attributes:
+        name: of the pass or stage.
+        settings: its hyper-parameters.
+        seconds: how long it took.
+        notes: remarks for people.
+        numbers: what it found, by name with unit, such as ``predicted_latency_ms``.
+    """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (Step, (self.name, dict(self.settings), self.seconds, self.notes))
+        values = (self.name, dict(self.settings), self.seconds, self.notes, dict(self.numbers))
+        return (Step, values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,7 @@ class SavedPass:
             program,
             context.original,
             fingerprint_task(context.task, context.goal.seed),
+            _where_it_runs(context),
         )[:_KEY_LENGTH]
         self.folder = work_dir / self._key
 
@@ -174,6 +175,14 @@ def remove_saved_passes(work_dir: Path) -> None:
         work_dir.rmdir()
 
 
+def _where_it_runs(context: Context) -> str:
+    """Return what a latency is meant at; nothing where none is asked for."""
+    if context.goal.latency_ms is None:
+        return ""
+    table = context.cost_table.to_json() if context.cost_table is not None else "here"
+    return f"{context.threads} {context.batch} {table}"
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -233,9 +242,11 @@ def _entry(step: Step) -> dict[str, Any]:
         "settings": dict(step.settings),
         "seconds": step.seconds,
         "notes": list(step.notes),
+        "numbers": dict(step.numbers),
     }
 
 
 def _step_from(entry: Mapping[str, Any]) -> Step:
     notes = tuple(map(str, entry["notes"]))
-    return Step(str(entry["name"]), entry["settings"], float(entry["seconds"]), notes)
+    numbers = {str(name): float(number) for name, number in entry["numbers"].items()}
+    return Step(str(entry["name"]), entry["settings"], float(entry["seconds"]), notes, numbers)
