@@ -34,11 +34,26 @@ def time_files(
     *,
     seed: int,
     progress: ProgressCallback,
+    in_float: ModelProto | None = None,
 ) -> BenchResult:
-    """Time two ONNX models against each other in interleaved rounds."""
+    """Time ONNX models against each other in interleaved rounds.
+
+    Args:
+        before: the original.
+        after: the compressed model.
+        original: says what sizes the inputs have.
+        settings: how to time.
+        seed: of inputs and resampling.
+        progress: called with (done, total, text).
+        in_float: the compressed model in float32, where ``after`` is int8.
+    """
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
         paths = [Path(folder) / "original.onnx", Path(folder) / "compressed.onnx"]
-        for model, path in zip((before, after), paths, strict=True):
+        models = [before, after]
+        if in_float is not None:
+            paths.append(Path(folder) / "compressed_float32.onnx")
+            models.append(in_float)
+        for model, path in zip(models, paths, strict=True):
             write_onnx(model, path)
         result = bench(
             paths,

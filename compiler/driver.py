@@ -16,10 +16,17 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.onnx_parity import compare
+from compressc.backend.quantization import PRECISION
 from compressc.checks import bound_text, check_goal, check_parity
 from compressc.comparisons import count_file, time_files, time_rows
 from compressc.costs import Cost
 from compressc.goal import Goal
+from compressc.integer_precision import (
+    check_int8,
+    check_int8_drop,
+    judge_int8,
+    quantize_export,
+)
 from compressc.job import Job, run_job
 from compressc.judging import check_drop, judge_on_test, require_judge, validate
 from compressc.pass_protocol import Pass, ignore_progress
@@ -163,6 +170,7 @@ def compress(
         VerificationError: if a check fails.
     """
     stages = Stages(progress)
+    check_int8(settings or Settings(), task, model if isinstance(model, Program) else None)
     job = Job(model, example_inputs, goal, passes, task, constraints, multiple_of, work_dir)
     done = run_job(job, stages)
     judge = require_judge(task, goal)
@@ -204,6 +212,18 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
             seed=run.goal.seed,
         )
         verdict = verdict.with_check(check_parity(parity))
+    in_float, quantized = None, None
+    if run.settings.int8 is not None:
+        with stages.stage("quantising to int8"):
+            quantized = quantize_export(model, program, run.settings, run.task, run.goal.seed)
+        verdict = verdict.with_check(quantized.check)
+        if run.judge is not None and run.goal.max_drop is not None:
+            with stages.stage("judging int8 on search-validation"):
+                drop = check_int8_drop(
+                    run.judge, quantized, program, run.validated, run.goal.max_drop
+                )
+            verdict = verdict.with_check(drop)
+        in_float, model = model, quantized.model
     cost, full = program.cost, run.original.coupling.cost(Plan())
     before = count_file(run.original_onnx, run.original) if run.original_onnx else None
     for check in check_goal(run.goal, full, cost, before, count_file(model, program)):
@@ -219,6 +239,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
                 run.settings,
                 seed=run.goal.seed,
                 progress=stages.within("measuring"),
+                in_float=in_float,
             )
         with stages.stage("timing each layer"):
             layers = time_rows(layers, run.original_onnx, model, run.original, run.settings)
@@ -226,6 +247,11 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
     if run.task is not None:
         metric = judge_on_test(run.task, run.original, run.metric_before, program, stages)
         run = replace(run, metric_before=metric.before)
+    row = quantized.row if quantized else None
+    if row is not None and quantized is not None and metric is not None:
+        row = replace(row, float_metric=metric.after)
+        with stages.stage("evaluating int8"):
+            metric = judge_int8(run.task, quantized, program, metric)
     report = Report(
         model=run.model,
         goal=_goal_texts(run.goal),
@@ -246,9 +272,10 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         data=run.described.get("compressc.data", ""),
         machine=describe_machine().to_dict(),
         stage_seconds={**run.stage_seconds, **stages.seconds},
-        notes=_notes(run, measured),
+        notes=(*_notes(run, measured), *(quantized.notes if quantized else ())),
         constants=run.outcome.constants,
         version=version("compressc"),
+        int8=row,
     )
     return Result(run.original, run.outcome.plans, program, report, model, run)
 
@@ -256,6 +283,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
 def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, str]:
     return {
         "compressc.version": version("compressc"),
+        "compressc.precision": PRECISION if run.settings.int8 else "float32",
         "compressc.macs": str(cost.macs),
         "compressc.params": str(cost.params),
         "compressc.original_macs": str(full.macs),

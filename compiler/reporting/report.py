@@ -85,6 +85,35 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class IntegerRow:
+    """How the result was quantised, and what that did to its outputs.
+
+    Attributes:
+        precision: of activations and weights, in words.
+        calibration_samples: how many inputs the ranges were taken from.
+        source: where they came from.
+        quantized_nodes: operations that read quantised values.
+        float_nodes: layers that were left in float32 on purpose.
+        relative_error: of the worst output against float32, beside its variation over samples.
+        snr_db: the same in decibels.
+        agreement: share of samples with the same top-1 as float32; None where there are no logits.
+        float_file_bytes: the same model in float32.
+        float_metric: the task's metric in float32; None without a task.
+    """
+
+    precision: str
+    calibration_samples: int
+    source: str
+    quantized_nodes: int
+    float_nodes: tuple[str, ...]
+    relative_error: float
+    snr_db: float
+    agreement: float | None
+    float_file_bytes: int
+    float_metric: float | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything worth knowing about one compression.
 
@@ -99,7 +128,8 @@ class Report:
         multiple_of: the step of channel counts that was used.
         storage: how weights are stored in the ONNX file.
         seed: seed of every random choice.
-        bench: original and compressed file timed in the same rounds; None if not measured.
+        bench: original and compressed file timed in the same rounds, then the compressed one in
+            float32 where it is int8; None if not measured.
         metric: the task's metric; None without a task.
         data: the name of the data set, where it has one.
         machine: fingerprint of the machine that compressed and measured.
@@ -107,6 +137,7 @@ class Report:
         notes: what the user should know.
         constants: what became of the constants that removed channels carried.
         version: of compressc.
+        int8: how it was quantised; None for float32.
     """
 
     model: str
@@ -128,6 +159,7 @@ class Report:
     notes: tuple[str, ...] = ()
     constants: FoldedConstants = field(default_factory=FoldedConstants)
     version: str = ""
+    int8: IntegerRow | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""

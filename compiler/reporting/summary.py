@@ -61,6 +61,23 @@ def summarize(report: Report) -> list[SummaryRow]:
                 f"{metric.after - metric.before:+.2f}",
             )
         )
+    return [*rows, *_float_rows(report)]
+
+
+def _float_rows(report: Report) -> list[SummaryRow]:
+    """Return what the pruned network is before it became int8."""
+    if report.int8 is None or report.before.file_bytes is None:
+        return []
+    before, after = report.before.file_bytes, report.int8.float_file_bytes
+    rows = [_row("float32: ONNX file", before, after, readable_bytes)]
+    timed = bench_table(report.bench) if report.bench is not None else []
+    if len(timed) > 2:
+        old, new = timed[0].latency_p50_ms, timed[2].latency_p50_ms
+        rows.append(_row("float32: latency p50", old, new, readable_ms))
+    if report.metric is not None and report.int8.float_metric is not None:
+        name, full, left = report.metric.name, report.metric.before, report.int8.float_metric
+        change = f"{left - full:+.2f}"
+        rows.append(SummaryRow(f"float32: {name}", f"{full:.2f}", f"{left:.2f}", change))
     return rows
 
 
@@ -68,7 +85,7 @@ def timings(report: Report) -> tuple[BenchRow, BenchRow] | None:
     """Return the timing of the original and of the compressed file, if they were timed."""
     if report.bench is None:
         return None
-    first, second = bench_table(report.bench)
+    first, second, *_ = bench_table(report.bench)
     return first, second
 
 

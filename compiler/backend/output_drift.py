@@ -1,0 +1,123 @@
+"""Drift: how far the outputs of one ONNX model lie from those of another on real inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, log10
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compressc.runtime.session import create_session, run_session
+
+# An error this large beside the output's variation leaves little of the model: one that always
+# answered with the mean would reach 1.
+LARGEST_ERROR = 0.7
+# A variation below this share of the reference's is none.
+_CONSTANT = 1e-3
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The output that lies farthest from its reference.
+
+    Attributes:
+        output: its name.
+        relative_error: root mean square of the difference over that of the reference's variation
+            over samples; infinite where the model returns what is no number.
+        agreement: share of samples with the same largest logit; None where outputs are no logits.
+        samples: how many inputs were compared.
+        problem: what makes the model useless, in words; empty otherwise.
+    """
+
+    output: str
+    relative_error: float
+    agreement: float | None
+    samples: int
+    problem: str = ""
+
+    @property
+    def snr_db(self) -> float:
+        """Signal to noise in decibels."""
+        if not isfinite(self.relative_error):
+            return -inf
+        return -20 * log10(max(self.relative_error, 1e-12))
+
+    @property
+    def text(self) -> str:
+        """The numbers in one readable line."""
+        agreement = ""
+        if self.agreement is not None:
+            agreement = f", the same top-1 on {100 * self.agreement:.1f} %"
+        return (
+            f"{self.output} differs by {self.relative_error:.4f} of what it varies by "
+            f"({self.snr_db:.1f} dB){agreement}, {self.samples} sample(s)"
+        )
+
+
+def measure_drift(
+    reference: onnx.ModelProto, model: onnx.ModelProto, feeds: Sequence[Feeds]
+) -> Drift:
+    """Run two models with the same inputs and outputs and compare what they return.
+
+    Args:
+        reference: what the outputs should be.
+        model: what is judged.
+        feeds: batches, at least one.
+
+    Raises:
+        RuntimeFailure: if a model does not run on a batch.
+    """
+    names = [value.name for value in reference.graph.output]
+    wanted, found = (_outputs(one, names, feeds) for one in (reference, model))
+    drifts = [
+        _judge(name, wanted[name], found[name])
+        for name in names
+        if np.issubdtype(wanted[name].dtype, np.floating)
+    ]
+    if not drifts:
+        return Drift(names[0], 0.0, None, len(wanted[names[0]]))
+    return max(drifts, key=lambda drift: (bool(drift.problem), drift.relative_error))
+
+
+def _outputs(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
+) -> dict[str, Array]:
+    session = create_session(model.SerializeToString(), "the ONNX model")
+    runs = [run_session(session, batch, "the ONNX model", list(names)) for batch in feeds]
+    return {
+        name: np.concatenate([np.atleast_1d(run[place]) for run in runs])
+        for place, name in enumerate(names)
+    }
+
+
+def _judge(name: str, wanted: Array, found: Array) -> Drift:
+    samples = len(wanted)
+    finite = np.isfinite(wanted)
+    if not np.isfinite(found[finite]).all():
+        return Drift(name, inf, None, samples, f"{name} is not finite")
+    wanted, found = (np.where(finite, x, 0).astype(np.float64) for x in (wanted, found))
+    signal = _variation(wanted)
+    error = float(np.sqrt(np.mean((found - wanted) ** 2)))
+    relative = error / signal if signal > 0 else (inf if error > 0 else 0.0)
+    agreement = None
+    if wanted.ndim == 2 and wanted.shape[1] > 1:
+        agreement = float(np.mean(wanted.argmax(axis=1) == found.argmax(axis=1)))
+    problem = ""
+    if samples > 1 and signal > 0 and _variation(found) < _CONSTANT * signal:
+        problem = f"{name} is the same for every input"
+    elif relative > LARGEST_ERROR:
+        problem = f"{name} is off by {relative:.2f} of what it varies by"
+    return Drift(name, relative, agreement, samples, problem)
+
+
+def _variation(values: Array) -> float:
+    """Return the deviation over samples, as a root mean square over elements."""
+    centred = values - (values.mean(axis=0) if len(values) > 1 else values.mean())
+    return float(np.sqrt(np.mean(centred**2)))
