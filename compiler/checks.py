@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from compressc.backend.onnx_parity import Parity
 from compressc.costs import Cost
 from compressc.equivalence import Equivalence
-from compressc.goal import Bound, Goal
+from compressc.goal import Bound, Goal, LatencyBound
+from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Check
 
 # The counts in the ONNX file follow other conventions for a few operations (an attention that was
 # decomposed, a pooling written as a matrix product), so a ratio of counts may be off by this.
 _COUNT_TOLERANCE = 0.01
+# Counts move in steps and times differ between runs: this much above a latency still meets it.
+_LATENCY_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,62 @@ def check_goal(
                 _bound_check("macs in the ONNX file", bound, full, after.macs, _COUNT_TOLERANCE)
             )
     return checks
+
+
+def check_latency(
+    bound: LatencyBound, numbers: Mapping[str, float], device: str, bench: BenchResult | None
+) -> Check:
+    """Judge a latency by the measured file, or by the prediction where that is all there is.
+
+    On a busy machine CPU time counts where it is the lower one: wall time is the neighbours' then.
+
+    Args:
+        bound: as the user gave it.
+        numbers: ``predicted_latency_ms`` and ``original_latency_ms`` as the pass that decided
+            knew them; may be empty where there is a measurement.
+        device: the machine of a cost table that was brought along; empty for this machine.
+        bench: the original first and the final file last; None where they were not measured.
+    """
+    predicted = numbers.get("predicted_latency_ms")
+    original = numbers.get("original_latency_ms", 0.0)
+    how = ""
+    if device or bench is None:
+        if predicted is None:
+            return Check("latency goal", False, "nothing measured or predicted it; measure it")
+        where = f" for {device}; measure it there" if device else ""
+        reached, original, how = predicted, original, f"predicted, not measured{where}"
+    else:
+        before, after = bench.measurements[0], bench.measurements[-1]
+        original = float(getattr(before, f"latency_{bound.percentile}_ms"))
+        reached = float(getattr(after, f"latency_{bound.percentile}_ms"))
+        if bound.relative and bound.percentile == "p50":
+            reached = bench.ratios[-1].value * original
+        how = f"measured at {bound.percentile}"
+        if not bench.quietness.is_quiet and after.threads == 1 and before.cpu_ms and after.cpu_ms:
+            by_cpu = after.cpu_ms / before.cpu_ms * original if bound.relative else after.cpu_ms
+            if by_cpu < reached:
+                reached, how = by_cpu, "measured by CPU time on a busy machine"
+        if predicted is not None and numbers.get("original_latency_ms"):
+            how += f", predicted {predicted / numbers['original_latency_ms']:.3g} of the original"
+    target = bound.absolute(original)
+    return Check(
+        "latency goal",
+        reached <= (1 + _LATENCY_TOLERANCE) * target,
+        f"{reached:.4g} ms, {reached / original if original else 0:.3g} of the original, target "
+        f"{latency_text(bound)}; {how}",
+        {
+            "reached_ms": reached,
+            "target_ms": target,
+            "original_ms": original,
+            **({"predicted_ms": predicted} if predicted is not None else {}),
+        },
+    )
+
+
+def latency_text(bound: LatencyBound) -> str:
+    """Return a latency as the user would write it."""
+    amount = f"{bound.value:g} of the original" if bound.relative else f"{bound.value:g} ms"
+    return f"{amount} at {bound.percentile}"
 
 
 def _bound_check(what: str, bound: Bound, full: float, reached: float, tolerance: float) -> Check:

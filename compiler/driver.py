@@ -17,10 +17,16 @@ from torch import Tensor, nn
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.backend.quantization import PRECISION
-from compressc.checks import bound_text, check_goal, check_parity
+from compressc.checks import (
+    bound_text,
+    check_goal,
+    check_latency,
+    check_parity,
+    latency_text,
+)
 from compressc.comparisons import count_file, time_files, time_rows
 from compressc.costs import Cost
-from compressc.goal import Goal
+from compressc.goal import Goal, LatencyBound
 from compressc.integer_precision import (
     check_int8,
     check_int8_drop,
@@ -81,8 +87,9 @@ class Result:
         result = self
         if storage is not None and storage != self._run.settings.storage:
             settings = replace(self._run.settings, storage=storage, measure=False)
-            # The test split has been seen: another storage is the same model.
-            run = replace(self._run, settings=settings, task=None, judge=None)
+            # Test split and latency have been judged: another storage is the same model.
+            goal = replace(self._run.goal, latency_ms=None)
+            run = replace(self._run, settings=settings, task=None, judge=None, goal=goal)
             result = _finish(run, self.program, Stages(ignore_progress))
         write_onnx(result.onnx, path)
         return Path(path)
@@ -129,6 +136,7 @@ class _Run:
     validated: float = 0.0
     metric_before: float | None = None
     described: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
 
 
 def compress(
@@ -152,12 +160,13 @@ def compress(
             ``passes=()``; then the plan is applied as it is.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
         goal: bounds, budget and seed.
-        passes: what decides, in order; None for ``magnitude``.
+        passes: what decides, in order; None for ``magnitude``, or ``latency`` where the goal
+            bounds the latency.
         task: data and metric; None where no pass needs data.
         constraints: layers that must stay, and so on; None for those of the program.
         multiple_of: channel counts stay multiples of this. None for the constraints' number where
             it is above 1, else for this machine's, relaxed where the goal cannot be met with it.
-        settings: storage, and how to measure.
+        settings: storage, and how and where the result will be run: it is measured so.
         progress: called with (done, total, text).
         work_dir: where passes keep state that lets them resume; None to keep none.
         name: what to call the model in the report.
@@ -171,7 +180,10 @@ def compress(
     """
     stages = Stages(progress)
     check_int8(settings or Settings(), task, model if isinstance(model, Program) else None)
-    job = Job(model, example_inputs, goal, passes, task, constraints, multiple_of, work_dir)
+    settings = settings or Settings()
+    job = Job(
+        model, example_inputs, goal, passes, task, constraints, multiple_of, work_dir, settings
+    )
     done = run_job(job, stages)
     judge = require_judge(task, goal)
     run = _Run(
@@ -182,10 +194,11 @@ def compress(
         task=task,
         judge=judge,
         outcome=done.outcome,
-        settings=settings or Settings(),
+        settings=settings,
         stage_seconds=dict(stages.seconds),
         validated=validate(judge, done.original, "the original", stages) if judge else 0.0,
         described=describe_input(done.original, task),
+        device=done.device,
     )
     return _finish(run, done.outcome.program, stages)
 
@@ -243,6 +256,10 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
             )
         with stages.stage("timing each layer"):
             layers = time_rows(layers, run.original_onnx, model, run.original, run.settings)
+    if isinstance(run.goal.latency_ms, LatencyBound):
+        # Behind the stamp, so that the measured file is the one that is written.
+        check = check_latency(run.goal.latency_ms, _latencies(run), run.device, measured)
+        verdict = verdict.with_check(check)
     metric = None
     if run.task is not None:
         metric = judge_on_test(run.task, run.original, run.metric_before, program, stages)
@@ -295,8 +312,16 @@ def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, 
     }
 
 
+def _latencies(run: _Run) -> Mapping[str, float]:
+    """Return what the last pass that aimed at a latency knew about it."""
+    known = [step.numbers for step in run.outcome.steps if "predicted_latency_ms" in step.numbers]
+    return known[-1] if known else {}
+
+
 def _goal_texts(goal: Goal) -> dict[str, str]:
     texts = {what: bound_text(bound) for what, bound in goal.bounds.items()}
+    if isinstance(goal.latency_ms, LatencyBound):
+        texts["latency"] = latency_text(goal.latency_ms)
     if goal.max_drop is not None:
         texts["drop"] = f"{goal.max_drop:g} point(s) on search-validation"
     return texts

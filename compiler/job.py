@@ -6,7 +6,7 @@ Where several processes train together, each of them runs the whole job; only th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.recipe import Outcome, follow_recipe
+from compressc.runtime.cost_store import read_table
+from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import channel_multiple
+from compressc.settings import Settings
 from compressc.stages import Stages
 from compressc.task import Scored
 
@@ -41,6 +44,7 @@ class Job:
     constraints: Constraints | None = None
     multiple_of: int | None = None
     work_dir: str | Path | None = None
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +55,13 @@ class JobDone:
         original: the model as it was captured and constrained.
         original_onnx: its file, where the goal needs it; None otherwise.
         outcome: of the recipe.
+        device: the machine of the cost table that was brought along; empty for this one.
     """
 
     original: Program
     original_onnx: ModelProto | None
     outcome: Outcome
+    device: str = ""
 
 
 def run_job(job: Job, stages: Stages) -> JobDone:
@@ -66,6 +72,7 @@ def run_job(job: Job, stages: Stages) -> JobDone:
     """
     goal = job.goal
     require_judge(job.task, goal)
+    table = _device_table(job.settings)
     with stages.stage("capturing the model"):
         original = _captured(job.model, job.example_inputs)
     check_fit(job.task, original)
@@ -83,12 +90,16 @@ def run_job(job: Job, stages: Stages) -> JobDone:
         task=job.task,
         progress=stages.progress,
         work_dir=Path(job.work_dir) if job.work_dir else None,
+        threads=job.settings.threads,
+        batch=job.settings.batch,
+        cost_table=table,
     )
     passes = _chosen(job.passes, goal)
     outcome = follow_recipe(
         original, passes, context, stages, multiple_of=step, may_relax=may_relax
     )
-    return JobDone(original, original_onnx, outcome)
+    device = f"{table.machine.cpu_model}, {table.threads} threads" if table else ""
+    return JobDone(original, original_onnx, outcome, device)
 
 
 def _captured(
@@ -125,9 +136,27 @@ def _constrained(
 def _chosen(passes: Sequence[Pass] | None, goal: Goal) -> Sequence[Pass]:
     if passes is not None:
         return passes
+    if goal.latency_ms is not None:
+        return (find_pass("latency")(),)
     if not goal.bounds:
-        raise GoalError("the goal asks for nothing; give macs, params or size_bytes, or passes")
+        raise GoalError(
+            "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
+        )
     return (find_pass("magnitude")(),)
+
+
+def _device_table(settings: Settings) -> CostTable | None:
+    """Return the cost table that was brought along, before anything else takes time."""
+    if settings.cost_table is None:
+        return None
+    table = read_table(settings.cost_table)
+    if table.threads != settings.threads:
+        raise GoalError(
+            f"{settings.cost_table}: was measured with {table.threads} threads, not "
+            f"{settings.threads}; measure it again with --threads {settings.threads}, or give "
+            f"--threads {table.threads} here"
+        )
+    return table
 
 
 def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -> Goal:

@@ -34,6 +34,21 @@ def load_table(threads: int = 1) -> CostTable:
     return table if same else new_table(threads)
 
 
+def read_table(path: str | Path) -> CostTable:
+    """Read a table that ``compressc profile --cost-table`` wrote.
+
+    Raises:
+        RuntimeFailure: if the file cannot be read, or is no cost table.
+    """
+    try:
+        return CostTable.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise RuntimeFailure(f"{path}: cannot be read ({reason}); check the path") from error
+    except RuntimeFailure as error:
+        raise RuntimeFailure(f"{path}: {error}") from error
+
+
 def keep_table(table: CostTable) -> bool:
     """Write a table where :func:`load_table` finds it; return whether that was possible.
 
