@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compressc.cli.amounts import parse_target
 from compressc.cli.data_options import add_data_options, open_data
+from compressc.cli.int8_options import add_int8_options, read_int8
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
@@ -37,6 +38,7 @@ examples:
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
   compressc model.pt --sparsity 0.9 --storage compact -o sparse.onnx   zeros, smallest file
   compressc model.pt --target-flops 0.5 --data DIR --pass magnitude --pass calibrate -o s.onnx
+  compressc model.pt --target-flops 0.5 --int8 --samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
   compressc demo                                           all of it, on a model that comes along
@@ -59,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         chosen = add_pass_options(parser, {})
     options = parser.parse_args(list(arguments))
     goal = _goal(options)
-    if not goal.bounds and not chosen:
+    if not goal.bounds and not chosen and not options.int8:
         raise UsageError(
             "say how small: --target-flops 0.5 halves the work, --target-params and --target-size "
             "work alike, --sparsity 0.9 sets weights to zero"
@@ -155,6 +157,7 @@ def build_parser() -> Parser:
         "started again. Default: OUTPUT.state, removed after success",
     )
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_int8_options(parser)
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument("--no-measure", action="store_true", help="skip the latency comparison")
     measuring.add_argument(
@@ -238,6 +241,7 @@ def _compress(
     from compressc.driver import compress
     from compressc.settings import Settings
 
+    int8 = read_int8(options)
     job = _read_job(options, goal, chosen, progress)
     return compress(
         job.model,
@@ -251,6 +255,7 @@ def _compress(
             measure=not options.no_measure,
             threads=options.threads,
             batch=options.batch,
+            int8=int8,
         ),
         progress=progress,
         work_dir=job.work_dir,

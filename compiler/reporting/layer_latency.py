@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections import defaultdict
@@ -106,6 +107,8 @@ class _Owners:
             return None
         for suffix in _SUFFIXES:
             event = event.removesuffix(suffix)
+        # Nodes that were fused with their quantisation are numbered.
+        event = re.sub(r"_token_\d+$", "", event)
         # A fused node is called after the node it began as, or after the tensor it ends in.
         node: Any = self._nodes.get(event) or self._makers.get(event)
         for _ in range(_STEPS):
