@@ -133,7 +133,7 @@ _PYTORCHCV = {
     fractalnet_cifar10@3,32,32 diaresnet20_cifar10@3,32,32 ntsnet_cub@3,448,448
     fcn8sd_resnetd50b_voc@3,480,480 pspnet_resnetd50b_voc@3,480,480
     deeplabv3_resnetd50b_voc@3,480,480 icnet_resnetd50b_cityscapes@3,480,480
-    fastscnn_cityscapes@3,256,256 cgnet_cityscapes@3,256,256 dabnet_cityscapes@3,256,256
+    fastscnn_cityscapes@3,1024,2048 cgnet_cityscapes@3,256,256 dabnet_cityscapes@3,256,256
     sinet_cityscapes@3,256,256 bisenet_resnet18_celebamaskhq@3,256,256
     danet_resnetd50b_cityscapes@3,480,480 fpenet_cityscapes@3,256,256 ctxnet_cityscapes@3,256,256
     lednet_cityscapes@3,256,256 esnet_cityscapes@3,256,256 edanet_cityscapes@3,256,256

@@ -100,6 +100,11 @@ class ClassificationTask:
                 images = self.augmentation(images, generator)
             yield (self._input(images),), part.labels
 
+    def train_steps(self) -> int:
+        """Return how many batches :meth:`train_batches` yields."""
+        full, rest = divmod(len(self.data.train), self.batch_size)
+        return full + (rest > 1 or (rest == 1 and full == 0))
+
     def calibration_batches(self, samples: int, seed: int) -> Iterator[Inputs]:
         """Yield up to ``samples`` training images, each at most once.
 

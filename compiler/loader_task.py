@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -63,6 +63,10 @@ class LoaderTask:
             items = iter(self.train)
             first = list(islice(items, 1))
         yield from map(_as_batch, chain(first, items))
+
+    def train_steps(self) -> int | None:
+        """Return how many batches the training loader has, None where it does not say."""
+        return len(self.train) if isinstance(self.train, Sized) else None
 
     def calibration_batches(self, samples: int, seed: int) -> Iterator[Inputs]:
         """Yield the inputs of the first training batches, at least ``samples`` if there are.

@@ -45,7 +45,8 @@ class Task(Scored, Protocol):
     A task may have more, which is used where it is there: ``metadata``, a mapping of texts that go
     into the ONNX file; ``notes``, texts for the report; ``check_model(program)``, which raises a
     DataError where data and model do not fit; ``fingerprint()``, a text that changes with anything
-    that passes see, by which a run that was cut off knows its data again.
+    that passes see, by which a run that was cut off knows its data again; ``train_steps()``, how
+    many batches an epoch has, or None.
     """
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
@@ -63,6 +64,21 @@ class Task(Scored, Protocol):
     def validate(self, module: nn.Module) -> float:
         """Return the metric of ``module`` on the search-validation split; higher is better."""
         ...
+
+
+def survey_training(task: Task, seed: int, user: str) -> tuple[Batch, int]:
+    """Return the first training batch and how many an epoch has.
+
+    Raises:
+        DataError: if there are none.
+    """
+    batches = iter(task.train_batches(0, seed))
+    first = next(batches, None)
+    if first is None:
+        raise DataError(f"{user}: the training split gives no batch; give more data")
+    known = getattr(task, "train_steps", None)
+    steps = known() if callable(known) else None
+    return first, 1 + sum(1 for _ in batches) if steps is None else int(steps)
 
 
 def require_task(task: Any, user: str) -> Task:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from compressc.datasets.opening import open_task
 from compressc.loader_task import LoaderTask, mean_of
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
-from compressc.task import DataError, Task, require_task
+from compressc.task import DataError, Task, require_task, survey_training
 
 
 def labeled(count: int, seed: int) -> Labeled:
@@ -71,6 +73,25 @@ def test_batches_follow_seed_and_epoch():
     assert torch.equal(first, again)
     for other in (task.train_batches(1, 1), task.train_batches(0, 2)):
         assert not torch.equal(next(other)[0][0], first)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 32, 33])
+def test_the_number_of_batches_is_known_before_they_are_drawn(count):
+    task = make_task()
+    task = replace(task, data=replace(task.data, train=labeled(count, 0)))
+    drawn = list(task.train_batches(0, 1))
+    assert task.train_steps() == len(drawn) == survey_training(task, 1, "test")[1]
+
+
+def test_loaders_are_counted_where_they_do_not_say_how_long_they_are():
+    class Stream:
+        def __iter__(self):
+            return iter([(torch.zeros(2, 3), torch.zeros(2))] * 5)
+
+    for loader, known in ((list(Stream()), 5), (Stream(), None)):
+        task = LoaderTask(loader, [], [], nn.functional.mse_loss, mean_of(torch.eq), "m")
+        assert task.train_steps() == known
+        assert survey_training(task, 0, "test")[1] == 5
 
 
 def test_calibration_takes_each_image_once_and_no_augmentation():

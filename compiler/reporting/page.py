@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from compressc.reporting.quantities import (
     readable_bytes,
@@ -17,6 +14,7 @@ from compressc.reporting.quantities import (
 )
 from compressc.reporting.report import LayerRow, Report
 from compressc.reporting.summary import judge_speed, summarize, timings
+from compressc.reporting.templates import load_template
 
 _CHART_WIDTH = 960.0
 _CHART_HEIGHT = 130.0
@@ -58,7 +56,7 @@ class PinGroup:
 def render_page(report: Report) -> str:
     """Return the page; it needs no other file and no network."""
     layers = report.layers
-    return _template().render(
+    return load_template("page.html.j2").render(
         report=report,
         cards=_cards(report),
         rows=summarize(report),
@@ -84,18 +82,6 @@ def render_page(report: Report) -> str:
         ratio=readable_ratio,
         size=readable_bytes,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("compressc.reporting", "."),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
 
 
 def _cards(report: Report) -> list[Card]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
-
+from compressc.reporting.templates import load_template
 from compressc.search.history import Candidate, Generation, History, write_history
 from compressc.writing import write_atomically
 
@@ -80,7 +78,7 @@ def render_search(history: History, amount: str = "macs") -> str:
         key=lambda one: (one.metric >= history.threshold, one.score),
         default=None,
     )
-    return _template().render(
+    return load_template("search_page.html.j2").render(
         history=history,
         amount={"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}[amount],
         best=best,
@@ -108,18 +106,6 @@ def write_search(path: str | Path, history: History) -> None:
         write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     else:
         write_history(path, history)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("compressc.reporting", "."),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("search_page.html.j2")
 
 
 def _share(history: History, one: Candidate, amount: str) -> float:

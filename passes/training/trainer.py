@@ -23,7 +23,7 @@ from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
 from compressc.passes.training.training_state import StateFile
 from compressc.program import Program, Step
-from compressc.task import Batch, DataError, Task, require_task
+from compressc.task import Task, require_task, survey_training
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20
@@ -64,7 +64,7 @@ def train(
         )
     processes = Processes()
     precision = choose_precision(settings.precision, processes.device)
-    first, steps = _survey(task, context.goal.seed, name)
+    first, steps = survey_training(task, context.goal.seed, name)
     setup = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
     identity = fingerprint(program, teacher, name, asdict(settings), first, setup)
     processes.require_same(identity, "program")
@@ -172,22 +172,6 @@ class _Run:
             return
         state = {"learner": self.learner.state(), "standing": standing.to_dict()}
         self.processes.on_main(lambda: file.write(state))
-
-
-def _survey(task: Task, seed: int, name: str) -> tuple[Batch, int]:
-    """Return the first batch and how many an epoch has.
-
-    Raises:
-        DataError: if there are none.
-    """
-    batches = iter(task.train_batches(0, seed))
-    first = next(batches, None)
-    if first is None:
-        raise DataError(f"{name}: the training split gives no batch; give more data")
-    known = getattr(task, "train_steps", None)
-    if callable(known):
-        return first, int(known())
-    return first, 1 + sum(1 for _ in batches)
 
 
 def _describe(

@@ -1,0 +1,20 @@
+"""Templates: the pages that lie beside this file, ready to be filled in."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+
+
+@cache
+def load_template(name: str) -> Template:
+    """Return a template of this folder; everything filled in is escaped, nothing may be missing."""
+    environment = Environment(
+        loader=PackageLoader("compressc.reporting", "."),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
