@@ -22,6 +22,7 @@ from compressc.process_rank import process_rank
 if TYPE_CHECKING:
     from compressc.driver import Result
     from compressc.job import Job
+    from compressc.settings import Settings
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -33,6 +34,9 @@ _TARGETS = {
 _EXAMPLES = """\
 examples:
   compressc model.pt --target-flops 0.5 -o small.onnx      half the FLOPs
+  compressc model.pt --target-latency 0.5 -o small.onnx    half the time of a call, measured
+  compressc model.pt --target-latency 5ms@p90 --threads 4 -o small.onnx
+  compressc model.pt --target-latency 0.5 --cost-table phone.json -o small.onnx   on a device
   compressc weights.pth --arch resnet50 --target-flops 2G -o small.onnx
   compressc weights.pth --arch mynets:build --input-shape 3,224,224 --target-params 0.4 -o s.onnx
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
@@ -61,10 +65,12 @@ def run(arguments: Sequence[str]) -> int:
         chosen = add_pass_options(parser, {})
     options = parser.parse_args(list(arguments))
     goal = _goal(options)
-    if not goal.bounds and not chosen and not options.int8:
+    if options.cost_table is not None and goal.latency_ms is None:
+        raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
+    if not goal.bounds and goal.latency_ms is None and not chosen and not options.int8:
         raise UsageError(
-            "say how small: --target-flops 0.5 halves the work, --target-params and --target-size "
-            "work alike, --sparsity 0.9 sets weights to zero"
+            "say how small: --target-flops 0.5 halves the work, --target-latency 0.5 the time, "
+            "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
         )
     if process_rank():
         _take_part(options, goal, chosen)
@@ -111,6 +117,18 @@ def build_parser() -> Parser:
     work.add_argument("--target-flops", metavar="T", help="FLOPs (2 x MACs) to keep: 0.5, 50%%, 2G")
     work.add_argument("--target-macs", metavar="T", help="the same in MACs")
     group.add_argument("--target-params", metavar="T", help="parameters to keep: 0.5, 10M")
+    group.add_argument(
+        "--target-latency",
+        metavar="T",
+        help="time of one call in ONNX Runtime: a ratio such as 0.5 (half the original's), or "
+        "5ms, 5ms@p90; the result is measured beside the original",
+    )
+    group.add_argument(
+        "--cost-table",
+        metavar="FILE.json",
+        help="meet --target-latency on the device where `compressc profile MODEL.onnx "
+        "--cost-table FILE.json` wrote this file, instead of on this machine",
+    )
     group.add_argument("--target-size", metavar="T", help="size of the ONNX file: 0.25, 4MB")
     group.add_argument(
         "--keep",
@@ -183,7 +201,12 @@ def _add_passes(parser: Parser, arguments: Sequence[str]) -> list[ChosenPass]:
     named = values_of(arguments, "--pass")
     sparse = bool(values_of(arguments, "--sparsity"))
     targets = [flag for flag in _TARGETS if values_of(arguments, flag)]
-    implied = [] if named or (sparse and targets in ([], ["--target-size"])) else ["magnitude"]
+    if values_of(arguments, "--target-latency"):
+        targets, implied = ["--target-latency"], [] if named else ["latency"]
+    elif named or (sparse and targets in ([], ["--target-size"])):
+        implied = []
+    else:
+        implied = ["magnitude"]
     known = [*named, *implied, *(["sparsify"] if sparse else [])]
     classes = {name: find_pass(name) for name in dict.fromkeys(known)}
     return add_pass_options(parser, classes, implied if targets else [])
@@ -203,6 +226,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         macs=bounds.get("macs"),
         params=bounds.get("params"),
         size_bytes=bounds.get("size_bytes"),
+        latency_ms=options.target_latency,
         max_drop=options.max_drop,
         seed=options.seed,
     )
@@ -221,7 +245,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
         )
     if options.report:
         check_report_name(options.report)
-    check_outputs(paths, inputs=[Path(options.model)])
+    inputs = [Path(p) for p in (options.model, options.cost_table) if p]
+    check_outputs(paths, inputs=inputs)
 
 
 def _work_dir(options: argparse.Namespace) -> Path:
@@ -239,9 +264,7 @@ def _compress(
 ) -> Result:
     progress(0, 0, "starting")
     from compressc.driver import compress
-    from compressc.settings import Settings
 
-    int8 = read_int8(options)
     job = _read_job(options, goal, chosen, progress)
     return compress(
         job.model,
@@ -250,13 +273,7 @@ def _compress(
         task=job.task,
         constraints=job.constraints,
         multiple_of=job.multiple_of,
-        settings=Settings(
-            storage=options.storage,
-            measure=not options.no_measure,
-            threads=options.threads,
-            batch=options.batch,
-            int8=int8,
-        ),
+        settings=job.settings,
         progress=progress,
         work_dir=job.work_dir,
         name=Path(options.model).name,
@@ -282,6 +299,7 @@ def _read_job(
     from compressc.job import Job
     from compressc.program import Constraints
 
+    settings = _settings(options)
     passes = [one.build() for one in chosen]
     progress(0, 0, f"loading {options.model}")
     program = load_model(options)
@@ -299,6 +317,20 @@ def _read_job(
         ),
         multiple_of=options.multiple_of,
         work_dir=_work_dir(options),
+        settings=settings,
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from compressc.settings import Settings
+
+    return Settings(
+        storage=options.storage,
+        measure=not options.no_measure,
+        threads=options.threads,
+        batch=options.batch,
+        cost_table=options.cost_table,
+        int8=read_int8(options),
     )
 
 
