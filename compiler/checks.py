@@ -113,7 +113,7 @@ def check_latency(
         numbers: ``predicted_latency_ms`` and ``original_latency_ms`` as the pass that decided
             knew them; may be empty where there is a measurement.
         device: the machine of a cost table that was brought along; empty for this machine.
-        bench: the original first and the final file last; None where they were not measured.
+        bench: the original, then the final file; None where they were not measured.
     """
     predicted = numbers.get("predicted_latency_ms")
     original = numbers.get("original_latency_ms", 0.0)
@@ -124,11 +124,11 @@ def check_latency(
         where = f" for {device}; measure it there" if device else ""
         reached, original, how = predicted, original, f"predicted, not measured{where}"
     else:
-        before, after = bench.measurements[0], bench.measurements[-1]
+        before, after = bench.measurements[0], bench.measurements[1]
         original = float(getattr(before, f"latency_{bound.percentile}_ms"))
         reached = float(getattr(after, f"latency_{bound.percentile}_ms"))
         if bound.relative and bound.percentile == "p50":
-            reached = bench.ratios[-1].value * original
+            reached = bench.ratios[1].value * original
         how = f"measured at {bound.percentile}"
         if not bench.quietness.is_quiet and after.threads == 1 and before.cpu_ms and after.cpu_ms:
             by_cpu = after.cpu_ms / before.cpu_ms * original if bound.relative else after.cpu_ms

@@ -56,19 +56,19 @@ class LatencyBound(Bound):
 
 
 _LATENCY = re.compile(
-    r"(?P<value>\d+\.?\d*|\.\d+)\s*(?P<unit>ms|us|s|%|)(@(?P<percentile>p50|p90|p99))?",
+    r"(?P<value>\d+\.?\d*|\.\d+)\s*(?P<unit>ms|us|%|)(@(?P<percentile>p50|p90|p99))?",
     re.IGNORECASE,
 )
-_MILLISECONDS = {"ms": 1.0, "us": 1e-3, "s": 1e3}
+_MILLISECONDS = {"": 1.0, "ms": 1.0, "us": 1e-3}
 
 
 def parse_latency(value: float | str | Bound | None) -> LatencyBound | None:
     """Read a latency as users write it: ``0.5`` and ``50%`` keep half, ``5ms@p90`` is an amount.
 
-    A bare number below 1 is a ratio, any other is milliseconds.
+    A bare number below 1 is a ratio, one of 2 or more is milliseconds.
 
     Raises:
-        GoalError: if the value is neither.
+        GoalError: if the value is neither, or between 1 and 2, where it may mean both.
     """
     if value is None or isinstance(value, LatencyBound):
         return value
@@ -90,7 +90,12 @@ def parse_latency(value: float | str | Bound | None) -> LatencyBound | None:
         )
     if relative:
         return LatencyBound(amount, True, percentile)
-    return LatencyBound(amount * _MILLISECONDS.get(unit, 1.0), False, percentile)
+    if not unit and amount < 2:
+        raise GoalError(
+            f"latency target {value}: a ratio must be below 1 (0.5 keeps half); write {amount:g}ms "
+            "for milliseconds"
+        )
+    return LatencyBound(amount * _MILLISECONDS[unit], False, percentile)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def test_latencies(value: float | str | Bound | None, expected: LatencyBound | N
     assert goal.bounds == {}
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, "fast", "5ms@p42", "0ms", "150%", "5GB"])
+@pytest.mark.parametrize(
+    "value", [0, -1, math.nan, "fast", "5ms@p42", "0ms", "150%", "5GB", 1.5, "5s"]
+)
 def test_latencies_that_make_no_sense(value: float | str) -> None:
     with pytest.raises(GoalError, match="latency target") as caught:
         Goal(latency_ms=value)
