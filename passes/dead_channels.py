@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from compressc.groups import ChannelGroup
 from compressc.lowering.constants import absorb_constants, find_dead
 from compressc.pass_protocol import Context
-from compressc.passes.ladders import build_ladder
+from compressc.passes.ladders import sparing_mask
 from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
@@ -39,7 +38,8 @@ class DeadChannels:
         for group in program.coupling.groups:
             # What an earlier pass decided stays: it may balance partitions in its own way.
             if group.name in dead and group.name not in program.plan.keep:
-                mask = _spare_living(group, dead[group.name])
+                living = ~dead[group.name]
+                mask = sparing_mask(group, living.astype(np.float64), living)
                 left += int((mask & dead[group.name]).sum())
                 if not mask.all():
                     keep[group.name] = mask
@@ -52,13 +52,3 @@ class DeadChannels:
             )
         planned = program.with_plan(replace(program.plan, keep={**program.plan.keep, **keep}))
         return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))
-
-
-def _spare_living(group: ChannelGroup, dead: BoolArray) -> BoolArray:
-    """Return the smallest allowed mask that keeps every living unit, shape (units,)."""
-    ladder = build_ladder(group, (~dead).astype(np.float64))
-    for rung in range(len(ladder.counts)):
-        mask = ladder.mask(rung)
-        if not (~mask & ~dead).any():
-            return mask
-    return np.ones(group.size, dtype=bool)

@@ -80,3 +80,21 @@ def build_ladder(group: ChannelGroup, importance: FloatArray, intensity: float =
     gone = np.concatenate([[0.0], np.cumsum(importance[order])])
     kept = gone[-1] - gone[group.size - counts]
     return Ladder(group, intensity, order, counts, np.diff(kept))
+
+
+def sparing_mask(
+    group: ChannelGroup, importance: FloatArray, living: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return the smallest allowed mask that keeps every living unit, shape (units,).
+
+    Args:
+        group: the group.
+        importance: of each unit, shape (units,); living ones should have more than the others.
+        living: which units must stay, shape (units,).
+    """
+    ladder = build_ladder(group, importance)
+    for rung in range(len(ladder.counts)):
+        mask = ladder.mask(rung)
+        if not (~mask & living).any():
+            return mask
+    return np.ones(group.size, dtype=bool)

@@ -88,7 +88,7 @@ class Mimicry(Noise):
 
 
 # Passes that try out candidates on labelled data.
-SEARCHING = {"ascai"}
+SEARCHING = {"ascai", "decore"}
 
 
 def context(one: Pass, seed: int = 0, macs: float = 0.5) -> Context:

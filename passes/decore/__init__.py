@@ -1,0 +1,1 @@
+"""DECORE: one agent per channel decides by reinforcement learning whether the channel stays."""

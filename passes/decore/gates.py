@@ -1,0 +1,148 @@
+"""Gates: actions put into a captured network as multiplications."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+
+from compressc.errors import PlanError
+from compressc.passes.decore.agents import Agents, Gate
+
+# A plain attribute, neither parameter nor buffer: weights are saved and averaged without it.
+_ACTIONS = "_actions"
+
+
+class GatedNetwork:
+    """A network in whose graph actions multiply what layers read.
+
+    Args:
+        module: the network, whose graph is changed in place; its state dict stays as it is.
+        agents: who acts where.
+        device: of the network.
+    """
+
+    def __init__(self, module: fx.GraphModule, agents: Agents, device: torch.device) -> None:
+        self.module = module
+        self._agents = agents
+        self._open = torch.ones(1, 1, device=device)
+        self.act(torch.ones(1, agents.count, device=device))
+        _Insertion(module, agents, device).run()
+
+    def act(self, actions: Tensor) -> None:
+        """Let the next forward passes run under these actions.
+
+        Shape:
+            actions: (samples, agents), or (1, agents) for all samples alike.
+        """
+        # The last column is for channels without an agent.
+        extended = torch.cat([actions, self._open.expand(len(actions), 1)], dim=1)
+        setattr(self.module, _ACTIONS, extended)
+
+
+def check_sampling(agents: Agents) -> None:
+    """Check that each image can have actions of its own.
+
+    Raises:
+        PlanError: if a layer reads a value whose first axis is not made of samples.
+    """
+    for gate in agents.gates:
+        if not gate.repeats:
+            raise PlanError(
+                f"decore: {gate.readers[0]} reads rows that do not belong to one image each, so "
+                "images cannot have actions of their own; give --sampling step"
+            )
+
+
+def _spread(actions: Tensor, indices: list[Tensor], repeats: int, shape: list[int]) -> Tensor:
+    """Return what a value is multiplied with: ``shape``, behind the rows where there are any."""
+    gate = actions.index_select(1, indices[0])
+    for index in indices[1:]:
+        gate = gate * actions.index_select(1, index)
+    if repeats > 1 and len(gate) > 1:
+        gate = gate.repeat_interleave(repeats, dim=0)
+    return gate.view([len(gate), *shape]) if repeats else gate.view(shape)
+
+
+def _multiply(value: Tensor, gate: Tensor) -> Tensor:
+    return value * gate.to(value.dtype)
+
+
+class _Insertion:
+    """Puts gates into one graph; gates of the same channels share what they multiply with."""
+
+    def __init__(self, module: fx.GraphModule, agents: Agents, device: torch.device) -> None:
+        self._module, self._agents, self._device = module, agents, device
+        self._by_name = {node.name: node for node in module.graph.nodes}
+        self._indices: dict[bytes, str] = {}
+        self._spreads: dict[tuple[object, ...], fx.Node] = {}
+        # What stands for an operand at a reader that sums over several of its axes.
+        self._latest: dict[tuple[str, str], fx.Node] = {}
+
+    def run(self) -> None:
+        graph = self._module.graph
+        first = next(node for node in graph.nodes if node.op != "placeholder")
+        with graph.inserting_before(first):
+            self._actions = graph.create_node("get_attr", _ACTIONS)
+        self._first = first
+        for gate in self._agents.gates:
+            self._insert(gate)
+        self._module.recompile()
+
+    def _insert(self, gate: Gate) -> None:
+        graph, operand = self._module.graph, self._by_name[gate.operand]
+        factor = self._spread(gate)
+        shared: fx.Node | None = None
+        for name in gate.readers:
+            reader = self._by_name[name]
+            before = self._latest.get((gate.operand, name))
+            if before is not None and operand not in reader.all_input_nodes:
+                with graph.inserting_before(reader):
+                    product = graph.call_function(_multiply, (before, factor))
+                _replace_first(reader, before, product)
+            else:
+                if shared is None:
+                    with graph.inserting_before(reader):
+                        shared = graph.call_function(_multiply, (operand, factor))
+                product = shared
+                _replace_first(reader, operand, product)
+            self._latest[gate.operand, name] = product
+
+    def _spread(self, gate: Gate) -> fx.Node:
+        """Return the node of what a gate multiplies with."""
+        shape = [1] * gate.rank
+        shape[gate.axis] = -1
+        tail = shape[1:] if gate.repeats else shape
+        names = [self._attribute(index) for index in gate.agents]
+        key = (*names, gate.repeats, *tail)
+        if key not in self._spreads:
+            graph = self._module.graph
+            with graph.inserting_before(self._first):
+                indices = [graph.create_node("get_attr", name) for name in names]
+                arguments = (self._actions, indices, gate.repeats, tail)
+                self._spreads[key] = graph.call_function(_spread, arguments)
+        return self._spreads[key]
+
+    def _attribute(self, index: object) -> str:
+        tensor = torch.as_tensor(index, device=self._device)
+        content = tensor.cpu().numpy().tobytes()
+        if content not in self._indices:
+            name = f"_gate_{len(self._indices)}"
+            setattr(self._module, name, tensor)
+            self._indices[content] = name
+        return self._indices[content]
+
+
+def _replace_first(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
+    """Replace an operand once: the other operand of ``x @ x`` has a gate of its own."""
+    replaced = False
+
+    def swap(argument: fx.Node) -> fx.Node:
+        nonlocal replaced
+        if argument is old and not replaced:
+            replaced = True
+            return new
+        return argument
+
+    node.args = fx.map_arg(node.args, swap)
+    if not replaced:
+        node.kwargs = fx.map_arg(node.kwargs, swap)

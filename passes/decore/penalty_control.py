@@ -1,0 +1,64 @@
+"""Penalty control: a lambda that lets the policies arrive at the goal when training ends."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compressc.goal import Goal
+from compressc.passes.count_costs import build_count_costs
+from compressc.passes.decore.agents import Agents
+from compressc.passes.decore.policies import FIRST_WEIGHT
+from compressc.passes.importance import FloatArray
+from compressc.program import Program
+
+# Share of the steps in which the cost should fall: policies need some to learn what is useful,
+# and the network some to settle.
+_BEGIN, _END = 0.1, 0.7
+# Change of log(lambda) per step and share of the cost that policies are away from where they
+# should be; and how far lambda may leave the one that was given, as a factor.
+_GAIN = 0.1
+_REACH = 1e3
+
+
+class PenaltyControl:
+    """Raises the penalty where the policies drop faster than they should, and lowers it otherwise.
+
+    What an agent's channel will cost is taken to fall in a line with its weight, from all at the
+    weight that it started from to nothing at 0, where it is dropped.
+
+    Args:
+        program: whose cost counts.
+        agents: its agents.
+        goal: bounds.
+        penalty: to start from.
+        steps: of the whole training.
+    """
+
+    def __init__(
+        self, program: Program, agents: Agents, goal: Goal, penalty: float, steps: int
+    ) -> None:
+        groups = [program.coupling.group(name) for name in agents.groups]
+        self._costs = build_count_costs(program.coupling, groups, {}, goal.bounds)
+        self._agents, self._first, self._steps = agents, penalty, max(1, steps)
+        self._excess = -self._slack(np.full(agents.count, FIRST_WEIGHT))
+
+    def adapt(self, penalty: float, weights: FloatArray, step: int) -> float:
+        """Return the penalty for the next step.
+
+        Args:
+            penalty: of the last step.
+            weights: of the agents, shape (agents,).
+            step: how many steps are over.
+        """
+        passed = (step / self._steps - _BEGIN) / (_END - _BEGIN)
+        wanted = self._excess * (1 - min(max(passed, 0.0), 1.0))
+        behind = -self._slack(weights) - wanted
+        changed = penalty * math.exp(-_GAIN * behind)
+        return min(max(changed, self._first / _REACH), self._first * _REACH)
+
+    def _slack(self, weights: FloatArray) -> float:
+        share = np.clip(weights / FIRST_WEIGHT, 0.0, 1.0)
+        counts = np.array([part.sum() for part in self._agents.by_group(share).values()])
+        return float(self._costs.slack(counts[None])[0])

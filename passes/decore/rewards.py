@@ -1,0 +1,70 @@
+"""Rewards and the policy gradient of DECORE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compressc.task import DataError, Task
+
+
+def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:
+    """Return which samples are predicted right, bool (N,).
+
+    A task may have a method ``correct(outputs, targets)`` that says so; else the largest logit
+    must be that of the label.
+
+    Raises:
+        DataError: if the task has none and is no classification, or returns something else.
+    """
+    own = getattr(task, "correct", None)
+    if callable(own):
+        found = own(outputs, targets)
+        if not isinstance(found, Tensor) or found.dtype != torch.bool or found.dim() != 1:
+            raise DataError(
+                f"decore: {type(task).__name__}.correct must return one bool per sample, a tensor "
+                "of shape (N,)"
+            )
+        return found
+    logits = isinstance(outputs, Tensor) and outputs.dim() == 2
+    labels = isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point()
+    if not logits or not labels:
+        raise DataError(
+            "decore rewards right predictions, and this task is no classification; give "
+            f"{type(task).__name__} a method correct(outputs, targets) that returns one bool per "
+            "sample"
+        )
+    found = outputs.argmax(1) == targets
+    assert isinstance(found, Tensor)
+    return found
+
+
+def reward(
+    actions: Tensor, correct: Tensor, group_of: Tensor, groups: int, penalty: float
+) -> Tensor:
+    """Return the reward of every agent: what its group dropped, times that of the prediction.
+
+    A right prediction counts 1, a wrong one ``-penalty``.
+
+    Shape:
+        actions (N, agents) or (1, agents); correct bool (N,); group_of int (agents,); result
+        (N, agents).
+    """
+    dropped = actions.new_zeros(len(actions), groups).index_add_(1, group_of, 1 - actions)
+    worth = torch.where(correct, 1.0, -penalty).to(actions.dtype)
+    return dropped[:, group_of] * worth[:, None]
+
+
+def policy_gradient(actions: Tensor, probabilities: Tensor, rewards: Tensor) -> Tensor:
+    """Return the gradient of the expected reward by the agents' weights, by REINFORCE.
+
+    The mean over the batch of the gradient of log pi times the reward. For a Bernoulli policy whose
+    probability is the sigmoid of the weight, the gradient of log pi is action minus probability.
+
+    Shape:
+        actions (N, agents) or (1, agents); probabilities (agents,); rewards (N, agents); result
+        (agents,).
+    """
+    return ((actions - probabilities) * rewards).mean(0)

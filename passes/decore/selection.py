@@ -1,0 +1,76 @@
+"""Selection: from the agents' weights to a keep plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compressc.goal import Goal
+from compressc.passes.decore.agents import Agents
+from compressc.passes.importance import FloatArray
+from compressc.passes.ladders import sparing_mask
+from compressc.passes.widths import WidthRule, choose_widths
+from compressc.plan import BoolArray
+from compressc.program import Program, Step
+
+# What the least agent is worth above nothing, so that every unit counts.
+_LEAST = 1e-6
+
+
+def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: str) -> Program:
+    """Return the program without the channels that their agents drop: probability below one half.
+
+    Where counts step by a multiple, or conv groups must stay equal, a group keeps what it must: the
+    agents with the highest weights among those that would drop theirs.
+
+    Args:
+        program: without a pending ``keep``.
+        agents: of the program.
+        weights: of the agents, shape (agents,).
+        name: the pass, for remarks.
+    """
+    keep: dict[str, BoolArray] = {}
+    spared = 0
+    for group_name, values in agents.by_group(weights).items():
+        group = program.coupling.group(group_name)
+        mask = sparing_mask(group, values - weights.min() + _LEAST, values >= 0)
+        spared += int((mask & (values < 0)).sum())
+        if not mask.all():
+            keep[group_name] = mask
+    notes = []
+    if spared:
+        notes.append(
+            f"{spared} channels stay although their agents drop them: every group keeps at least "
+            "one, and counts may have to be multiples or equal over conv groups"
+        )
+    if not keep:
+        notes.append("no agent drops its channel: give a lower penalty, or more epochs")
+    plan = program.coupling.fit_ranks(program.plan.with_keep(keep))
+    return program.with_plan(plan).with_step(Step(name, notes=tuple(notes)))
+
+
+def drop_lowest(
+    program: Program, goal: Goal, agents: Agents, weights: FloatArray, floor: float, name: str
+) -> Program:
+    """Return the program without the channels of the lowest agents, as many as the goal asks for.
+
+    All agents are in one order. Groups without agents give way only when every other group has.
+
+    Args:
+        program: decisions other than ``keep`` stay.
+        goal: its bounds.
+        agents: of the program.
+        weights: of the agents, shape (agents,).
+        floor: share of a group that stays as long as the goal can be met elsewhere.
+        name: the pass, for remarks and errors.
+
+    Raises:
+        GoalError: if the bounds cannot be met.
+    """
+    above = weights - weights.min() + _LEAST
+    importance = agents.by_group(above)
+    for group in program.coupling.groups:
+        if group.pinned is None and group.name not in importance:
+            importance[group.name] = above.max() + 1 + 0 * group.classes
+    rule = WidthRule("global", (), floor)
+    bare = replace(program, plan=replace(program.plan, keep={}))
+    return choose_widths(bare, goal, rule, importance, name)
