@@ -91,6 +91,8 @@ def read_samples(path: str | Path, program: Program) -> list[Array]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a .zip of other things than arrays")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check the path") from error
     except _DAMAGED as error:
