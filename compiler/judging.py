@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import nn
+
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.program import Program
@@ -36,7 +40,7 @@ def check_fit(task: Scored | None, program: Program) -> None:
 def validate(task: Task, program: Program, what: str, stages: Stages) -> float:
     """Return the metric on search-validation, for decisions."""
     with stages.stage(f"judging {what} on search-validation"):
-        return float(task.validate(program.module().eval()))
+        return _once("validate", task, program, task.validate)
 
 
 def judge_on_test(
@@ -53,10 +57,17 @@ def judge_on_test(
     """
     if known is None:
         with stages.stage("evaluating the original"):
-            known = float(task.evaluate(original.module().eval()))
+            known = _once("evaluate", task, original, task.evaluate)
     with stages.stage("evaluating the result"):
         after = float(task.evaluate(result.module().eval()))
     return Metric(task.metric_name, known, after)
+
+
+def _once(what: str, task: Scored, program: Program, judge: Callable[[nn.Module], float]) -> float:
+    """Return what a task says of a program; runs for several goals ask it of the original."""
+    # The task itself is kept, so that no other one takes its place in memory.
+    found = program.once((what, id(task)), lambda: (task, float(judge(program.module().eval()))))
+    return found[1]
 
 
 def check_drop(before: float, after: float, allowed: float) -> Check:

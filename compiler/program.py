@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from compressc.plan import Plan
 if TYPE_CHECKING:
     from compressc.costs import Cost
     from compressc.coupling import Coupling
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,27 @@ class Program:
     constraints: Constraints = field(default_factory=Constraints)
     history: tuple[Step, ...] = ()
     sparse_weights: tuple[str, ...] = ()
-    _derived: dict[str, Any] = field(default_factory=dict, repr=False)
+    _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def coupling(self) -> Coupling:
         """The channel-coupling graph, built on first use."""
-        found: Coupling | None = self._derived.get("coupling")
-        if found is None:
-            from compressc.coupling import couple
+        from compressc.coupling import couple
 
-            found = self._derived["coupling"] = couple(self)
+        return self.once("coupling", lambda: couple(self))
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what ``make`` gives; it is called once per key, graph, weights and constraints.
+
+        Runs for several goals share their scores this way.
+
+        Args:
+            key: what is asked for, with everything else that it depends on.
+            make: computes it from this program, whatever its plan is.
+        """
+        if key not in self._derived:
+            self._derived[key] = make()
+        found: Made = self._derived[key]
         return found
 
     @property
@@ -113,8 +126,12 @@ class Program:
         return replace(self, plan=plan)
 
     def with_constraints(self, constraints: Constraints) -> Program:
-        """Return this program under other constraints; a pending plan must be made anew."""
-        return replace(self, constraints=constraints, plan=Plan(), _derived={})
+        """Return this program under other constraints; a pending plan must be made anew.
+
+        What is derived under the same constraints is shared by all programs made so.
+        """
+        derived: dict[Any, Any] = self.once(("under", constraints), dict)
+        return replace(self, constraints=constraints, plan=Plan(), _derived=derived)
 
     def with_state(self, state: Mapping[str, Tensor]) -> Program:
         """Return this program with new parameter and buffer values of the same shapes."""

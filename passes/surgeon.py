@@ -8,11 +8,12 @@ from typing import ClassVar
 from compressc.errors import GoalError
 from compressc.groups import ChannelGroup
 from compressc.pass_protocol import Context
+from compressc.passes.importance import FloatArray
 from compressc.passes.reconstruction_importance import measure_reconstruction_importance
 from compressc.passes.widths import Ratios, WidthRule, choose_widths
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.task import require_task
+from compressc.task import Task, require_task
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,17 @@ class Surgeon:
             PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
         """
         task = require_task(context.task, self.name)
-        batches = list(task.calibration_batches(self.samples, context.goal.seed))
-        errors = measure_reconstruction_importance(program, batches, self.ridge, context.progress)
+        seed = context.goal.seed
+
+        def measure() -> tuple[Task, dict[str, FloatArray]]:
+            batches = list(task.calibration_batches(self.samples, seed))
+            return task, measure_reconstruction_importance(
+                program, batches, self.ridge, context.progress
+            )
+
+        # The task itself is kept, so that no other one takes its place in memory.
+        key = (self.name, self.samples, self.ridge, seed, id(task))
+        _, errors = program.once(key, measure)
         what = next(iter(context.goal.bounds), "macs")
         importance = {
             group.name: errors[group.name] / _unit_cost(program, group, what)
