@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import gcd
 
 from compressc.constant_folding import fold_constants
 from compressc.errors import GoalError
 from compressc.folded_constants import FoldedConstants
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import (
+    Context,
+    Pass,
+    has_own_step,
+    ignore_progress,
+    rehearsal_of,
+)
 from compressc.pass_runs import run_pass
 from compressc.program import Program, Step
 from compressc.stages import Stages
@@ -48,6 +55,8 @@ def decide(
 ) -> Decision:
     """Run ``passes``; where the goal is out of reach at the channel step, try finer ones.
 
+    Passes that search or measure are rehearsed for that and called once: see ``Pass``.
+
     Args:
         program: without a pending plan where the step may be relaxed.
         passes: run in order.
@@ -59,20 +68,42 @@ def decide(
     Raises:
         GoalError: if the goal is out of reach even at the finest step.
     """
-    notes: list[str] = []
+    if not may_relax:
+        return _run(_at_step(program, multiple_of), passes, context, stages, multiple_of)
+    if any(has_own_step(one) for one in passes):
+        found = _run(_at_step(program, 1), passes, context, stages, 1)
+        return replace(found, multiple_of=_step_of(found.program))
+    steps = [multiple_of, *(step for step in _STEPS if step < multiple_of)]
+    rehearsals = [rehearsal_of(one) for one in passes]
+    if all(one is other for one, other in zip(passes, rehearsals, strict=True)):
+        found, remarks = _closest(program, passes, context, stages, steps)
+    else:
+        with stages.stage("finding the channel step"):
+            quiet, unsaved = Stages(ignore_progress), replace(context, work_dir=None)
+            rehearsed, remarks = _closest(program, rehearsals, unsaved, quiet, steps)
+        step = rehearsed.multiple_of
+        found = _run(_at_step(program, step), passes, context, stages, step)
+    return replace(found, notes=(*remarks, *found.notes))
+
+
+def _closest(
+    program: Program,
+    passes: Sequence[Pass],
+    context: Context,
+    stages: Stages,
+    steps: Sequence[int],
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return the decision at the first step that meets the goal closely, or the closest one.
+
+    Also returns remarks on the step, for the user.
+    """
     closest: Decision | None = None
-    candidates = [multiple_of]
-    if may_relax:
-        candidates += [step for step in _STEPS if step < multiple_of]
     failure: GoalError | None = None
-    for step in candidates:
-        if closest is not None and 2 * step < multiple_of:
+    for step in steps:
+        if closest is not None and 2 * step < steps[0]:
             break  # much finer steps give away more speed than the last points are worth
-        constrained = program
-        if program.constraints.multiple_of != step:
-            constrained = program.with_constraints(replace(program.constraints, multiple_of=step))
         try:
-            found = _run(constrained, passes, context, stages, step)
+            found = _run(_at_step(program, step), passes, context, stages, step)
         except GoalError as error:
             failure = error
             continue
@@ -83,14 +114,28 @@ def decide(
     if closest is None:
         assert failure is not None
         raise failure
-    if closest.multiple_of != multiple_of:
-        notes.append(
-            f"channel counts are multiples of {closest.multiple_of}: at this machine's step of "
-            f"{multiple_of} the goal "
-            + ("cannot be reached" if failure else "would have been overshot by over 3 points")
-            + "; wider steps run faster per MAC"
-        )
-    return replace(closest, notes=(*notes, *closest.notes))
+    return closest, _remarks(closest.multiple_of, steps[0], failure)
+
+
+def _remarks(step: int, wanted: int, failure: GoalError | None) -> tuple[str, ...]:
+    if step == wanted:
+        return ()
+    why = "cannot be reached" if failure else "would have been overshot by over 3 points"
+    return (
+        f"channel counts are multiples of {step}: at this machine's step of {wanted} the goal "
+        f"{why}; wider steps run faster per MAC",
+    )
+
+
+def _at_step(program: Program, step: int) -> Program:
+    if program.constraints.multiple_of == step:
+        return program
+    return program.with_constraints(replace(program.constraints, multiple_of=step))
+
+
+def _step_of(program: Program) -> int:
+    """Return what all counts that were chosen are multiples of."""
+    return gcd(*(int(mask.sum()) for mask in program.plan.keep.values())) or 1
 
 
 def _run(

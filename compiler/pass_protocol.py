@@ -63,6 +63,15 @@ class Pass(Protocol):
 
     A pass that trains sets ``on_lowered: ClassVar[bool] = True``. It is called with a program
     without pending decisions, already small, and returns one with new weights.
+
+    A pass that decides channel counts may be run at several channel steps, until one meets the
+    goal (see :mod:`compressc.decisions`). Two things spare it from that:
+
+    - ``own_step: ClassVar[bool] = True``: it knows itself which counts are fast. It is called once,
+      with a program of step 1 unless the user asked for another.
+    - ``rehearsal() -> Pass``: a method for passes that search, measure or train. It returns a cheap
+      pass that raises GoalError where the pass itself would, and comes to about as many channels.
+      The step is found with it, and the pass itself is called once, at that step.
     """
 
     name: ClassVar[str]
@@ -75,6 +84,17 @@ class Pass(Protocol):
 def is_on_lowered(one: Pass) -> bool:
     """Return whether a pass wants the plan applied before it runs: it trains what is left."""
     return bool(getattr(one, "on_lowered", False))
+
+
+def has_own_step(one: Pass) -> bool:
+    """Return whether a pass chooses counts that are fast without being given a step."""
+    return bool(getattr(one, "own_step", False))
+
+
+def rehearsal_of(one: Pass) -> Pass:
+    """Return what stands in for a pass while the channel step is sought: cheap, or itself."""
+    rehearse = getattr(one, "rehearsal", None)
+    return rehearse() if callable(rehearse) else one
 
 
 def registered_passes() -> dict[str, str]:

@@ -11,10 +11,11 @@ from torch import Tensor, fx
 from compressc.errors import GoalError, PlanError
 from compressc.frontend.trainable import clone_module
 from compressc.masking import masked
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Pass
 from compressc.passes.batch_norm_statistics import follow
 from compressc.passes.patches import LAYERS, argument
 from compressc.passes.reconstruction import Layer, Norm, find_layers, read_norm, reconstruct
+from compressc.passes.rehearsal import NoCounts
 from compressc.passes.staged_execution import (
     Batches,
     StagedExecution,
@@ -68,6 +69,10 @@ class Calibration:
             raise GoalError(f"samples {self.samples}: at least 1 is needed")
         if self.ridge < 0:
             raise GoalError(f"ridge {self.ridge:g}: must be 0 or more")
+
+    def rehearsal(self) -> Pass:
+        """Return a pass that leaves the counts as they are, which this one does."""
+        return NoCounts()
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights and the same plan.

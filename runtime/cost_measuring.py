@@ -11,7 +11,12 @@ import numpy as np
 from compressc.runtime.cell_models import Cell, build_cells, can_build
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.errors import RuntimeFailure
-from compressc.runtime.kernel_kinds import KernelKind, Widths
+from compressc.runtime.kernel_kinds import (
+    KernelKind,
+    Widths,
+    reads_unblocked,
+    reorder_before,
+)
 from compressc.runtime.kernel_list import KernelList
 from compressc.runtime.machine import channel_multiple, describe_machine
 from compressc.runtime.pinning import pinned
@@ -53,6 +58,10 @@ def wanted_cells(kernels: KernelList, block: int) -> list[tuple[KernelKind, Widt
         for kind, most in kernels.most.items()
     ]
     found = dict.fromkeys(kernels.exact)
+    for (kind, most), column in zip(kernels.most.items(), columns, strict=True):
+        narrow = any(reads_unblocked(kind, widths, block) for _, widths in column)
+        if narrow and not reads_unblocked(kind, most, block):
+            found[reorder_before(kind), (block,)] = None
     for place in range(max(map(len, columns), default=0)):
         found.update(dict.fromkeys(column[place] for column in columns if place < len(column)))
     return list(found)

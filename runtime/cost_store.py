@@ -126,7 +126,7 @@ def export_table(
     """
     kernels = list_kernels(path, threads, batch, shapes)
     table = table_for(kernels, threads, fresh=fresh, progress=progress)
-    kinds = kernels.most
+    kinds = {kind for kind, _ in wanted_cells(kernels, table.block)}
     return replace(
         table,
         cells={kind: cells for kind, cells in table.cells.items() if kind in kinds},

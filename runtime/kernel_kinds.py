@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -142,6 +142,26 @@ class KernelKind:
             tuple(count if dim == "c" else int(dim) for dim in form.dims)
             for form, count in zip(forms, counts, strict=True)
         )
+
+
+def reads_unblocked(kind: KernelKind, widths: Widths, block: int) -> bool:
+    """Return whether a blocked convolution reads so few channels that they come unblocked."""
+    return kind.blocked and kind.variables == ("in", "out") and 0 < widths[0] < block
+
+
+def reorder_before(kind: KernelKind) -> KernelKind:
+    """Return the kernel that puts what a blocked convolution reads out of the blocked layout."""
+    picture = kind.operands[0]
+    assert picture is not None
+    dims = tuple("c" if dim == "in" else dim for dim in picture.dims)
+    return KernelKind(
+        op=f"{BLOCKED}ReorderOutput",
+        opset=0,
+        attributes=(("channels", "c"), ("channels_last", 0)),
+        operands=(replace(picture, dims=dims),),
+        outputs=(True,),
+        variables=("c",),
+    )
 
 
 def classify(kernel: Kernel, opsets: Mapping[str, int]) -> tuple[KernelKind, Widths] | None:

@@ -12,6 +12,9 @@ from compressc.runtime.kernel_kinds import KernelKind, Widths
 
 _IN_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _OUT_BLOCKS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
+# Fewer input channels than a block come unblocked, which narrow networks can gain by.
+_PARTS = (1, 2, 3)
+_NARROW = 4
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)
 
 
@@ -35,7 +38,9 @@ def _levels(kind: KernelKind, name: str, most: int, block: int) -> list[int]:
         if most < block:
             return [most]  # the picture itself, whose three channels nobody removes
         blocks = _OUT_BLOCKS if name == "out" else _IN_BLOCKS
-        return sorted({most, *(block * count for count in blocks if block * count < most)})
+        parts = _PARTS if name == "in" and most <= _NARROW * block else ()
+        narrow = (block * part // 4 for part in parts)
+        return sorted({most, *narrow, *(block * count for count in blocks if block * count < most)})
     step = max(block, divisor)
     found = {most}
     for share in _SHARES[1:]:

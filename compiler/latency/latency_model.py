@@ -21,6 +21,7 @@ from compressc.latency.network_listing import layer_of
 from compressc.layers import layer_costs
 from compressc.plan import Plan
 from compressc.runtime.cost_table import CostTable
+from compressc.runtime.kernel_kinds import reads_unblocked, reorder_before
 from compressc.runtime.kernel_list import KernelList, ListedKernel
 
 # Blocked kernels take channels in fours; other counts leave the layout. Measured on a chain of
@@ -104,6 +105,9 @@ class LatencyModel:
         found = self.table.latency_ms(kernel.kind, widths)
         if found is None:
             return kernel.own_ms
+        block = self.table.block
+        if reads_unblocked(kernel.kind, widths, block) and kernel.widths[0] >= block:
+            found += self.table.latency_ms(reorder_before(kernel.kind), widths[:1]) or 0.0
         whole = zip(widths, kernel.widths, strict=True)
         if kernel.kind.blocked and any(w % _ALIGNED for w, listed in whole if w != listed):
             return found * _UNALIGNED_PENALTY

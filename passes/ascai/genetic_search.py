@@ -12,12 +12,13 @@ from typing import ClassVar, Literal
 
 from compressc.costs import Cost
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Pass
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment, Scored
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.evolution import Evolution
+from compressc.passes.ascai.reach import ReachRehearsal
 from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.ascai.space import METHODS, Method, SearchSpace, build_space
 from compressc.passes.ascai.variation import Variation
@@ -177,6 +178,10 @@ class Ascai:
         notes = (*self._describe(assessment, best, history), *start.notes)
         lines = describe_ranks(decided, decided.plan.rank)
         return decided.with_step(Step(self.name, notes=(*notes, *lines)))
+
+    def rehearsal(self) -> Pass:
+        """Return a pass that goes straight to the bounds, without trying anything."""
+        return ReachRehearsal(self.spaces)
 
     def build_space(self, program: Program, task: Task, seed: int) -> SearchSpace:
         """Return the space that is searched."""
