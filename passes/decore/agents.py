@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 
 from compressc.axes import Axis, IntArray, spread
 from compressc.passes.importance import FloatArray
@@ -79,7 +79,11 @@ class Agents:
 
 
 def find_agents(program: Program) -> Agents:
-    """Return the agents of a program; groups that no gate reaches have none."""
+    """Return the agents of a program.
+
+    Groups that no gate reaches have none, nor have those that an operation reads where no gate can
+    be: the state of a recurrent layer, or what is computed from weights alone.
+    """
     coupling = program.coupling
     free = [group for group in coupling.groups if group.pinned is None]
     owner = np.full(len(coupling.solution.reason_of), -1, dtype=np.int64)
@@ -91,6 +95,7 @@ def find_agents(program: Program) -> Agents:
         for factor in place.channels:
             if factor.ids is not None:
                 reached.update(owner[coupling.solution.class_of[factor.ids]].tolist())
+    reached -= set(owner[_hidden_classes(program)].tolist())
     chosen = [group for index, group in enumerate(free) if index in reached]
     agent_of = np.full(len(owner), sum(group.size for group in chosen), dtype=np.int64)
     start = 0
@@ -123,15 +128,13 @@ def _find_places(program: Program) -> list[_Place]:
     records, values = program.coupling.propagation.records, program.coupling.propagation.values
     nodes = list(program.graph_module.graph.nodes)
     position = {node.name: index for index, node in enumerate(nodes)}
-    by_name = {node.name: node for node in nodes}
-    living = _depending_on_inputs(nodes)
+    living = _activations(program)
     changes = [index for index, node in enumerate(nodes) if _is_in_place(node)]
     batch = _batch_size(program)
     found: dict[tuple[str, int, int], list[str]] = {}
     channels: dict[tuple[str, int, int], Axis] = {}
     for one in sorted(records.contractions, key=lambda one: position[one.node]):
-        operand = by_name[one.operand]
-        if operand not in living or not value_of(operand).is_floating_point():
+        if one.operand not in living:
             continue
         era = int(np.searchsorted(changes, position[one.node]))
         key = (one.operand, one.axis, era)
@@ -147,12 +150,33 @@ def _find_places(program: Program) -> list[_Place]:
     return places
 
 
-def _depending_on_inputs(nodes: list[fx.Node]) -> set[fx.Node]:
+def _activations(program: Program) -> set[str]:
+    """Return the names of nodes whose floating-point value depends on the inputs."""
     living: set[fx.Node] = set()
-    for node in nodes:
+    for node in program.graph_module.graph.nodes:
         if node.op == "placeholder" or any(source in living for source in node.all_input_nodes):
             living.add(node)
-    return living
+    values = {node.name: value_of(node) for node in living}
+    return {
+        name
+        for name, value in values.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+
+
+def _hidden_classes(program: Program) -> IntArray:
+    """Return the classes that some node sums over without an activation to be multiplied."""
+    class_of, living = program.coupling.solution.class_of, _activations(program)
+    read: dict[str, set[int]] = {}
+    gated: dict[str, set[int]] = {}
+    for one in program.coupling.propagation.records.contractions:
+        ids = [factor.ids for factor in one.channels if factor.ids is not None]
+        classes = set(class_of[np.concatenate(ids)].tolist())
+        read.setdefault(one.node, set()).update(classes)
+        if one.operand in living:
+            gated.setdefault(one.node, set()).update(classes)
+    hidden = {found for node, all_ in read.items() for found in all_ - gated.get(node, set())}
+    return np.array(sorted(hidden), dtype=np.int64)
 
 
 def _is_in_place(node: fx.Node) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from compressc.passes.decore.agents import Agents
@@ -39,8 +40,8 @@ class Policies:
     ) -> None:
         self.penalty = penalty
         self._sampling, self._processes = sampling, processes
-        self._groups = len(agents.groups)
-        self._group_of = torch.as_tensor(agents.group_of, device=processes.device)
+        group_of = torch.as_tensor(agents.group_of, device=processes.device)
+        self._membership = one_hot(group_of, len(agents.groups)).float()
         self.weights = torch.full((agents.count,), FIRST_WEIGHT, device=processes.device)
         self._optimizer = Adam([self.weights], lr=rate)
 
@@ -67,8 +68,8 @@ class Policies:
             actions: as :meth:`sample` returned them; correct: bool (images,).
         """
         correct = correct.to(actions.device)
-        rewards = reward(actions, correct, self._group_of, self._groups, self.penalty)
-        gradient = policy_gradient(actions, self.weights.sigmoid(), rewards)
+        rewards = reward(actions, correct, self._membership, self.penalty)
+        gradient = policy_gradient(actions, self.weights.sigmoid(), rewards, self._membership)
         self.weights.grad = -self._processes.mean(gradient)
         self._optimizer.step()
 

@@ -41,30 +41,33 @@ def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:
     return found
 
 
-def reward(
-    actions: Tensor, correct: Tensor, group_of: Tensor, groups: int, penalty: float
-) -> Tensor:
-    """Return the reward of every agent: what its group dropped, times that of the prediction.
+def reward(actions: Tensor, correct: Tensor, membership: Tensor, penalty: float) -> Tensor:
+    """Return the reward of every group: how many agents dropped, times that of the prediction.
 
-    A right prediction counts 1, a wrong one ``-penalty``.
+    A right prediction counts 1, a wrong one ``-penalty``. It is the reward of each agent of the
+    group.
 
     Shape:
-        actions (N, agents) or (1, agents); correct bool (N,); group_of int (agents,); result
-        (N, agents).
+        actions (N, agents) or (1, agents); correct bool (N,); membership (agents, groups), 1 where
+        an agent belongs to a group; result (N, groups).
     """
-    dropped = actions.new_zeros(len(actions), groups).index_add_(1, group_of, 1 - actions)
+    dropped = (1 - actions) @ membership
     worth = torch.where(correct, 1.0, -penalty).to(actions.dtype)
-    return dropped[:, group_of] * worth[:, None]
+    return dropped * worth[:, None]
 
 
-def policy_gradient(actions: Tensor, probabilities: Tensor, rewards: Tensor) -> Tensor:
+def policy_gradient(
+    actions: Tensor, probabilities: Tensor, rewards: Tensor, membership: Tensor
+) -> Tensor:
     """Return the gradient of the expected reward by the agents' weights, by REINFORCE.
 
     The mean over the batch of the gradient of log pi times the reward. For a Bernoulli policy whose
     probability is the sigmoid of the weight, the gradient of log pi is action minus probability.
 
     Shape:
-        actions (N, agents) or (1, agents); probabilities (agents,); rewards (N, agents); result
-        (agents,).
+        actions (N, agents) or (1, agents); probabilities (agents,); rewards (N, groups);
+        membership (agents, groups); result (agents,).
     """
-    return ((actions - probabilities) * rewards).mean(0)
+    surprise = (actions - probabilities).expand(len(rewards), -1)
+    # Each agent's column of the product with the rewards of every group.
+    return ((surprise.T @ rewards) * membership).sum(1) / len(rewards)
