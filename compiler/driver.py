@@ -160,8 +160,8 @@ def compress(
             ``passes=()``; then the plan is applied as it is.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
         goal: bounds, budget and seed.
-        passes: what decides, in order; None for ``magnitude``, or ``latency`` where the goal
-            bounds the latency.
+        passes: what decides, in order; None for what
+            :func:`compressc.default_recipe.choose_recipe` finds best for goal and data.
         task: data and metric; None where no pass needs data.
         constraints: layers that must stay, and so on; None for those of the program.
         multiple_of: channel counts stay multiples of this. None for the constraints' number where

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx
 from compressc.costs import Cost
+from compressc.default_recipe import choose_recipe
 from compressc.errors import GoalError, HandOverError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
@@ -29,7 +30,7 @@ from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import channel_multiple
 from compressc.settings import Settings
 from compressc.stages import Stages
-from compressc.task import Scored
+from compressc.task import Scored, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,9 @@ def run_job(job: Job, stages: Stages) -> JobDone:
         batch=job.settings.batch,
         cost_table=table,
     )
-    passes = _chosen(job.passes, goal)
+    passes = job.passes
+    if passes is None:
+        passes = _default_passes(goal, isinstance(job.task, Task))
     outcome = follow_recipe(
         original, passes, context, stages, multiple_of=step, may_relax=may_relax
     )
@@ -133,16 +136,13 @@ def _constrained(
     return program, step, may_relax
 
 
-def _chosen(passes: Sequence[Pass] | None, goal: Goal) -> Sequence[Pass]:
-    if passes is not None:
-        return passes
-    if goal.latency_ms is not None:
-        return (find_pass("latency")(),)
-    if not goal.bounds:
+def _default_passes(goal: Goal, data: bool) -> Sequence[Pass]:
+    if not goal.bounds and goal.latency_ms is None:
         raise GoalError(
             "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
         )
-    return (find_pass("magnitude")(),)
+    names = choose_recipe(latency=goal.latency_ms is not None, data=data)
+    return [find_pass(name)() for name in names]
 
 
 def _device_table(settings: Settings) -> CostTable | None:

@@ -41,7 +41,9 @@ examples:
   compressc weights.pth --arch mynets:build --input-shape 3,224,224 --target-params 0.4 -o s.onnx
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
   compressc model.pt --sparsity 0.9 --storage compact -o sparse.onnx   zeros, smallest file
-  compressc model.pt --target-flops 0.5 --data DIR --pass magnitude --pass calibrate -o s.onnx
+  compressc model.pt --target-flops 0.5 --data DIR -o small.onnx    accurate, without training
+  compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \
+      --epochs 10 -o small.onnx                            and trained, for the last tenths
   compressc model.pt --target-flops 0.5 --int8 --samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
@@ -49,7 +51,8 @@ examples:
 
 A target is the part to keep (0.5, 50%) or an amount (2G, 500M, 4MB). Every result is proven equal
 to the pruned original and compared in ONNX Runtime before it is written; a failed check is an
-error and leaves no file."""
+error and leaves no file. With --data, unlabelled samples choose what goes and refit what stays
+(--pass surgeon --pass calibrate); without, weights alone are looked at (--pass magnitude)."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -196,20 +199,21 @@ def _positive(text: str) -> int:
 
 def _add_passes(parser: Parser, arguments: Sequence[str]) -> list[ChosenPass]:
     """Import the passes in play and add their options."""
+    from compressc.default_recipe import choose_recipe
     from compressc.pass_protocol import find_pass
 
     named = values_of(arguments, "--pass")
     sparse = bool(values_of(arguments, "--sparsity"))
     targets = [flag for flag in _TARGETS if values_of(arguments, flag)]
-    if values_of(arguments, "--target-latency"):
-        targets, implied = ["--target-latency"], [] if named else ["latency"]
-    elif named or (sparse and targets in ([], ["--target-size"])):
-        implied = []
-    else:
-        implied = ["magnitude"]
+    latency = bool(values_of(arguments, "--target-latency"))
+    if latency:
+        targets = ["--target-latency"]
+    implied: tuple[str, ...] = ()
+    if not named and not (sparse and targets in ([], ["--target-size"])):
+        implied = choose_recipe(latency=latency, data=bool(values_of(arguments, "--data")))
     known = [*named, *implied, *(["sparsify"] if sparse else [])]
     classes = {name: find_pass(name) for name in dict.fromkeys(known)}
-    return add_pass_options(parser, classes, implied if targets else [])
+    return add_pass_options(parser, classes, list(implied) if targets else [])
 
 
 def _goal(options: argparse.Namespace) -> Goal:

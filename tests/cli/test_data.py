@@ -39,6 +39,17 @@ def write_images(folder: Path) -> None:
     np.savez(folder / "images.npz", images=images, labels=labels)
 
 
+def test_without_a_named_pass_data_choose_and_repair(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    code, _, err = cli(
+        *TINY, "--data", "images.npz", "--target-flops", "0.5", "--no-measure",
+        "-o", "small.onnx", "--report", "report.json",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads((workplace / "report.json").read_text())
+    assert [one["name"] for one in report["passes"]] == ["surgeon", "calibrate"]
+
+
 def test_a_pass_repairs_with_data_and_the_report_judges(workplace: Path, cli: Cli) -> None:
     write_images(workplace)
     passes = ("--pass", "magnitude", "--pass", "calibrate")
@@ -69,7 +80,17 @@ def test_data_that_are_not_there_are_named(workplace: Path, cli: Cli) -> None:
 def test_a_drop_beyond_the_bound_is_one_line_and_no_file(workplace: Path, cli: Cli) -> None:
     write_images(workplace)
     (workplace / "judge.py").write_text(JUDGE)
-    words = (*TINY, "--target-flops", "0.5", "--multiple-of", "4", "-o", "small.onnx")
+    words = (
+        *TINY,
+        "--target-flops",
+        "0.5",
+        "--pass",
+        "magnitude",
+        "--multiple-of",
+        "4",
+        "-o",
+        "small.onnx",
+    )
     outcome = cli(*words, "--data", "judge:build", "--max-drop", "1")
     expect_one_line(outcome, 4, "--max-drop allows 1 point", "more epochs", "milder target")
     outcome = cli(*words, "--max-drop", "1")
