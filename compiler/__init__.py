@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from compressc.masking import masked
     from compressc.plan import Plan
     from compressc.program import Constraints, Program
-    from compressc.settings import Settings
+    from compressc.settings import Int8, Settings
+    from compressc.sweeping import sweep
 
 # Names are resolved on first use so that `import compressc` stays light: the runtime runs on
 # devices without torch, and `compressc --help` must answer at once.
@@ -24,6 +25,7 @@ _HOMES = {
     "CompresscError": "compressc.errors",
     "Constraints": "compressc.program",
     "Goal": "compressc.goal",
+    "Int8": "compressc.settings",
     "Plan": "compressc.plan",
     "Program": "compressc.program",
     "Result": "compressc.driver",
@@ -34,12 +36,14 @@ _HOMES = {
     "load": "compressc.frontend.handover",
     "lower": "compressc.lowering.lowered",
     "masked": "compressc.masking",
+    "sweep": "compressc.sweeping",
 }
 
 __all__ = [
     "CompresscError",
     "Constraints",
     "Goal",
+    "Int8",
     "Plan",
     "Program",
     "Result",
@@ -50,6 +54,7 @@ __all__ = [
     "load",
     "lower",
     "masked",
+    "sweep",
 ]
 
 

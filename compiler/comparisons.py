@@ -22,7 +22,7 @@ from compressc.stages import ProgressCallback
 
 def count_file(model: ModelProto, program: Program) -> Counted:
     """Return what an ONNX model itself says it costs, per sample."""
-    count = count_cost(model, 1, _shapes(program))
+    count = count_cost(model, 1, dynamic_sizes(program))
     return Counted(round(count.macs / count.batch), count.size_bytes)
 
 
@@ -60,7 +60,7 @@ def time_files(
             threads=settings.threads,
             batch=settings.batch,
             seconds=settings.seconds,
-            shapes=_shapes(original),
+            shapes=dynamic_sizes(original),
             seed=seed,
             progress=progress,
         )
@@ -87,7 +87,7 @@ def time_rows(
             names,
             threads=settings.threads,
             batch=settings.batch,
-            shapes=_shapes(original),
+            shapes=dynamic_sizes(original),
             seconds=settings.seconds / 6,
         )
         for model in (before, after)
@@ -102,7 +102,7 @@ def time_rows(
     )
 
 
-def _shapes(program: Program) -> dict[str, int]:
+def dynamic_sizes(program: Program) -> dict[str, int]:
     """Return the sizes of dynamic axes other than the batch, by axis name."""
     return {
         name: int(tensor.shape[axis])
