@@ -55,7 +55,7 @@ class Quantized:
         text = drift.text
         if drift.problem:
             text = (
-                f"{drift.problem}; calibrate on inputs like those in use (--samples, or --data), "
+                f"{drift.problem}; calibrate on inputs like those in use (--int8-samples, or --data), "
                 "or leave out --int8"
             )
         numbers: dict[str, float] = {"relative_error": drift.relative_error}
@@ -93,7 +93,7 @@ def check_int8(
         raise DataError(f"{wanted.count} calibration samples: give 1 or more")
     if wanted.samples is None and not has_calibration(task):
         raise DataError(
-            "int8 needs real inputs to calibrate on; give --samples FILE.npz or --data DIR "
+            "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
             "(task=... or Int8(samples=...) in Python)"
         )
     if program is not None and wanted.samples is not None:

@@ -168,7 +168,7 @@ def test_a_ruined_model_is_not_written(
         return found
 
     monkeypatch.setattr(integer_precision, "quantize", ruined)
-    with pytest.raises(VerificationError, match=r"int8 ~ float32.*not finite.*--samples"):
+    with pytest.raises(VerificationError, match=r"int8 ~ float32.*not finite.*--int8-samples"):
         run(program, task)
 
 

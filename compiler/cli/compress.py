@@ -44,7 +44,7 @@ examples:
   compressc model.pt --target-flops 0.5 --data DIR -o small.onnx    accurate, without training
   compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \
       --epochs 10 -o small.onnx                            and trained, for the last tenths
-  compressc model.pt --target-flops 0.5 --int8 --samples inputs.npz -o small.onnx
+  compressc model.pt --target-flops 0.5 --int8 --int8-samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
   compressc demo                                           all of it, on a model that comes along
@@ -108,7 +108,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,bench,inspect,passes,demo} --help",
+        "       compressc {compress,sweep,bench,inspect,passes,demo} --help",
         description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
         "proof.",
         epilog=_EXAMPLES,

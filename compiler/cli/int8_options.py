@@ -18,10 +18,10 @@ def add_int8_options(parser: argparse.ArgumentParser) -> None:
         "--int8",
         action="store_true",
         help="quantise the ONNX file: int8 weights per channel, uint8 activations; ranges come "
-        "from --samples or the training part of --data, and the loss is judged beside float32",
+        "from --int8-samples or the training part of --data, and the loss is judged beside float32",
     )
     group.add_argument(
-        "--samples",
+        "--int8-samples",
         metavar="FILE.npz",
         help="real inputs to calibrate int8 on, as the model reads them: one array for each input, "
         "samples on the first axis",
@@ -40,9 +40,9 @@ def read_int8(options: argparse.Namespace) -> Int8 | None:
         UsageError: if there are samples but no ``--int8``.
     """
     if not (options.int8 or options.force_int8):
-        if options.samples is not None:
-            raise UsageError("--samples are for --int8; add it, or leave them out")
+        if options.int8_samples is not None:
+            raise UsageError("--int8-samples is for --int8; add it, or leave both out")
         return None
     from compressc.settings import Int8
 
-    return Int8(samples=options.samples, force=options.force_int8)
+    return Int8(samples=options.int8_samples, force=options.force_int8)

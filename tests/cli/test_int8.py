@@ -24,7 +24,7 @@ def normal(count: int = 40) -> np.ndarray:
 
 def test_pruned_and_quantised(workplace: Path, cli: Cli) -> None:
     store(workplace, normal())
-    words = ("--target-flops", "0.5", "--force-int8", "--samples", "samples.npz")
+    words = ("--target-flops", "0.5", "--force-int8", "--int8-samples", "samples.npz")
     code, out, err = cli(*COMMON, *words, "--report", "report.json")
     assert code == 0, err
     assert "int8 ~ float32" in out
@@ -35,7 +35,7 @@ def test_pruned_and_quantised(workplace: Path, cli: Cli) -> None:
 
 def test_int8_alone(workplace: Path, cli: Cli) -> None:
     store(workplace, normal())
-    words = ("--int8", "--force-int8", "--samples", "samples.npz")
+    words = ("--int8", "--force-int8", "--int8-samples", "samples.npz")
     code, _, err = cli(*COMMON, *words)
     assert code == 0, err
     assert is_quantized(onnx.load(workplace / "small.onnx"))
@@ -46,10 +46,10 @@ def test_bad_calls_are_one_line_and_leave_no_file(workplace: Path, cli: Cli) -> 
     store(workplace, np.full((4, 3, 8, 8), np.nan, np.float32))
     for words, said in (
         ((*small, "--force-int8"), "needs real inputs"),
-        ((*small, "--samples", "samples.npz"), "are for --int8"),
-        ((*small, "--force-int8", "--samples", "samples.npz"), "not finite"),
-        ((*small, "--force-int8", "--samples", "tiny.pt"), "not a readable .npz"),
-        ((*small, "--force-int8", "--samples", "none.npz"), "no such file"),
+        ((*small, "--int8-samples", "samples.npz"), "is for --int8"),
+        ((*small, "--force-int8", "--int8-samples", "samples.npz"), "not finite"),
+        ((*small, "--force-int8", "--int8-samples", "tiny.pt"), "not a readable .npz"),
+        ((*small, "--force-int8", "--int8-samples", "none.npz"), "no such file"),
     ):
         code, out, err = cli(*COMMON, *words)
         assert code == 2
