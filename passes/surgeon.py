@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from compressc.errors import GoalError
 from compressc.groups import ChannelGroup
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Pass
 from compressc.passes.importance import FloatArray
 from compressc.passes.reconstruction_importance import measure_reconstruction_importance
+from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.widths import Ratios, WidthRule, choose_widths
 from compressc.plan import Plan
 from compressc.program import Program
@@ -58,6 +59,10 @@ class Surgeon:
 
     def _rule(self) -> WidthRule:
         return WidthRule("global", self.ratios, self.floor)
+
+    def rehearsal(self) -> Pass:
+        """Return a pass that chooses widths without data."""
+        return WidthRehearsal(self._rule())
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a keep plan.
