@@ -9,6 +9,7 @@ from compressc.backend.onnx_parity import Parity
 from compressc.costs import Cost
 from compressc.equivalence import Equivalence
 from compressc.goal import Bound, Goal, LatencyBound
+from compressc.latency.measured_latency import read_latency
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Check
 
@@ -106,8 +107,6 @@ def check_latency(
 ) -> Check:
     """Judge a latency by the measured file, or by the prediction where that is all there is.
 
-    On a busy machine CPU time counts where it is the lower one: wall time is the neighbours' then.
-
     Args:
         bound: as the user gave it.
         numbers: ``predicted_latency_ms`` and ``original_latency_ms`` as the pass that decided
@@ -117,23 +116,14 @@ def check_latency(
     """
     predicted = numbers.get("predicted_latency_ms")
     original = numbers.get("original_latency_ms", 0.0)
-    how = ""
     if device or bench is None:
         if predicted is None:
             return Check("latency goal", False, "nothing measured or predicted it; measure it")
         where = f" for {device}; measure it there" if device else ""
         reached, original, how = predicted, original, f"predicted, not measured{where}"
     else:
-        before, after = bench.measurements[0], bench.measurements[1]
-        original = float(getattr(before, f"latency_{bound.percentile}_ms"))
-        reached = float(getattr(after, f"latency_{bound.percentile}_ms"))
-        if bound.relative and bound.percentile == "p50":
-            reached = bench.ratios[1].value * original
-        how = f"measured at {bound.percentile}"
-        if not bench.quietness.is_quiet and after.threads == 1 and before.cpu_ms and after.cpu_ms:
-            by_cpu = after.cpu_ms / before.cpu_ms * original if bound.relative else after.cpu_ms
-            if by_cpu < reached:
-                reached, how = by_cpu, "measured by CPU time on a busy machine"
+        found = read_latency(bound, bench)
+        reached, original, how = found.reached_ms, found.original_ms, found.how
         if predicted is not None and numbers.get("original_latency_ms"):
             how += f", predicted {predicted / numbers['original_latency_ms']:.3g} of the original"
     target = bound.absolute(original)

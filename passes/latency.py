@@ -14,6 +14,7 @@ from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.errors import GoalError, PlanError
 from compressc.goal import LatencyBound
 from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import (
     axis_sizes,
     find_listing,
@@ -198,11 +199,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
             seed=context.goal.seed,
             peak_rss=False,
         )
-        if bound.percentile == "p50" and bound.relative:
-            return found.ratios[1].value * full_ms
-        before, after = (
-            float(getattr(m, f"latency_{bound.percentile}_ms")) for m in found.measurements
-        )
-        return after / before * full_ms if bound.relative else after
+        latency = read_latency(bound, found)
+        return latency.share * full_ms if bound.relative else latency.reached_ms
 
     return measure
