@@ -55,8 +55,8 @@ class Quantized:
         text = drift.text
         if drift.problem:
             text = (
-                f"{drift.problem}; calibrate on inputs like those in use (--int8-samples, or --data), "
-                "or leave out --int8"
+                f"{drift.problem}; calibrate on inputs like those in use (--int8-samples, or "
+                "--data), or leave out --int8"
             )
         numbers: dict[str, float] = {"relative_error": drift.relative_error}
         if drift.agreement is not None:
