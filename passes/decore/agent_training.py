@@ -58,7 +58,14 @@ def train_agents(
     identity = identify_training(program, settings, context)
     processes.require_same(identity, "program")
     precision = choose_precision(settings.precision, processes.device)
-    policies = Policies(agents, settings.agent_rate, settings.sampling, settings.penalty, processes)
+    policies = Policies(
+        agents,
+        settings.first_weight,
+        settings.agent_rate,
+        settings.sampling,
+        settings.penalty,
+        processes,
+    )
     parts = (task, agents, policies, processes, precision)
     total = steps * settings.epochs
     lesson: Lesson
@@ -68,7 +75,9 @@ def train_agents(
         lesson = FrozenLesson(program, settings.channels_last, *parts)
     control = None
     if settings.adapt_penalty and context.goal.bounds:
-        control = PenaltyControl(program, agents, context.goal, settings.penalty, total)
+        control = PenaltyControl(
+            program, agents, context.goal, settings.first_weight, settings.penalty, total
+        )
     file = None
     if context.work_dir is not None:
         file = StateFile(context.work_dir, "decore", identity)

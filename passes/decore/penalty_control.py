@@ -9,17 +9,16 @@ import numpy as np
 from compressc.goal import Goal
 from compressc.passes.count_costs import build_count_costs
 from compressc.passes.decore.agents import Agents
-from compressc.passes.decore.policies import FIRST_WEIGHT
 from compressc.passes.importance import FloatArray
 from compressc.program import Program
 
 # Share of the steps in which the cost should fall: policies need some to learn what is useful,
 # and the network some to settle.
 _BEGIN, _END = 0.1, 0.7
-# Change of log(lambda) per step and share of the cost that policies are away from where they
-# should be; and how far lambda may leave the one that was given, as a factor.
-_GAIN = 0.1
-_REACH = 1e3
+# Change of log(lambda) over a whole training in which policies are away from where they should be
+# by all of the cost; and how far lambda may leave the one that was given, as a factor.
+_GAIN = 60.0
+_REACH = 1e4
 
 
 class PenaltyControl:
@@ -32,17 +31,25 @@ class PenaltyControl:
         program: whose cost counts.
         agents: its agents.
         goal: bounds.
+        first: weight that the agents start from.
         penalty: to start from.
         steps: of the whole training.
     """
 
     def __init__(
-        self, program: Program, agents: Agents, goal: Goal, penalty: float, steps: int
+        self,
+        program: Program,
+        agents: Agents,
+        goal: Goal,
+        first: float,
+        penalty: float,
+        steps: int,
     ) -> None:
         groups = [program.coupling.group(name) for name in agents.groups]
         self._costs = build_count_costs(program.coupling, groups, {}, goal.bounds)
-        self._agents, self._first, self._steps = agents, penalty, max(1, steps)
-        self._excess = -self._slack(np.full(agents.count, FIRST_WEIGHT))
+        self._agents, self._first, self._penalty = agents, first, penalty
+        self._steps = max(1, steps)
+        self._excess = -self._slack(np.full(agents.count, first))
 
     def adapt(self, penalty: float, weights: FloatArray, step: int) -> float:
         """Return the penalty for the next step.
@@ -55,10 +62,10 @@ class PenaltyControl:
         passed = (step / self._steps - _BEGIN) / (_END - _BEGIN)
         wanted = self._excess * (1 - min(max(passed, 0.0), 1.0))
         behind = -self._slack(weights) - wanted
-        changed = penalty * math.exp(-_GAIN * behind)
-        return min(max(changed, self._first / _REACH), self._first * _REACH)
+        changed = penalty * math.exp(-_GAIN / self._steps * behind)
+        return min(max(changed, self._penalty / _REACH), self._penalty * _REACH)
 
     def _slack(self, weights: FloatArray) -> float:
-        share = np.clip(weights / FIRST_WEIGHT, 0.0, 1.0)
+        share = np.clip(weights / self._first, 0.0, 1.0)
         counts = np.array([part.sum() for part in self._agents.by_group(share).values()])
         return float(self._costs.slack(counts[None])[0])

@@ -15,15 +15,13 @@ from compressc.passes.training.processes import Processes
 
 Sampling = Literal["image", "step"]
 
-# The sigmoid of it is 0.999: almost every channel is open at first.
-FIRST_WEIGHT = 6.9
-
 
 class Policies:
     """Bernoulli policies of agents, learning by REINFORCE and Adam.
 
     Args:
         agents: whose.
+        first: their first weight; at 6.9 a channel is open with probability 0.999.
         rate: learning rate of Adam.
         sampling: "image": actions of its own for each image; "step": one set for a whole batch.
         penalty: what a wrong prediction counts, lambda in the paper; may be changed at any time.
@@ -33,6 +31,7 @@ class Policies:
     def __init__(
         self,
         agents: Agents,
+        first: float,
         rate: float,
         sampling: Sampling,
         penalty: float,
@@ -42,7 +41,7 @@ class Policies:
         self._sampling, self._processes = sampling, processes
         group_of = torch.as_tensor(agents.group_of, device=processes.device)
         self._membership = one_hot(group_of, len(agents.groups)).float()
-        self.weights = torch.full((agents.count,), FIRST_WEIGHT, device=processes.device)
+        self.weights = torch.full((agents.count,), first, device=processes.device)
         self._optimizer = Adam([self.weights], lr=rate)
 
     @property
