@@ -18,6 +18,8 @@ from compressc.runtime.session import create_session, run_session
 LARGEST_ERROR = 0.7
 # A variation below this share of the reference's is none.
 _CONSTANT = 1e-3
+# An output that varies by less of its own size hardly depends on the input.
+_INFORMATIVE = 1e-4
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -34,6 +36,7 @@ class Drift:
         agreement: share of samples with the same largest logit; None where outputs are no logits.
         samples: how many inputs were compared.
         problem: what makes the model useless, in words; empty otherwise.
+        informative: whether the reference varies enough over samples for an error to show.
     """
 
     output: str
@@ -41,6 +44,7 @@ class Drift:
     agreement: float | None
     samples: int
     problem: str = ""
+    informative: bool = True
 
     @property
     def snr_db(self) -> float:
@@ -58,6 +62,7 @@ class Drift:
         return (
             f"{self.output} differs by {self.relative_error:.4f} of what it varies by "
             f"({self.snr_db:.1f} dB){agreement}, {self.samples} sample(s)"
+            + ("" if self.informative else "; it hardly varies over inputs, so a weak test")
         )
 
 
@@ -114,7 +119,8 @@ def _judge(name: str, wanted: Array, found: Array) -> Drift:
         problem = f"{name} is the same for every input"
     elif relative > LARGEST_ERROR:
         problem = f"{name} is off by {relative:.2f} of what it varies by"
-    return Drift(name, relative, agreement, samples, problem)
+    informative = signal > _INFORMATIVE * float(np.sqrt(np.mean(wanted**2)))
+    return Drift(name, relative, agreement, samples, problem, informative)
 
 
 def _variation(values: Array) -> float:

@@ -128,7 +128,18 @@ def test_drift_is_small_and_measured(exported: onnx.ModelProto, int8: onnx.Model
     assert drift.agreement > 0.7
     assert drift.samples == 16
     assert not drift.problem
+    assert drift.informative
     assert measure_drift(exported, exported, feeds(1)).relative_error == 0
+
+
+def test_an_output_that_never_varies_is_a_weak_test(exported: onnx.ModelProto) -> None:
+    dull = onnx.load_from_string(exported.SerializeToString())
+    weight = next(t for t in dull.graph.initializer if t.name == "fc.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 0, weight.name))
+    drift = measure_drift(dull, dull, feeds(2))
+    assert not drift.informative
+    assert not drift.problem
+    assert "weak test" in drift.text
 
 
 @pytest.mark.parametrize(
