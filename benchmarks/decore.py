@@ -48,6 +48,7 @@ SETTINGS = (
     "agent_rate",
     "first_weight",
     "sampling",
+    "baseline",
     "adapt_penalty",
     "mode",
     "learning_rate",
@@ -79,6 +80,7 @@ def prune(
         agent_rate=options.agent_rate,
         first_weight=options.first_weight,
         sampling=options.sampling,
+        baseline=options.baseline,
         adapt_penalty=options.adapt_penalty,
         mode=options.mode,
         learning_rate=options.learning_rate,
@@ -152,6 +154,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent-rate", type=float, default=0.01)
     parser.add_argument("--first-weight", type=float, default=6.9)
     parser.add_argument("--sampling", choices=("image", "step"), default="image")
+    parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--adapt-penalty", action="store_true")
     parser.add_argument("--mode", choices=("joint", "constraint"), default="joint")
     parser.add_argument("--learning-rate", type=float, default=0.02)

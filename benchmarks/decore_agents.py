@@ -58,6 +58,7 @@ def analyse(program: Program, task: ClassificationTask, options: Any, seed: int)
         agent_rate=options.agent_rate,
         first_weight=options.first_weight,
         sampling=options.sampling,
+        baseline=options.baseline,
         learning_rate=options.learning_rate,
     )
     context = Context(Goal(seed=seed), task, show, options.work_dir, program)

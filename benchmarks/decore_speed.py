@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -61,7 +62,7 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
     processes, settings, task = Processes(), TrainingSettings(), Labels()
     chosen = choose_precision(precision, processes.device)
     agents = find_agents(program)
-    policies = Policies(agents, 6.9, 0.01, "image", 10.0, processes)
+    policies = Policies(agents, 6.9, 0.01, "image", False, 10.0, processes)
     steps = 10 * options.steps
     lesson = JointLesson(
         program,
@@ -126,7 +127,7 @@ def main() -> None:
         rows.append(compare(precision, options))
         print(json.dumps(rows[-1], indent=1), flush=True)
     document = {
-        "command": "python benchmarks/decore_speed.py --threads 1 --steps 20",
+        "command": " ".join(["python", *sys.argv]),
         "network": options.arch,
         "batch_size": options.batch_size,
         "steps": options.steps,

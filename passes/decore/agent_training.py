@@ -63,6 +63,7 @@ def train_agents(
         settings.first_weight,
         settings.agent_rate,
         settings.sampling,
+        settings.baseline,
         settings.penalty,
         processes,
     )

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 from torch.optim import Adam
 
 from compressc.passes.decore.agents import Agents
-from compressc.passes.decore.rewards import policy_gradient, reward
+from compressc.passes.decore.rewards import policy_gradient, reward, subtract_others
 from compressc.passes.training.processes import Processes
 
 Sampling = Literal["image", "step"]
@@ -24,6 +24,7 @@ class Policies:
         first: their first weight; at 6.9 a channel is open with probability 0.999.
         rate: learning rate of Adam.
         sampling: "image": actions of its own for each image; "step": one set for a whole batch.
+        baseline: whether the mean reward of the other images is subtracted.
         penalty: what a wrong prediction counts, lambda in the paper; may be changed at any time.
         processes: that share the work.
     """
@@ -34,11 +35,12 @@ class Policies:
         first: float,
         rate: float,
         sampling: Sampling,
+        baseline: bool,
         penalty: float,
         processes: Processes,
     ) -> None:
         self.penalty = penalty
-        self._sampling, self._processes = sampling, processes
+        self._sampling, self._baseline, self._processes = sampling, baseline, processes
         group_of = torch.as_tensor(agents.group_of, device=processes.device)
         self._membership = one_hot(group_of, len(agents.groups)).float()
         self.weights = torch.full((agents.count,), first, device=processes.device)
@@ -68,6 +70,8 @@ class Policies:
         """
         correct = correct.to(actions.device)
         rewards = reward(actions, correct, self._membership, self.penalty)
+        if self._baseline:
+            rewards = subtract_others(rewards)
         gradient = policy_gradient(actions, self.weights.sigmoid(), rewards, self._membership)
         self.weights.grad = -self._processes.mean(gradient)
         self._optimizer.step()

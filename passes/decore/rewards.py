@@ -56,6 +56,21 @@ def reward(actions: Tensor, correct: Tensor, membership: Tensor, penalty: float)
     return dropped * worth[:, None]
 
 
+def subtract_others(rewards: Tensor) -> Tensor:
+    """Return rewards less the mean of the other images': the same gradient on average, less noise.
+
+    Without it every agent is credited with what all others of its group dropped. Needs actions of
+    its own for each image; one image alone keeps its reward.
+
+    Shape:
+        rewards and result (N, groups).
+    """
+    images = len(rewards)
+    if images < 2:
+        return rewards
+    return (rewards - rewards.mean(0)) * (images / (images - 1))
+
+
 def policy_gradient(
     actions: Tensor, probabilities: Tensor, rewards: Tensor, membership: Tensor
 ) -> Tensor:

@@ -255,6 +255,7 @@ def test_what_it_refuses() -> None:
         {"floor": 2.0},
         {"sampling": "pixel"},
         {"patience": 2},
+        {"sampling": "step", "baseline": True},
     ):
         with pytest.raises(GoalError):
             Decore(**wrong)

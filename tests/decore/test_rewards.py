@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from compressc.passes.decore.rewards import find_correct, policy_gradient, reward
+from compressc.passes.decore.rewards import find_correct, policy_gradient, reward, subtract_others
 from compressc.task import DataError
 
 MEMBERSHIP = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
@@ -59,6 +59,22 @@ def test_its_mean_over_all_actions_is_the_gradient_of_the_expected_reward() -> N
     assert found[0] > 0
     assert found[1] < 0
     assert found[2] < 0
+
+
+def test_the_baseline_leaves_the_mean_of_the_gradient_as_it_is_and_takes_noise_away() -> None:
+    """Two agents, two images, all sixteen draws of actions."""
+    p, group = torch.tensor([0.3, 0.8], dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+    means, squares = [torch.zeros(2)] * 2, [torch.zeros(2)] * 2
+    for draw in itertools.product([0.0, 1.0], repeat=4):
+        actions = torch.tensor(draw, dtype=torch.float64).view(2, 2)
+        chance = float((actions * p + (1 - actions) * (1 - p)).prod())
+        rewards = reward(actions, torch.tensor([True, True]), group, penalty=1.0) + 5
+        for index, used in enumerate((rewards, subtract_others(rewards))):
+            gradient = policy_gradient(actions, p, used, group)
+            means[index] = means[index] + chance * gradient
+            squares[index] = squares[index] + chance * gradient**2
+    torch.testing.assert_close(means[0], means[1])
+    assert (squares[1] < squares[0]).all()
 
 
 def test_labels_say_what_is_right_unless_the_task_does() -> None:
