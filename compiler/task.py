@@ -46,7 +46,8 @@ class Task(Scored, Protocol):
     into the ONNX file; ``notes``, texts for the report; ``check_model(program)``, which raises a
     DataError where data and model do not fit; ``fingerprint()``, a text that changes with anything
     that passes see, by which a run that was cut off knows its data again; ``train_steps()``, how
-    many batches an epoch has, or None.
+    many batches an epoch has, or None; ``correct(outputs, targets)``, one bool per sample, by which
+    decore rewards where the task is no classification.
     """
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:

@@ -26,7 +26,7 @@ from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.training_state import StateFile
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.task import DataError, Task, require_task
+from compressc.task import Task, require_task, survey_training
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20
@@ -54,7 +54,7 @@ def train_agents(
     if settings.sampling == "image":
         check_sampling(agents)
     processes = Processes()
-    steps = _count_steps(task, context.goal.seed)
+    _, steps = survey_training(task, context.goal.seed, "decore")
     identity = identify_training(program, settings, context)
     processes.require_same(identity, "program")
     precision = choose_precision(settings.precision, processes.device)
@@ -111,14 +111,6 @@ def _plain(settings: DecoreSettings) -> TrainingSettings:
     return TrainingSettings(
         **{item.name: getattr(settings, item.name) for item in fields(TrainingSettings)}
     )
-
-
-def _count_steps(task: Task, seed: int) -> int:
-    known = getattr(task, "train_steps", None)
-    steps = int(known()) if callable(known) else sum(1 for _ in task.train_batches(0, seed))
-    if not steps:
-        raise DataError("decore: the training split gives no batch; give more data")
-    return steps
 
 
 @dataclass(frozen=True, eq=False)
