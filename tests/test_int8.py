@@ -120,6 +120,7 @@ def test_the_file_is_int8_and_the_report_compares(
         "compressed.onnx",
         "compressed_float32.onnx",
     ]
+    assert all(row.latency_ms_after is not None for row in report.layers)
     names = [row.name for row in summarize(report)]
     assert names[-3:] == [
         "float32: ONNX file",
