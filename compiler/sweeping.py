@@ -30,7 +30,7 @@ from compressc.errors import (
     PlanError,
     VerificationError,
 )
-from compressc.fingerprints import fingerprint_program, fingerprint_task
+from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.pass_protocol import Pass, ignore_progress
@@ -307,9 +307,9 @@ def _key(run: _Run, goal: Goal) -> str:
     """Return a digest of everything that the file of a target depends on."""
     int8 = run.settings.int8
     samples = Path(int8.samples) if int8 is not None and int8.samples is not None else None
-    parts = (
+    return fingerprint(
         version("compressc"),
-        fingerprint_program(run.program),
+        run.program,
         None if run.passes is None else [_describe(one) for one in run.passes],
         fingerprint_task(run.task, goal.seed),
         run.constraints,
@@ -323,7 +323,6 @@ def _key(run: _Run, goal: Goal) -> str:
         if goal.latency_ms is not None
         else None,
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _describe(one: Pass) -> tuple[str, str, list[tuple[str, Any]]]:
