@@ -73,7 +73,9 @@ class Policies:
         if self._baseline:
             rewards = subtract_others(rewards)
         gradient = policy_gradient(actions, self.weights.sigmoid(), rewards, self._membership)
-        self.weights.grad = -self._processes.mean(gradient)
+        # Adam does not mind the scale of the reward, but its memory of squared gradients would be
+        # stuck after a penalty that was high for a while.
+        self.weights.grad = -self._processes.mean(gradient) / max(1.0, self.penalty)
         self._optimizer.step()
 
     def is_finite(self) -> bool:
