@@ -18,6 +18,7 @@ from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.backend.quantization import PRECISION
 from compressc.checks import (
+    Counted,
     bound_text,
     check_goal,
     check_latency,
@@ -35,6 +36,8 @@ from compressc.integer_precision import (
 )
 from compressc.job import Job, run_job
 from compressc.judging import check_drop, judge_on_test, require_judge, validate
+from compressc.latency.network_listing import axis_sizes
+from compressc.latency.padding_choice import pad_where_faster
 from compressc.pass_protocol import Pass, ignore_progress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
@@ -215,6 +218,9 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
             run = replace(run, original_onnx=export_onnx(replace(run.original, plan=Plan())))
     with stages.stage("exporting to ONNX"):
         model = export_onnx(program, storage=run.settings.storage)
+        before = count_file(run.original_onnx, run.original) if run.original_onnx else None
+    with stages.stage("aligning channels"):
+        model, remark = _align(run, model, program, before)
     with stages.stage("comparing with ONNX Runtime"):
         parity = compare(
             program.module().eval(),
@@ -238,7 +244,6 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
             verdict = verdict.with_check(drop)
         in_float, model = model, quantized.model
     cost, full = program.cost, run.original.coupling.cost(Plan())
-    before = count_file(run.original_onnx, run.original) if run.original_onnx else None
     for check in check_goal(run.goal, full, cost, before, count_file(model, program)):
         verdict = verdict.with_check(check)
     stamp(model, {**run.described, **_metadata(run, full, cost, verdict)})
@@ -289,12 +294,32 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         data=run.described.get("compressc.data", ""),
         machine=describe_machine().to_dict(),
         stage_seconds={**run.stage_seconds, **stages.seconds},
-        notes=(*_notes(run, measured), *(quantized.notes if quantized else ())),
+        notes=(
+            *_notes(run, measured),
+            *filter(None, [remark]),
+            *(quantized.notes if quantized else ()),
+        ),
         constants=run.outcome.constants,
         version=version("compressc"),
         int8=row,
     )
     return Result(run.original, run.outcome.plans, program, report, model, run)
+
+
+def _align(
+    run: _Run, model: ModelProto, program: Program, before: Counted | None
+) -> tuple[ModelProto, str]:
+    """Add zero channels where they are measured to be faster and the goal allows them."""
+    settings = run.settings
+    elsewhere = run.device or settings.int8 is not None
+    if not settings.measure or elsewhere or settings.storage != "dense":
+        return model, ""
+    shapes = axis_sizes(program)
+    padded, remark = pad_where_faster(model, settings.threads, settings.batch, shapes)
+    full, after = run.original.coupling.cost(Plan()), count_file(padded, program)
+    if all(check.passed for check in check_goal(run.goal, full, program.cost, before, after)):
+        return padded, remark
+    return model, ""
 
 
 def _metadata(run: _Run, full: Cost, cost: Cost, verdict: Verdict) -> dict[str, str]:
