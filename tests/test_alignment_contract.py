@@ -1,0 +1,125 @@
+"""No pass hands out a width that is slower than the next wider one.
+
+Latency here is a planted staircase: blocks of sixteen, and counts beside the fours out of layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import compressc
+from compressc.decisions import decide
+from compressc.goal import Goal
+from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, registered_passes
+from compressc.program import Constraints, Program
+from compressc.runtime.cost_table import CostTable
+from compressc.runtime.kernel_kinds import KernelKind, Widths
+from compressc.stages import Stages
+from tests.latency.conftest import BLOCK, Residual, formula_ms, formula_table, full_kernels
+
+# Passes that repair or train decide no widths; those that search are given little to search for.
+DECIDING = sorted(
+    name
+    for name in registered_passes()
+    if name not in ("calibrate", "dead", "latency")
+    and not getattr(find_pass(name), "on_lowered", False)
+)
+
+
+@cache
+def program() -> Program:
+    torch.manual_seed(0)
+    return compressc.capture(Residual().eval(), (torch.randn(2, 3, 8, 8),))
+
+
+class Mimicry:
+    """A task whose labels are what the original says."""
+
+    metric_name = "accuracy"
+
+    def calibration_batches(self, samples: int, seed: int) -> Iterator[tuple[Tensor]]:
+        generator = torch.Generator().manual_seed(seed)
+        yield (torch.randn(min(samples, 16), 3, 8, 8, generator=generator),)
+
+    def train_batches(self, epoch: int, seed: int) -> Iterator[tuple[tuple[Tensor], Tensor]]:
+        for inputs in self.calibration_batches(16, seed):
+            yield inputs, program().graph_module(*inputs).argmax(1)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets)
+
+    def validate(self, module: nn.Module) -> float:
+        ((inputs, targets),) = self.train_batches(0, seed=99)
+        with torch.no_grad():
+            return 100.0 * float((module(*inputs).argmax(1) == targets).float().mean())
+
+    evaluate = validate
+
+
+def staircase(count: int) -> float:
+    return -(-count // BLOCK) * (1.4 if count % 4 else 1.0)
+
+
+def slower_than_wider(count: int, size: int) -> bool:
+    return any(staircase(wider) < staircase(count) for wider in range(count + 1, size + 1))
+
+
+def test_the_staircase_is_one() -> None:
+    assert slower_than_wider(45, 96)
+    assert slower_than_wider(11, 16)
+    assert not slower_than_wider(48, 96)
+    assert not slower_than_wider(40, 96)
+
+
+@pytest.mark.parametrize("macs", [0.7, 0.45])
+@pytest.mark.parametrize("name", DECIDING)
+def test_passes_that_decide_stay_on_the_staircase(name: str, macs: float) -> None:
+    one: Pass = find_pass(name)()
+    context = Context(Goal(macs=macs, trials=12), task=Mimicry(), original=program())
+    stages = Stages(ignore_progress)
+    found = decide(program(), [one], context, stages, multiple_of=BLOCK, may_relax=True).program
+    assert found.plan
+    for mask in found.plan.keep.values():
+        assert not slower_than_wider(int(mask.sum()), len(mask))
+
+
+def uneven_ms(kind: KernelKind, widths: Widths) -> float:
+    """A machine that is bad at 48 and 80 channels, as real ones are at some widths."""
+    slow = 1.9 if any(width in (32, 48, 80) for width in widths) else 1.0
+    return slow * formula_ms(kind, widths)
+
+
+def uneven_model() -> tuple[CostTable, LatencyModel]:
+    kernels = full_kernels("residual")
+    plain = formula_table(kernels)
+    cells = {kind: {w: uneven_ms(kind, w) for w in found} for kind, found in plain.cells.items()}
+    table = replace(plain, cells=cells)
+    model = build_latency_model(program().coupling, kernels, table)
+    latency = dict.fromkeys(("p50", "p90", "p99"), model.latency_ms(model.sizes))
+    listed = replace(kernels, latency_ms=latency)
+    return replace(table, networks={"n.onnx": listed}), model
+
+
+@pytest.mark.parametrize("target", [0.9, 0.7, 0.5, 0.35])
+def test_the_latency_pass_follows_what_was_measured(target: float) -> None:
+    table, model = uneven_model()
+    free = program().with_constraints(Constraints())
+    context = Context(Goal(latency_ms=target), cost_table=table)
+    found = find_pass("latency")()(free, context)
+    counts = model.counts_of(found.plan)
+    assert (counts < model.sizes).any()
+    taken = model.latency_ms(counts)
+    for place, size in enumerate(model.sizes):
+        for wider in range(int(counts[place]) + 1, int(size) + 1):
+            other = counts.copy()
+            other[place] = wider
+            assert model.latency_ms(other) >= taken * (1 - 1e-9), (place, counts[place], wider)
+    assert np.all(counts >= 1)
