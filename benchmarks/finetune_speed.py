@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,12 +26,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 import compressc
 from compressc.classification import ClassificationTask
 from compressc.goal import Goal
-from compressc.models.augmentation import shift_and_flip
+from compressc.models.augmentation import flip, shift
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
@@ -39,6 +41,10 @@ from compressc.runtime.machine import describe_machine
 from compressc.task import Batch
 
 RATE = 0.01
+
+
+def shift_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    return flip(shift(images, generator, 4), generator)
 
 
 @dataclass
@@ -166,7 +172,8 @@ def main() -> None:
         rows.append(compare(precision, options))
         print(json.dumps(rows[-1], indent=1), flush=True)
     document = {
-        "command": "python benchmarks/finetune_speed.py --threads 2 --rounds 15",
+        "command": shlex.join(["python", "benchmarks/finetune_speed.py", *sys.argv[1:]]),
+        "rounds": options.rounds,
         "network": options.arch,
         "batch_size": options.batch_size,
         "images": options.images,
