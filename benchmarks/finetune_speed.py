@@ -18,7 +18,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,19 +114,20 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
         Context(Goal(), task),
     )
     plain = partial(train_plainly, model, task, precision == "bfloat16", steps)
-    runs = {"finetune": ours, "plain loop": plain}
-    rows: dict[str, list[tuple[float, float]]] = {"loading": [], "finetune": [], "plain loop": []}
+    runs: dict[str, Callable[[], object]] = {
+        "loading": lambda: sum(1 for _ in task.train_batches(0, 0)),
+        "finetune": ours,
+        "plain loop": plain,
+    }
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for round_number in range(options.rounds + 1):
         order = list(runs) if round_number % 2 else list(runs)[::-1]
         for name in order:
             task.seconds.clear()
             task.processor_seconds.clear()
             runs[name]()
-            times = list(zip(task.seconds, task.processor_seconds, strict=True))
             if round_number:  # the first round warms up
-                rows[name].append(times[-1])
-                # finetune counts the batches before it trains.
-                rows["loading"] += times[:-1]
+                rows[name].append((task.seconds[-1], task.processor_seconds[-1]))
     ratios, of_processor = (
         [
             plain[kind] / one[kind]

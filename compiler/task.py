@@ -82,6 +82,21 @@ def survey_training(task: Task, seed: int, user: str) -> tuple[Batch, int]:
     return first, 1 + sum(1 for _ in batches) if steps is None else int(steps)
 
 
+def draw_samples(task: Task, samples: int, seed: int, user: str) -> list[Inputs]:
+    """Return batches of unlabelled training samples.
+
+    Raises:
+        DataError: if there are none.
+    """
+    batches = list(task.calibration_batches(samples, seed))
+    if not batches:
+        raise DataError(
+            f"{user}: the training split gives no samples; give more data, or a pass that needs "
+            "none, such as --pass magnitude"
+        )
+    return batches
+
+
 def require_task(task: Any, user: str) -> Task:
     """Return the task, or say that it is missing or lacks something.
 

@@ -23,7 +23,7 @@ from compressc.passes.staged_execution import (
     peak_values_per_sample,
 )
 from compressc.program import Program, Step
-from compressc.task import require_task
+from compressc.task import draw_samples, require_task
 
 aten = torch.ops.aten
 
@@ -88,7 +88,7 @@ class Calibration:
                 "such as magnitude before it"
             )
         samples, note = self._affordable(program)
-        batches = list(task.calibration_batches(samples, context.goal.seed))
+        batches = draw_samples(task, samples, context.goal.seed, self.name)
         used = sum(len(batch[0]) for batch in batches)
         repaired = self._repair(program, batches, context)
         notes = (f"repaired from {used} unlabelled samples", *note)

@@ -14,7 +14,7 @@ from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.widths import Ratios, WidthRule, choose_widths
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.task import Task, require_task
+from compressc.task import Task, draw_samples, require_task
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Surgeon:
         """Return the program with a keep plan.
 
         Raises:
-            DataError: if there is no task.
+            DataError: if there is no task, or it gives no samples.
             GoalError: if there is nothing to aim at, or the goal is out of reach.
             PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
         """
@@ -76,7 +76,7 @@ class Surgeon:
         seed = context.goal.seed
 
         def measure() -> tuple[Task, dict[str, FloatArray]]:
-            batches = list(task.calibration_batches(self.samples, seed))
+            batches = draw_samples(task, self.samples, seed, self.name)
             return task, measure_reconstruction_importance(
                 program, batches, self.ridge, context.progress
             )

@@ -15,6 +15,7 @@ import compressc
 from compressc.driver import Result, compress
 from compressc.errors import GoalError
 from compressc.goal import Goal
+from compressc.pass_protocol import Context, find_pass
 from compressc.program import Program, Step
 from compressc.settings import Settings
 from compressc.task import DataError
@@ -69,6 +70,7 @@ def run(program: Program, task: Any, max_drop: float | None) -> Result:
     return compress(
         program,
         goal=Goal(macs=0.6, max_drop=max_drop),
+        passes=[find_pass("magnitude")()],
         multiple_of=4,
         task=task,
         settings=Settings(measure=False),
@@ -134,3 +136,13 @@ def test_without_a_task_the_checkpoints_normalisation_is_told(program: Program) 
     assert found["compressc.normalization.mean"] == "0.5 0.25 0"
     assert found["compressc.normalization.std"] == "1 2 3"
     assert not [key for key in properties(run(program, None, None)) if "normal" in key]
+
+
+def test_data_without_samples_are_one_line(program: Program) -> None:
+    with pytest.raises(DataError, match=r"^surgeon: the training split gives no samples; .*--pass"):
+        compress(program, goal=Goal(macs=0.6), task=Params(), settings=Settings(measure=False))
+    decided = find_pass("magnitude")()(program, Context(goal=Goal(macs=0.6)))
+    for name, start in (("surgeon", program), ("calibrate", decided)):
+        one, context = find_pass(name)(), Context(goal=Goal(macs=0.6), task=Params())
+        with pytest.raises(DataError, match=rf"^{name}: the training split gives no samples"):
+            one(start, context)

@@ -43,7 +43,7 @@ def test_what_makes_no_sense_is_refused(fields, word):
 def test_every_setting_is_an_option(pass_class):
     options = {option.field for option in field_options(pass_class)}
     assert options == {field.name for field in dataclasses.fields(pass_class)}
-    documented = pass_class.__doc__ or ""
+    documented = "".join(one.__doc__ or "" for one in pass_class.__mro__)
     for name in options:
         assert f"\n        {name}: " in documented
 
