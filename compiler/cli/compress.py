@@ -42,7 +42,7 @@ examples:
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
   compressc model.pt --sparsity 0.9 --storage compact -o sparse.onnx   zeros, smallest file
   compressc model.pt --target-flops 0.5 --data DIR -o small.onnx    accurate, without training
-  compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \
+  compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \\
       --epochs 10 -o small.onnx                            and trained, for the last tenths
   compressc model.pt --target-flops 0.5 --int8 --int8-samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
+from compressc.cli.parsing import UsageError
+
 if TYPE_CHECKING:
+    from compressc.models.checkpoints import Normalization
     from compressc.program import Program
     from compressc.task import Task
 
@@ -20,32 +24,77 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "MNIST's IDX files, an .npz, or module:factory. Its test part judges both models in the "
         "report; passes such as calibrate and surgeon repair with its training part",
     )
+    group.add_argument(
+        "--mean",
+        metavar="M,M,M",
+        type=_numbers,
+        help="what is subtracted from pixels in [0, 1], per channel, as the model was trained: "
+        "0.485,0.456,0.406; without it the checkpoint's own, else that of the training images",
+    )
+    group.add_argument(
+        "--std",
+        metavar="S,S,S",
+        type=_numbers,
+        help="what they are divided by then: 0.229,0.224,0.225",
+    )
 
 
 def open_data(options: argparse.Namespace, program: Program) -> Task | None:
     """Return the Task that ``--data`` names, None without the option.
 
-    The checkpoint's own normalisation is used where it has one, and images are brought to the
-    size that the program reads.
+    Without ``--mean`` the checkpoint's own normalisation is used where it has one. Images are
+    brought to the size that the program reads.
 
     Raises:
         DataError: if the data cannot be read, or do not fit the model.
+        UsageError: if the normalisation is not whole or does not fit the model.
     """
     if options.data is None:
+        if options.mean is not None or options.std is not None:
+            raise UsageError("--mean and --std say how to read --data; give that as well")
         return None
     from compressc.classification import count_classes
     from compressc.datasets.opening import open_task
-    from compressc.models.checkpoints import Normalization
 
-    found = next(
-        (s.settings["normalization"] for s in program.history if "normalization" in s.settings),
-        None,
-    )
     shape = tuple(program.example_inputs[0].shape[1:])
     return open_task(
         options.data,
-        normalization=Normalization(tuple(found["mean"]), tuple(found["std"])) if found else None,
+        normalization=_normalization(options, program, shape[0]),
         input_shape=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
         class_count=count_classes(program),
         seed=options.seed,
     )
+
+
+def _normalization(
+    options: argparse.Namespace, program: Program, channels: int
+) -> Normalization | None:
+    from compressc.models.checkpoints import Normalization
+
+    if (options.mean is None) != (options.std is None):
+        raise UsageError("--mean and --std belong together; give both")
+    if options.mean is not None:
+        for flag, values in (("--mean", options.mean), ("--std", options.std)):
+            if len(values) != channels:
+                raise UsageError(
+                    f"{flag}: {len(values)} number(s) for the {channels} channel(s) that the model "
+                    "reads; give one for each"
+                )
+        if min(options.std) <= 0:
+            raise UsageError("--std: must be above 0")
+        return Normalization(options.mean, options.std)
+    for step in program.history:
+        if "normalization" in step.settings:
+            found = step.settings["normalization"]
+            return Normalization(tuple(found["mean"]), tuple(found["std"]))
+    return None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"'{text}': give numbers, such as 0.485,0.456,0.406")
+    return values

@@ -112,3 +112,29 @@ def test_the_file_says_how_to_feed_it(workplace: Path, cli: Cli) -> None:
     assert said["compressc.input_shape"] == "3 8 8"
     assert len(said["compressc.normalization.mean"].split()) == 3
     assert said["compressc.classes"].split() == ["0", "1", "2", "3"]
+
+
+def test_the_normalization_can_be_said(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    words = (*TINY, "--data", "images.npz", "--target-flops", "0.5", "--pass", "magnitude")
+    words = (*words, "--no-measure", "-o", "small.onnx")
+    code, _, err = cli(*words, "--mean", "0.5,0.25,0.125", "--std", "0.2,0.3,0.4")
+    assert code == 0, err
+    said = {p.key: p.value for p in onnx.load(workplace / "small.onnx").metadata_props}
+    assert said["compressc.normalization.mean"] == "0.5 0.25 0.125"
+    assert said["compressc.normalization.std"] == "0.2 0.3 0.4"
+
+
+def test_a_normalization_that_does_not_fit_is_one_line(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    words = (*TINY, "--target-flops", "0.5", "-o", "small.onnx")
+    data = ("--data", "images.npz")
+    expect_one_line(cli(*words, *data, "--mean", "0.5,0.5,0.5"), 2, "--std", "both")
+    one = ("--mean", "0.5", "--std", "0.5")
+    expect_one_line(cli(*words, *data, *one), 2, "--mean: 1 number(s) for the 3 channel(s)")
+    zero = ("--mean", "0,0,0", "--std", "1,1,0")
+    expect_one_line(cli(*words, *data, *zero), 2, "--std: must be above 0")
+    expect_one_line(cli(*words, *data, "--mean", "a,b,c"), 2, "'a,b,c': give numbers")
+    expect_one_line(cli(*words, *data, "--mean", "nan,0,0"), 2, "give numbers")
+    expect_one_line(cli(*words, *one), 2, "give that as well")
+    assert not list(workplace.glob("small.onnx*"))
