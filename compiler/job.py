@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 from torch import Tensor, nn
 
@@ -31,6 +32,9 @@ from compressc.runtime.machine import channel_multiple
 from compressc.settings import Settings
 from compressc.stages import Stages
 from compressc.task import Scored, Task
+
+# What the runtime's kernels take without padding; also into how many parts a layer may be cut.
+_FINEST = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +82,9 @@ def run_job(job: Job, stages: Stages) -> JobDone:
         original = _captured(job.model, job.example_inputs)
     check_fit(job.task, original)
     with stages.stage("coupling channels"):
-        original, step, may_relax = _constrained(original, job.constraints, job.multiple_of)
+        original, step, may_relax = _constrained(
+            original, job.constraints, job.multiple_of, isinstance(job.task, Task)
+        )
         full = original.coupling.cost(Plan())
 
     original_onnx = None
@@ -119,21 +125,39 @@ def _captured(
 
 
 def _constrained(
-    program: Program, constraints: Constraints | None, multiple_of: int | None
+    program: Program, constraints: Constraints | None, multiple_of: int | None, accurate: bool
 ) -> tuple[Program, int, bool]:
-    """Return the program under its constraints, the channel step, and whether it may shrink."""
+    """Return the program under its constraints, the channel step, and whether it may shrink.
+
+    Where it matters to be accurate, because there are data, the step is no coarser than layers.
+    """
     if program.plan:
         return program, program.constraints.multiple_of, False
     wanted = constraints or program.constraints
     check_keep_patterns(program, wanted.keep)
     may_relax = multiple_of is None and wanted.multiple_of <= 1
     step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
+    if may_relax and accurate:
+        step = _fine_enough(program, step)
     if step < 1:
         raise GoalError(f"multiple_of {step}: must be 1 or more")
     wanted = replace(wanted, multiple_of=step)
     if wanted != program.constraints:
         program = program.with_constraints(wanted)
     return program, step, may_relax
+
+
+def _fine_enough(program: Program, step: int) -> int:
+    """Return a step that leaves narrow layers a choice: a quarter of what they have, 4 at least.
+
+    Where a layer of 16 channels can only stay whole, all is taken from the others: at the same
+    MACs and without training a ResNet-56 kept 66.9 % at steps of 16, 87.0 % at 8, 87.8 % at 4.
+    """
+    sizes = [group.size for group in program.coupling.groups if group.pinned is None]
+    narrow = float(np.quantile(sizes, 0.25)) if sizes else 0.0
+    while step > _FINEST and _FINEST * step > narrow:
+        step //= 2
+    return step
 
 
 def _default_passes(goal: Goal, data: bool) -> Sequence[Pass]:

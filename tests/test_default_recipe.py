@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
 import pytest
 import torch
 
@@ -49,3 +53,37 @@ def test_a_goal_without_anything_is_an_error():
         compressc.compress(make_program(), goal=Goal(), task=make_task())
     with pytest.raises(TypeError):
         compressc.compress(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(("width", "step"), [(16, 4), (32, 8), (64, 16)])
+def test_narrow_layers_get_a_finer_step_where_accuracy_counts(width, step, monkeypatch):
+    monkeypatch.setattr("compressc.job.channel_multiple", lambda: 16)
+    layers = [torch.nn.Conv2d(3, width, 3, padding=1), torch.nn.ReLU()]
+    for _ in range(3):
+        layers += [torch.nn.Conv2d(width, width, 3, padding=1), torch.nn.ReLU()]
+    head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(width, 4)]
+    program = compressc.capture(
+        torch.nn.Sequential(*layers, *head).eval(), (torch.randn(2, 3, 8, 8),)
+    )
+    asked = {"goal": Goal(macs=0.9), "settings": Settings(measure=False)}
+    passes = [_Nothing()]
+    for more, first in (({"task": make_task()}, step), ({}, 16)):
+        _Nothing.seen.clear()
+        compressc.compress(program, passes=passes, **more, **asked)
+        assert _Nothing.seen[0] == first
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """Takes a quarter of every group, and notes the step it is asked for."""
+
+    seen: ClassVar[list[int]] = []
+    name: ClassVar[str] = "nothing"
+
+    def __call__(self, program, context):
+        self.seen.append(program.constraints.multiple_of)
+        keep = {}
+        for group in program.coupling.groups:
+            if group.pinned is None:
+                keep[group.name] = np.arange(group.size) < group.size - group.size // 4
+        return program.with_plan(replace(program.plan, keep=keep))
