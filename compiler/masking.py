@@ -111,7 +111,7 @@ class _Masking:
                 silenced = graph.call_function(
                     torch.ops.aten.masked_fill.Scalar, (operand, self._constant(gone), 0.0)
                 )
-            _replace_input(node, operand, silenced)
+            replace_operand(node, operand, silenced)
             latest[found.operand] = silenced
 
     def _constant(self, value: np.ndarray) -> fx.Node:
@@ -166,8 +166,12 @@ class _Masking:
         )
 
 
-def _replace_input(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
-    """Replace an operand once: the other operand of ``x @ x`` gets a mask of its own."""
+def replace_operand(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
+    """Replace an operand once: the other operand of ``x @ x`` gets a mask of its own.
+
+    Raises:
+        RuleError: if the node does not read ``old``.
+    """
     replaced = False
 
     def swap(argument: fx.Node) -> fx.Node:

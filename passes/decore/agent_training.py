@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressc.fingerprints import fingerprint, fingerprint_program, fingerprint_task
+from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.pass_protocol import Context
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import check_sampling
@@ -96,15 +96,14 @@ def identify_training(program: Program, settings: DecoreSettings, context: Conte
         if field.name not in _AFTERWARDS
     ]
     aim = context.goal.bounds if settings.adapt_penalty else {}
-    parts = (
-        fingerprint_program(bare),
+    return fingerprint(
+        bare,
         fingerprint_task(context.task, context.goal.seed),
         chosen,
         sorted(aim.items()),
         context.goal.seed,
         Processes().count,
     )
-    return fingerprint(parts)
 
 
 def _plain(settings: DecoreSettings) -> TrainingSettings:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx
 
 from compressc.errors import PlanError
+from compressc.masking import replace_operand
 from compressc.passes.decore.agents import Agents, Gate
 
 # A plain attribute, neither parameter nor buffer: weights are saved and averaged without it.
@@ -109,13 +110,13 @@ class _Insertion:
             if before is not None and operand not in reader.all_input_nodes:
                 with graph.inserting_before(reader):
                     product = graph.call_function(_multiply, (before, factor))
-                _replace_first(reader, before, product)
+                replace_operand(reader, before, product)
             else:
                 if shared is None:
                     with graph.inserting_before(reader):
                         shared = graph.call_function(_multiply, (operand, factor))
                 product = shared
-                _replace_first(reader, operand, product)
+                replace_operand(reader, operand, product)
             self._latest[gate.operand, name] = product
 
     def _spread(self, gate: Gate) -> fx.Node:
@@ -141,19 +142,3 @@ class _Insertion:
             setattr(self._module, name, tensor)
             self._indices[content] = name
         return self._indices[content]
-
-
-def _replace_first(node: fx.Node, old: fx.Node, new: fx.Node) -> None:
-    """Replace an operand once: the other operand of ``x @ x`` has a gate of its own."""
-    replaced = False
-
-    def swap(argument: fx.Node) -> fx.Node:
-        nonlocal replaced
-        if argument is old and not replaced:
-            replaced = True
-            return new
-        return argument
-
-    node.args = fx.map_arg(node.args, swap)
-    if not replaced:
-        node.kwargs = fx.map_arg(node.kwargs, swap)
