@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from compressc.cli.interruption import interruptible
 from compressc.errors import CompresscError
 from compressc.process_rank import process_count, process_rank
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # python -W shows them
                 warnings.simplefilter("ignore")
-            with _silence_unless_first():
+            with interruptible(), _silence_unless_first():
                 return _dispatch(arguments)
     except KeyboardInterrupt:
         return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
