@@ -30,7 +30,6 @@ import numpy as np
 import torch
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -47,6 +46,7 @@ from compressc.runtime.machine import describe_machine
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
+from compressc.tasks.classification import ClassificationTask
 
 CIFAR = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Candidates that a searcher may propose without a new plan among them.

@@ -29,7 +29,7 @@ import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.latency.latency_model import build_latency_model
 from compressc.models.registry import architectures, build
-from compressc.passes.ladders import build_ladder
+from compressc.passes.widths.ladders import build_ladder
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_prediction import predict

@@ -16,7 +16,7 @@ from coverage_models import ForeignModel, build_model, list_models, make_inputs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
 from compressc.equivalence import compare_modules
 from compressc.errors import CompresscError
 from compressc.frontend.archive import load_archive

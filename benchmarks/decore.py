@@ -26,7 +26,6 @@ from typing import Any
 import torch
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
@@ -37,6 +36,7 @@ from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
+from compressc.tasks.classification import ClassificationTask
 
 # Of the foreign checkpoints; the networks that ship say theirs.
 CIFAR = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -21,7 +21,6 @@ import torch
 from decore import add_options, open_data, show
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.goal import Goal
 from compressc.models.registry import architectures, weights_path
 from compressc.pass_protocol import Context
@@ -31,6 +30,7 @@ from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
+from compressc.tasks.classification import ClassificationTask
 
 CLAIM = 0.01
 SHARES = (CLAIM, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)

@@ -27,17 +27,17 @@ import torch
 from torch import nn
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.pass_protocol import Context
-from compressc.passes.calibration import Calibration
 from compressc.passes.distill import Distill
-from compressc.passes.surgeon import Surgeon
+from compressc.passes.reconstruction.calibration import Calibration
+from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
+from compressc.tasks.classification import ClassificationTask
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TOOLS = ("ours", "torch-pruning", "torch-pruning global")

@@ -29,7 +29,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.goal import Goal
 from compressc.models.augmentation import flip, shift
 from compressc.models.checkpoints import Normalization
@@ -38,7 +37,8 @@ from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.runtime.machine import describe_machine
-from compressc.task import Batch
+from compressc.tasks.classification import ClassificationTask
+from compressc.tasks.protocol import Batch
 
 RATE = 0.01
 

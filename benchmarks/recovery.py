@@ -23,9 +23,9 @@ from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.pass_protocol import Context, Pass
-from compressc.passes.calibration import Calibration
 from compressc.passes.magnitude import Magnitude
-from compressc.passes.surgeon import Surgeon
+from compressc.passes.reconstruction.calibration import Calibration
+from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.runtime.machine import describe_machine
 
 # Widths are free: at multiples of 16 the same MACs cost more accuracy and less time, see

@@ -26,7 +26,6 @@ import torch
 from rich.progress import Progress
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.datasets.opening import open_task
 from compressc.demo import digits_task
 from compressc.goal import Goal
@@ -36,6 +35,7 @@ from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
+from compressc.tasks.classification import ClassificationTask
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 FAMILIAR = {"cifar10-jpeg.tar.gz": "CIFAR-10-JPEG", "mnist": "MNIST", "digits": "digits"}

@@ -6,18 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compressc.coupling import couple
-    from compressc.driver import Result, compress
+    from compressc.coupling.graph import couple
     from compressc.errors import CompresscError
     from compressc.frontend.handover import load
     from compressc.frontend.tracing import capture
     from compressc.goal import Goal
     from compressc.lowering.lowered import lower
     from compressc.masking import masked
+    from compressc.pipeline.driver import Result, compress
     from compressc.plan import Plan
     from compressc.program import Constraints, Program
     from compressc.settings import Int8, Settings
-    from compressc.sweeping import sweep
+    from compressc.sweeping.driver import sweep
 
 # Names are resolved on first use so that `import compressc` stays light: the runtime runs on
 # devices without torch, and `compressc --help` must answer at once.
@@ -28,15 +28,15 @@ _HOMES = {
     "Int8": "compressc.settings",
     "Plan": "compressc.plan",
     "Program": "compressc.program",
-    "Result": "compressc.driver",
+    "Result": "compressc.pipeline.driver",
     "Settings": "compressc.settings",
     "capture": "compressc.frontend.tracing",
-    "compress": "compressc.driver",
-    "couple": "compressc.coupling",
+    "compress": "compressc.pipeline.driver",
+    "couple": "compressc.coupling.graph",
     "load": "compressc.frontend.handover",
     "lower": "compressc.lowering.lowered",
     "masked": "compressc.masking",
-    "sweep": "compressc.sweeping",
+    "sweep": "compressc.sweeping.driver",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from compressc.axes import IntArray
+from compressc.coupling.axes import IntArray
 
 BoolArray = NDArray[np.bool_]
 

@@ -17,8 +17,6 @@ from onnx import ModelProto
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.classification import ClassificationTask
-from compressc.driver import Result
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -26,7 +24,9 @@ from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import find_pass, ignore_progress
+from compressc.pipeline.driver import Result
 from compressc.settings import Settings
+from compressc.tasks.classification import ClassificationTask
 
 ARCHITECTURE = "digits_resnet"
 # The split that the shipped weights were trained with: its test part was never trained on.

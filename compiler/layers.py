@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from compressc.axes import exactly
-from compressc.factor_sites import FactorSite
-from compressc.kept import Kept
-from compressc.propagation import Propagation
+from compressc.coupling.axes import exactly
+from compressc.coupling.kept import Kept
+from compressc.coupling.propagation import Propagation
+from compressc.factors.sites import FactorSite
 
 
 @dataclass(frozen=True)

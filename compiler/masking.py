@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from compressc.axes import Axes
-from compressc.coupling import Coupling
-from compressc.edits import Edit
+from compressc.coupling.axes import Axes
+from compressc.coupling.edits import Edit
+from compressc.coupling.graph import Coupling
+from compressc.coupling.kept import Kept
 from compressc.errors import RuleError
+from compressc.factors.products import multiply_factors
 from compressc.frontend.trainable import share_module
-from compressc.kept import Kept
-from compressc.products import multiply_factors
 from compressc.program import Program
 from compressc.rules.registry import Contraction, Value
 

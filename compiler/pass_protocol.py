@@ -65,7 +65,7 @@ class Pass(Protocol):
     without pending decisions, already small, and returns one with new weights.
 
     A pass that decides channel counts may be run at several channel steps, until one meets the
-    goal (see :mod:`compressc.decisions`). Two things spare it from that:
+    goal (see :mod:`compressc.pipeline.decisions`). Two things spare it from that:
 
     - ``own_step: ClassVar[bool] = True``: it knows itself which counts are fast. It is called once,
       with a program of step 1 unless the user asked for another.

@@ -15,7 +15,7 @@ from compressc.plan import Plan
 
 if TYPE_CHECKING:
     from compressc.costs import Cost
-    from compressc.coupling import Coupling
+    from compressc.coupling.graph import Coupling
 
 Made = TypeVar("Made")
 
@@ -93,7 +93,7 @@ class Program:
     @property
     def coupling(self) -> Coupling:
         """The channel-coupling graph, built on first use."""
-        from compressc.coupling import couple
+        from compressc.coupling.graph import couple
 
         return self.once("coupling", lambda: couple(self))
 

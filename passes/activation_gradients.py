@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from compressc.axes import Axes
-from compressc.coupling import Coupling
+from compressc.coupling.axes import Axes
+from compressc.coupling.graph import Coupling
 from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.task import Batch, Task
+from compressc.tasks.protocol import Batch, Task
 
 aten = torch.ops.aten
 

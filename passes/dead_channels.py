@@ -9,7 +9,7 @@ import numpy as np
 
 from compressc.lowering.constants import absorb_constants, find_dead
 from compressc.pass_protocol import Context
-from compressc.passes.ladders import sparing_mask
+from compressc.passes.widths.ladders import sparing_mask
 from compressc.plan import BoolArray
 from compressc.program import Program, Step
 

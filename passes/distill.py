@@ -15,7 +15,7 @@ from compressc.passes.training.precision import Precision
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.trainer import train
 from compressc.program import Program
-from compressc.task import Task
+from compressc.tasks.protocol import Task
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compressc.groups import ChannelGroup, Member
+from compressc.coupling.groups import ChannelGroup, Member
 from compressc.program import Program
 from compressc.rules.registry import GroupedWeight
 

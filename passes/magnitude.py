@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from compressc.errors import PlanError
 from compressc.pass_protocol import Context
-from compressc.passes.allocation import Scope
 from compressc.passes.importance import Norm, measure_importance
-from compressc.passes.widths import Ratios, WidthRule, choose_widths
+from compressc.passes.widths.allocation import Scope
+from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.program import Program
 
 
@@ -19,11 +19,11 @@ class Magnitude:
 
     ``scope="uniform"`` is the default: every group gives up about the same share, somewhat more
     where its channels cost more time than their MACs say (see
-    :mod:`compressc.passes.traffic`). An even cut is the faster one, since a plan that empties a few
-    layers leaves the memory-bound rest as slow as it was. It was also the safer one: over four
-    networks trained on the digits, cut to 0.9 ... 0.5 of their MACs without fine-tuning, it kept
-    64 % accuracy on average, "global" 56 % (worse on three of the four), random channels 50 %; L1
-    and L2 did not differ.
+    :mod:`compressc.passes.widths.traffic`). An even cut is the faster one, since a plan that
+    empties a few layers leaves the memory-bound rest as slow as it was. It was also the safer one:
+    over four networks trained on the digits, cut to 0.9 ... 0.5 of their MACs without fine-tuning,
+    it kept 64 % accuracy on average, "global" 56 % (worse on three of the four), random channels
+    50 %; L1 and L2 did not differ.
 
     What following time brings over strictly equal shares, as the speed-up at half the MACs by MACs
     cut (untrained weights, summed kernel times, one thread, three runs on a busy machine):

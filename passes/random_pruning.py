@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.pass_protocol import Context
-from compressc.passes.allocation import Scope
-from compressc.passes.widths import Ratios, WidthRule, choose_widths
+from compressc.passes.widths.allocation import Scope
+from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.program import Program
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from compressc.pass_protocol import Context
 from compressc.passes.importance import measure_importance
-from compressc.passes.widths import WidthRule, choose_widths
+from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program
 
 

@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from compressc.coupling.weight_masks import contracted_weights, layer_of, staying_weights
 from compressc.errors import GoalError, PlanError
 from compressc.pass_protocol import Context
 from compressc.passes.importance import FloatArray
 from compressc.plan import BoolArray
 from compressc.program import Program, Step
-from compressc.weight_masks import contracted_weights, layer_of, staying_weights
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a
 # layer without weights passes nothing on.

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
+from compressc.coupling.kept import Kept
+from compressc.coupling.propagation import named_tensors
 from compressc.equivalence import compare_modules
 from compressc.frontend.trainable import clone_module
-from compressc.kept import Kept
 from compressc.lowering.lowered import lower
 from compressc.masking import masked
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.propagation import named_tensors
 from compressc.randomization import randomized
 
 

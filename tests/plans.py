@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from compressc.coupling import Coupling
-from compressc.groups import ChannelGroup
+from compressc.coupling.graph import Coupling
+from compressc.coupling.groups import ChannelGroup
 from compressc.plan import Plan
 
 BoolArray = NDArray[np.bool_]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
 from compressc.program import Program
+from compressc.tasks.classification import ClassificationTask
 
 CLASSES = 6
 

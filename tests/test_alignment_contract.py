@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import compressc
-from compressc.decisions import decide
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, registered_passes
+from compressc.pipeline.decisions import decide
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import KernelKind, Widths

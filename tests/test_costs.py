@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressc.coupling.propagation import named_tensors
 from compressc.frontend.tracing import capture
 from compressc.lowering.lowered import lower
 from compressc.models.registry import architectures, build
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.propagation import named_tensors
 from tests.oracle import check_costs, fresh
 from tests.plans import free_groups, random_plan, single_plans, smallest_plan
 from tests.strategies import Recipe, networks

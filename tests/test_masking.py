@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compressc.axes import exactly, size_of, spread
+from compressc.coupling.axes import exactly, size_of, spread
+from compressc.coupling.propagation import named_tensors
 from compressc.equivalence import compare_modules
 from compressc.frontend.tracing import capture
 from compressc.frontend.trainable import clone_module
 from compressc.lowering.lowered import lower
 from compressc.masking import masked
 from compressc.plan import Plan
-from compressc.propagation import named_tensors
 from compressc.randomization import randomized
 from compressc.rules.registry import RULES, Site
 from tests.oracle import disturb, fresh, inputs_for, original_state, silence, strays

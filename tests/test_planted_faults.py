@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from compressc import edits
-from compressc.axes import IdSpace, concatenate, exactly
+from compressc.coupling import edits
+from compressc.coupling.axes import IdSpace, concatenate, exactly
 from compressc.lowering import slicing
 from compressc.program import Program
 from compressc.rules import concatenation, convolution, recurrence, reshaping

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from compressc.coupling.propagation import load_rules
 from compressc.program import Program
-from compressc.propagation import load_rules
 from compressc.rules.convolution import convolution as conv_rule
 from compressc.rules.elementwise import elementwise
 from compressc.rules.registry import RULES

@@ -20,8 +20,8 @@ from compressc.goal import Bound, Goal
 from compressc.process_rank import process_rank
 
 if TYPE_CHECKING:
-    from compressc.driver import Result
-    from compressc.job import Job
+    from compressc.pipeline.driver import Result
+    from compressc.pipeline.job import Job
     from compressc.settings import Settings
 
 _TARGETS = {
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         progress(0, 0, "writing")
         written = _write(result, options)
         if options.work_dir is None:
-            from compressc.saved_pass import remove_saved_passes
+            from compressc.pipeline.saved_pass import remove_saved_passes
 
             remove_saved_passes(_work_dir(options))
     if not options.quiet:
@@ -199,8 +199,8 @@ def _positive(text: str) -> int:
 
 def _add_passes(parser: Parser, arguments: Sequence[str]) -> list[ChosenPass]:
     """Import the passes in play and add their options."""
-    from compressc.default_recipe import choose_recipe
     from compressc.pass_protocol import find_pass
+    from compressc.pipeline.default_recipe import choose_recipe
 
     named = values_of(arguments, "--pass")
     sparse = bool(values_of(arguments, "--sparsity"))
@@ -267,7 +267,7 @@ def _compress(
     progress: ProgressDisplay,
 ) -> Result:
     progress(0, 0, "starting")
-    from compressc.driver import compress
+    from compressc.pipeline.driver import compress
 
     job = _read_job(options, goal, chosen, progress)
     return compress(
@@ -286,7 +286,7 @@ def _compress(
 
 def _take_part(options: argparse.Namespace, goal: Goal, chosen: Sequence[ChosenPass]) -> None:
     """Train along with the first process, which alone judges, measures and writes."""
-    from compressc.job import run_job
+    from compressc.pipeline.job import run_job
     from compressc.stages import Stages
 
     with ProgressDisplay(quiet=True) as progress:
@@ -300,7 +300,7 @@ def _read_job(
     progress: ProgressDisplay,
 ) -> Job:
     """Load the model and the data."""
-    from compressc.job import Job
+    from compressc.pipeline.job import Job
     from compressc.program import Constraints
 
     settings = _settings(options)

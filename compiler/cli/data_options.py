@@ -11,7 +11,7 @@ from compressc.cli.parsing import UsageError
 if TYPE_CHECKING:
     from compressc.models.checkpoints import Normalization
     from compressc.program import Program
-    from compressc.task import Task
+    from compressc.tasks.protocol import Task
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,8 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         if options.mean is not None or options.std is not None:
             raise UsageError("--mean and --std say how to read --data; give that as well")
         return None
-    from compressc.classification import count_classes
     from compressc.datasets.opening import open_task
+    from compressc.tasks.classification import count_classes
 
     shape = tuple(program.example_inputs[0].shape[1:])
     return open_task(

@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     with ProgressDisplay(quiet=options.json) as progress:
         progress(0, 0, f"loading {options.model}")
-        from compressc.keep_patterns import check_keep_patterns
+        from compressc.coupling.keep_patterns import check_keep_patterns
         from compressc.program import Constraints
         from compressc.reporting.inspection import inspect_program
         from compressc.reporting.inspection_table import print_inspection

@@ -18,7 +18,7 @@ from compressc.goal import Bound, parse_latency
 
 if TYPE_CHECKING:
     from compressc.settings import Settings
-    from compressc.sweep_result import Sweep
+    from compressc.sweeping.result import Sweep
 
 _KINDS = {
     "macs": "macs",
@@ -161,7 +161,7 @@ def _sweep(
     progress(0, 0, "starting")
     from compressc.goal import Goal
     from compressc.program import Constraints
-    from compressc.sweeping import sweep
+    from compressc.sweeping.driver import sweep
 
     passes: list[Any] = [one.build() for one in chosen]
     settings = _settings(options)

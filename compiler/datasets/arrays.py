@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compressc.datasets.idx import read_pair
 from compressc.models.training_data import Labeled
-from compressc.task import DataError
+from compressc.tasks.protocol import DataError
 
 _IDX_PARTS = {"train": "train", "t10k": "test", "test": "test", "val": "val"}
 _IDX_NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")

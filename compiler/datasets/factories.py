@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compressc.frontend.architecture import importable_folder
-from compressc.loader_task import LoaderTask, mean_of
-from compressc.task import DataError, Task
+from compressc.tasks.loaders import LoaderTask, mean_of
+from compressc.tasks.protocol import DataError, Task
 
 
 def call_factory(name: str) -> Task:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from compressc.models.training_data import Labeled
-from compressc.task import DataError
+from compressc.tasks.protocol import DataError
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif"})
 _PARTS = {

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compressc.classification import ClassificationTask
 from compressc.datasets.arrays import holds_idx, read_idx_folder, read_npz
 from compressc.datasets.factories import call_factory
 from compressc.datasets.image_files import ImageSet, read_images
@@ -17,7 +16,8 @@ from compressc.datasets.splitting import split
 from compressc.models.augmentation import Augmentation, flip, shift
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import Labeled
-from compressc.task import DataError, Task
+from compressc.tasks.classification import ClassificationTask
+from compressc.tasks.protocol import DataError, Task
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

@@ -13,10 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
-from compressc.axes import IntArray
-from compressc.coupling import Coupling
-from compressc.groups import ChannelGroup
-from compressc.kept import Kept
+from compressc.coupling.axes import IntArray
+from compressc.coupling.graph import Coupling
+from compressc.coupling.groups import ChannelGroup
+from compressc.coupling.kept import Kept
 from compressc.latency.network_listing import layer_of
 from compressc.layers import layer_costs
 from compressc.plan import Plan

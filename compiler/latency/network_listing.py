@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
+from compressc.coupling.kept import Kept
 from compressc.errors import GoalError
-from compressc.kept import Kept
 from compressc.layers import layer_costs
 from compressc.plan import Plan
 from compressc.program import Program

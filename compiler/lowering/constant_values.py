@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from compressc.coupling.propagation import named_tensors
 from compressc.program import Program
-from compressc.propagation import named_tensors
 from compressc.rules.elementwise import elementwise
 from compressc.rules.pooling import over_space
 from compressc.rules.registry import RULES

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from compressc.axes import size_of, spread
+from compressc.coupling.axes import size_of, spread
+from compressc.coupling.propagation import named_tensors
 from compressc.frontend.trainable import share_module
 from compressc.lowering.constant_values import find_constants
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.propagation import named_tensors
 from compressc.rules.registry import where
 
 aten = torch.ops.aten

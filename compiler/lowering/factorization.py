@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compressc.coupling import Coupling
-from compressc.factor_sites import FactorSite, argument
-from compressc.low_rank import factor_weight
+from compressc.coupling.graph import Coupling
+from compressc.factors.low_rank import factor_weight
+from compressc.factors.sites import FactorSite, argument
 
 aten = torch.ops.aten
 

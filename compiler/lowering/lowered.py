@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressc.axes import Axis
-from compressc.coupling import Coupling
+from compressc.coupling.axes import Axis
+from compressc.coupling.graph import Coupling
+from compressc.coupling.kept import Kept
+from compressc.coupling.propagation import named_tensors
 from compressc.errors import PlanError
 from compressc.frontend.trainable import share_module
-from compressc.kept import Kept
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.propagation import named_tensors
 from compressc.rules.registry import Value
 
 

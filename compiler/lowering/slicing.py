@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressc.coupling import Coupling
-from compressc.kept import Kept
+from compressc.coupling.graph import Coupling
+from compressc.coupling.kept import Kept
 from compressc.rules.registry import GroupedWeight
 
 

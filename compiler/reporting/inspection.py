@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from compressc.costs import BoolArray
-from compressc.coupling import Coupling
-from compressc.groups import ChannelGroup
+from compressc.coupling.graph import Coupling
+from compressc.coupling.groups import ChannelGroup
 from compressc.plan import Plan
 from compressc.program import Program
 

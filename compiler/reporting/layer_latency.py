@@ -15,7 +15,7 @@ from typing import Any
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto
 
-from compressc.factor_sites import PARTS
+from compressc.factors.sites import PARTS
 from compressc.runtime.inputs import Shapes, make_inputs
 
 # Operations that a layer's time is looked for in; fused forms begin or end alike.

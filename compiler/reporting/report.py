@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressc.errors import OutputError
-from compressc.folded_constants import FoldedConstants
+from compressc.lowering.folded_constants import FoldedConstants
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
 from compressc.writing import write_atomically

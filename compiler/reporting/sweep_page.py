@@ -13,7 +13,7 @@ from compressc.reporting.quantities import (
 )
 from compressc.reporting.sweep_table import quality_name, quality_text, speedup_text
 from compressc.reporting.templates import load_template
-from compressc.sweep_result import Sweep, SweepRow
+from compressc.sweeping.result import Sweep, SweepRow
 
 _WIDTH, _HEIGHT = 960.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 30.0, 24.0, 40.0

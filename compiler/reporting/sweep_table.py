@@ -9,7 +9,7 @@ from compressc.reporting.quantities import (
     readable_ratio,
 )
 from compressc.reporting.terminal_table import Column, print_line, print_table
-from compressc.sweep_result import Sweep, SweepRow
+from compressc.sweeping.result import Sweep, SweepRow
 
 _SKIPPED = "-"
 

@@ -6,11 +6,20 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.axes import Axes, Axis, concatenate, exactly, is_labelled, join_axes, plain, size_of
-from compressc.edits import Reindex, SetRange, SetSplits
+from compressc.coupling.axes import (
+    Axes,
+    Axis,
+    concatenate,
+    exactly,
+    is_labelled,
+    join_axes,
+    plain,
+    size_of,
+)
+from compressc.coupling.edits import Reindex, SetRange, SetSplits
+from compressc.coupling.shapes import value_of
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
-from compressc.shapes import value_of
 
 aten = torch.ops.aten
 

@@ -8,11 +8,11 @@ from math import prod, sqrt
 import torch
 from torch import fx
 
-from compressc.axes import Axes, Axis, join_axes, plain, size_of
-from compressc.edits import SetNumber
+from compressc.coupling.axes import Axes, Axis, join_axes, plain, size_of
+from compressc.coupling.edits import SetNumber
+from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
-from compressc.shapes import hinted_shape, value_of
 
 aten = torch.ops.aten
 

@@ -8,12 +8,21 @@ from typing import Literal
 import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, IntArray, is_labelled, join_axes, labelled, plain, size_of
-from compressc.edits import SetCount
+from compressc.coupling.axes import (
+    Axes,
+    Axis,
+    IntArray,
+    is_labelled,
+    join_axes,
+    labelled,
+    plain,
+    size_of,
+)
+from compressc.coupling.edits import SetCount
+from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.errors import RuleError
 from compressc.rules.reduction import over_kept
 from compressc.rules.registry import STRUCTURAL, EqualCount, GroupedWeight, Site, Value, rule
-from compressc.shapes import hinted_shape, value_of
 
 aten = torch.ops.aten
 

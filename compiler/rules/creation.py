@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from compressc.axes import Axes, Axis, is_labelled, plain
-from compressc.edits import SetSizes
+from compressc.coupling.axes import Axes, Axis, is_labelled, plain
+from compressc.coupling.edits import SetSizes
 from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from compressc.axes import Axes
+from compressc.coupling.axes import Axes
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
 

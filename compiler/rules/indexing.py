@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.axes import Axes, Axis, IntArray, exactly, join_axes, plain, size_of
-from compressc.edits import Reindex
+from compressc.coupling.axes import Axes, Axis, IntArray, exactly, join_axes, plain, size_of
+from compressc.coupling.edits import Reindex
+from compressc.coupling.shapes import value_of
 from compressc.errors import RuleError
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import STRUCTURAL, Site, Value, freeze_inputs, rule
-from compressc.shapes import value_of
 
 aten = torch.ops.aten
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from compressc.axes import is_labelled, plain, size_of
-from compressc.edits import SetSqueezed
+from compressc.coupling.axes import is_labelled, plain, size_of
+from compressc.coupling.edits import SetSqueezed
 from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from compressc.axes import (
+from compressc.coupling.axes import (
     Axes,
     Axis,
     concatenate,
@@ -16,7 +16,7 @@ from compressc.axes import (
     plain,
     size_of,
 )
-from compressc.edits import SetPad
+from compressc.coupling.edits import SetPad
 from compressc.rules.registry import STRUCTURAL, Site, Value, rule
 from compressc.rules.targets import overloads
 

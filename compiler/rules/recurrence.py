@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.axes import Axis, IntArray, concatenate, exactly, join_axes, plain
+from compressc.coupling.axes import Axis, IntArray, concatenate, exactly, join_axes, plain
+from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.rules.registry import Site, Value, rule
-from compressc.shapes import hinted_shape, value_of
 
 aten = torch.ops.aten
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, exactly, is_labelled, plain
+from compressc.coupling.axes import Axes, Axis, exactly, is_labelled, plain
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import Site, Value, rule
 from compressc.rules.targets import overloads

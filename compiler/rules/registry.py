@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from torch import Tensor, fx
 
-from compressc.axes import Axes, Axis, IdSpace, IntArray, exactly, is_labelled, plain
-from compressc.edits import Edit
+from compressc.coupling.axes import Axes, Axis, IdSpace, IntArray, exactly, is_labelled, plain
+from compressc.coupling.edits import Edit
+from compressc.coupling.shapes import Sizes, hinted_shape, value_of
 from compressc.errors import RuleError
-from compressc.shapes import Sizes, hinted_shape, value_of
 
 # A tensor has Axes, a tuple of tensors a list of Axes, anything else None.
 Value = Axes | list[Axes] | None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressc.axes import Axes, Axis, Factor, IntArray, is_labelled, plain, size_of
-from compressc.edits import SetSizes
+from compressc.coupling.axes import Axes, Axis, Factor, IntArray, is_labelled, plain, size_of
+from compressc.coupling.edits import SetSizes
 from compressc.rules.registry import Site, Value, rule
 
 aten = torch.ops.aten

@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 import torch
 
-from compressc.axes import Axis, Factor, is_labelled, plain, size_of
-from compressc.edits import Reindex
+from compressc.coupling.axes import Axis, Factor, is_labelled, plain, size_of
+from compressc.coupling.edits import Reindex
 from compressc.rules.registry import Site, Value, rule
 from compressc.rules.reshaping import split_factor
 

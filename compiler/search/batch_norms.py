@@ -12,7 +12,7 @@ from torch import fx
 from compressc.frontend.trainable import clone_module
 from compressc.masking import masked
 from compressc.program import Program
-from compressc.task import Inputs
+from compressc.tasks.protocol import Inputs
 
 aten = torch.ops.aten
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
+from compressc.factors.low_rank import factor_weight
 from compressc.frontend.trainable import share_module
-from compressc.low_rank import factor_weight
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks

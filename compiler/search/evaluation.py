@@ -26,7 +26,7 @@ from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge
 from compressc.stages import ProgressCallback
-from compressc.task import Inputs, Task
+from compressc.tasks.protocol import Inputs, Task
 
 # A candidate whose worker dies this often is given up, and the search with it.
 _ATTEMPTS = 4

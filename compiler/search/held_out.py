@@ -7,9 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from compressc.classification import ClassificationTask
 from compressc.models.training_data import Labeled
-from compressc.task import DataError, Task
+from compressc.tasks.classification import ClassificationTask
+from compressc.tasks.protocol import DataError, Task
 
 # Held-out samples of a task that does not say how many it has.
 _UNKNOWN = 1000

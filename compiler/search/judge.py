@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
 from compressc.errors import CompresscError
 from compressc.plan import Plan
 from compressc.program import Program
@@ -16,7 +16,7 @@ from compressc.search.batch_norms import reestimate_statistics
 from compressc.search.candidates import build_candidate
 from compressc.search.held_out import count_held_out
 from compressc.search.skeleton import pack_skeleton, strip_program
-from compressc.task import Inputs, Task
+from compressc.tasks.protocol import Inputs, Task
 
 
 class TransportError(CompresscError):

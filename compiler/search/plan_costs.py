@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compressc.costs import Cost
-from compressc.coupling import Coupling
+from compressc.coupling.graph import Coupling
+from compressc.coupling.weight_masks import staying_weights
 from compressc.plan import Plan
-from compressc.weight_masks import staying_weights
 
 
 @dataclass(frozen=True, eq=False)

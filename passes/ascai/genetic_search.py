@@ -24,7 +24,7 @@ from compressc.passes.ascai.space import METHODS, Method, SearchSpace, build_spa
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
 from compressc.passes.importance import FloatArray, measure_importance
-from compressc.passes.rank_remarks import describe_ranks
+from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.reporting.search_page import write_search
@@ -33,7 +33,7 @@ from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
 from compressc.search.failure import SearchError
 from compressc.search.history import History
-from compressc.task import Batch, Task, require_task
+from compressc.tasks.protocol import Batch, Task, require_task
 from compressc.writing import check_writable
 
 # Points of the metric that may be lost where nobody says.

@@ -10,16 +10,16 @@ from typing import Literal
 
 import numpy as np
 
-from compressc.axes import IntArray
+from compressc.coupling.axes import IntArray
+from compressc.coupling.kept import Kept
+from compressc.coupling.weight_masks import contracted_weights, layer_of
 from compressc.errors import PlanError
-from compressc.factor_sites import FactorSite
-from compressc.kept import Kept
+from compressc.factors.sites import FactorSite
 from compressc.passes.importance import FloatArray
-from compressc.passes.ladders import Ladder, build_ladder
-from compressc.passes.rank_menus import rank_steps
+from compressc.passes.lowrank.menus import rank_steps
+from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.plan import BoolArray, Plan
 from compressc.program import Program
-from compressc.weight_masks import contracted_weights, layer_of
 
 Method = Literal["ps", "pn", "svd", "tucker"]
 Side = Literal["", "out", "in"]

@@ -12,7 +12,7 @@ from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import GatedNetwork
 from compressc.passes.importance import FloatArray
 from compressc.program import Program
-from compressc.task import Task
+from compressc.tasks.protocol import Task
 
 
 @dataclass(frozen=True)

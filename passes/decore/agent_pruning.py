@@ -20,7 +20,7 @@ from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.passes.training.processes import Processes
 from compressc.program import Program, Step
-from compressc.task import require_task
+from compressc.tasks.protocol import require_task
 
 _ANALYSED_SHARE = 0.01
 

@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor, fx
 
-from compressc.axes import Axis, IntArray, spread
+from compressc.coupling.axes import Axis, IntArray, spread
+from compressc.coupling.shapes import value_of
 from compressc.passes.importance import FloatArray
 from compressc.program import Program
-from compressc.shapes import value_of
 
 
 @dataclass(frozen=True, eq=False)

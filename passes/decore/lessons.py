@@ -17,7 +17,7 @@ from compressc.passes.training.precision import Precision
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.settings import TrainingSettings
 from compressc.program import Program
-from compressc.task import Batch, Inputs, Task
+from compressc.tasks.protocol import Batch, Inputs, Task
 
 
 class Lesson(Protocol):

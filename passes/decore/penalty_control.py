@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from compressc.goal import Goal
-from compressc.passes.count_costs import build_count_costs
 from compressc.passes.decore.agents import Agents
 from compressc.passes.importance import FloatArray
+from compressc.passes.widths.costs import build_count_costs
 from compressc.program import Program
 
 # Share of the steps in which the cost should fall: policies need some to learn what is useful,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressc.task import DataError, Task
+from compressc.tasks.protocol import DataError, Task
 
 
 def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from compressc.goal import Goal
 from compressc.passes.decore.agents import Agents
 from compressc.passes.importance import FloatArray
-from compressc.passes.ladders import sparing_mask
-from compressc.passes.widths import WidthRule, choose_widths
+from compressc.passes.widths.choice import WidthRule, choose_widths
+from compressc.passes.widths.ladders import sparing_mask
 from compressc.plan import BoolArray
 from compressc.program import Program, Step
 

@@ -18,7 +18,7 @@ from compressc.passes.training.processes import Processes
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.sparse_gradients import keep_zeros
 from compressc.program import Program
-from compressc.task import Batch
+from compressc.tasks.protocol import Batch
 
 
 class Learner:

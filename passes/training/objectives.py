@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from compressc.passes.training.precision import Precision
-from compressc.task import Inputs, Task
+from compressc.tasks.protocol import Inputs, Task
 
 
 class Objective(Protocol):

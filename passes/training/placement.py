@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from compressc.program import Program
-from compressc.task import Inputs
+from compressc.tasks.protocol import Inputs
 
 
 def place_program(program: Program, device: torch.device, channels_last: bool) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from compressc.errors import CompresscError
-from compressc.task import Batch
+from compressc.tasks.protocol import Batch
 
 T = TypeVar("T")
 

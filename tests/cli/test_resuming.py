@@ -12,14 +12,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compressc import pass_runs
+from compressc.pipeline import pass_runs
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_data import write_images
 
 # What takes less than a second is not kept; here everything is.
 PATIENT = """
 import sys
-from compressc import pass_runs
+from compressc.pipeline import pass_runs
 from compressc.cli.main import main
 pass_runs._WORTH_SAVING_SECONDS = -1.0
 sys.exit(main(sys.argv[1:]))

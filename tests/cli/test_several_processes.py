@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from compressc import job as job_module
 from compressc.cli import main as main_module
+from compressc.pipeline import job as job_module
 from compressc.process_rank import process_count, process_rank
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_data import write_images

@@ -6,7 +6,7 @@ import pytest
 
 from compressc.datasets.opening import open_task
 from compressc.models.checkpoints import Normalization
-from compressc.task import DataError
+from compressc.tasks.protocol import DataError
 
 
 def write_idx(folder, packed: bool, parts=("train", "t10k"), count=120) -> None:

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from compressc.classification import ClassificationTask
 from compressc.datasets.opening import open_task
-from compressc.task import DataError
+from compressc.tasks.classification import ClassificationTask
+from compressc.tasks.protocol import DataError
 
 CODE = """
 import torch

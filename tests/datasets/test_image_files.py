@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressc.datasets.opening import open_task
-from compressc.task import DataError, Task
+from compressc.tasks.protocol import DataError, Task
 
 
 def sizes(task) -> list[int]:

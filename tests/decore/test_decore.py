@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import compressc
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
-from compressc.loader_task import LoaderTask, mean_of
 from compressc.masking import masked
 from compressc.pass_protocol import Context, find_pass
 from compressc.passes.decore.agent_analysis import analyse_agents
@@ -24,7 +23,8 @@ from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.penalty_control import PenaltyControl
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
-from compressc.task import DataError
+from compressc.tasks.loaders import LoaderTask, mean_of
+from compressc.tasks.protocol import DataError
 from tests.passes.training_kit import Net, make_context, make_program, make_task, quick
 
 USELESS = np.array([1, 4, 6])

@@ -9,8 +9,8 @@ import pytest
 
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.passes.importance import measure_importance
-from compressc.passes.ladders import Ladder, build_ladder
-from compressc.passes.latency_allocation import LatencyAllocator, Scope, losses_of
+from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
+from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import build_program, formula_table, full_kernels
 

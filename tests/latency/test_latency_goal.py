@@ -14,11 +14,11 @@ from torch import nn
 import compressc
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import export_onnx, write_onnx
-from compressc.checks import check_latency
 from compressc.errors import CompresscError, GoalError, VerificationError
 from compressc.goal import Goal, LatencyBound, parse_latency
 from compressc.latency.latency_model import build_latency_model
 from compressc.pass_protocol import find_pass
+from compressc.pipeline.checks import check_latency
 from compressc.program import Constraints, Program
 from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
@@ -74,8 +74,8 @@ def test_a_whole_run_measures_the_file_that_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("compressc.passes.latency._SECONDS", 0.2)
-    monkeypatch.setattr("compressc.checks._LATENCY_TOLERANCE", 1.0)  # a busy test machine
+    monkeypatch.setattr("compressc.passes.latency.pruning._SECONDS", 0.2)
+    monkeypatch.setattr("compressc.pipeline.checks._LATENCY_TOLERANCE", 1.0)  # a busy test machine
     settings = Settings(seconds=0.5)
     result = compressc.compress(free(), goal=Goal(latency_ms=0.8), settings=settings)
     check = next(c for c in result.report.verdict.checks if c.name == "latency goal")
@@ -191,7 +191,7 @@ def test_odd_widths_are_padded_where_that_is_faster(monkeypatch: pytest.MonkeyPa
         padded = pad_channels(model)
         return (padded.model, "padded") if padded else (model, "")
 
-    monkeypatch.setattr("compressc.driver.pad_where_faster", always)
+    monkeypatch.setattr("compressc.pipeline.driver.pad_where_faster", always)
     torch.manual_seed(0)
     program = compressc.capture(Residual().eval(), (torch.randn(2, 3, 8, 8),))
     one = find_pass("magnitude")(ratios=(("a.0", 0.55), ("c.0", 0.8)))

@@ -13,7 +13,7 @@ from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
 from compressc.latency.latency_model import build_latency_model
 from compressc.pass_protocol import Context, find_pass
-from compressc.passes.latency import Latency
+from compressc.passes.latency.pruning import Latency
 from compressc.program import Program
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
@@ -129,8 +129,8 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
     """Make this machine one whose latency is a function of what the table predicts."""
     table = CostTable.from_json(device.read_text())
     kernels = table.networks["n.onnx"]
-    monkeypatch.setattr("compressc.passes.latency.list_program", lambda *_: kernels)
-    monkeypatch.setattr("compressc.passes.latency.table_for", lambda *_, **__: table)
+    monkeypatch.setattr("compressc.passes.latency.pruning.list_program", lambda *_: kernels)
+    monkeypatch.setattr("compressc.passes.latency.pruning.table_for", lambda *_, **__: table)
 
     def with_truth(truth: Truth) -> list[float]:
         measured: list[float] = []
@@ -142,7 +142,7 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
 
             return measure
 
-        monkeypatch.setattr("compressc.passes.latency._measurer", measurer)
+        monkeypatch.setattr("compressc.passes.latency.pruning._measurer", measurer)
         return measured
 
     return with_truth
@@ -200,7 +200,7 @@ def test_a_target_between_two_steps_is_explained(
 
 def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("compressc.passes.latency._SECONDS", 0.2)
+    monkeypatch.setattr("compressc.passes.latency.pruning._SECONDS", 0.2)
     seen: list[str] = []
     context = Context(Goal(latency_ms=0.8), progress=lambda _d, _t, text: seen.append(text))
     decided = Latency(measurements=1)(build_program(NAME), context)

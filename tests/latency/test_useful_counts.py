@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.ladders import Ladder, build_ladder
-from compressc.passes.useful_counts import with_useful_counts
+from compressc.passes.latency.useful_counts import with_useful_counts
+from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Constraints
 from tests.latency.conftest import build_program, formula_table, full_kernels
 

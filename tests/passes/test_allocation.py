@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressc.axes import IntArray
 from compressc.costs import Terms
-from compressc.groups import ChannelGroup
-from compressc.passes.allocation import WINDOW, Allocator
-from compressc.passes.count_costs import CountCosts
-from compressc.passes.ladders import Ladder, build_ladder
+from compressc.coupling.axes import IntArray
+from compressc.coupling.groups import ChannelGroup
+from compressc.passes.widths.allocation import WINDOW, Allocator
+from compressc.passes.widths.costs import CountCosts
+from compressc.passes.widths.ladders import Ladder, build_ladder
 
 
 def chain(sizes: list[int], target: float) -> CountCosts:

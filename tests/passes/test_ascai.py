@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
-from compressc.passes.lowrank import Lowrank
+from compressc.passes.lowrank.factorization import Lowrank
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.failure import SearchError
 from compressc.search.history import History, read_history
 from compressc.search.plan_costs import PlanCosts
-from compressc.task import DataError
+from compressc.tasks.classification import ClassificationTask
+from compressc.tasks.protocol import DataError
 from tests.search_kit import trained
 
 SEARCH = Ascai(population=8, generations=3, spaces=("ps",))

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from compressc.passes.batch_norm_statistics import follow, measure_statistics
+from compressc.passes.reconstruction.batch_norm_statistics import follow, measure_statistics
 
 
 def values(scale: float, shift: float, seed: int = 0) -> list[torch.Tensor]:

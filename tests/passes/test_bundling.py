@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressc.errors import RuleError
-from compressc.passes.bundling import bundle
+from compressc.passes.widths.bundling import bundle
 
 
 def test_without_partitions_units_leave_one_by_one_from_the_least_important():

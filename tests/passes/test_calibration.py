@@ -12,7 +12,7 @@ from compressc.errors import CompresscError, GoalError, PlanError
 from compressc.goal import Goal
 from compressc.masking import masked
 from compressc.pass_protocol import Context
-from compressc.passes.calibration import Calibration
+from compressc.passes.reconstruction.calibration import Calibration
 from compressc.plan import Plan
 from compressc.program import Program
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from compressc.goal import Bound
-from compressc.passes.count_costs import build_count_costs
-from compressc.passes.ladders import build_ladder
+from compressc.passes.widths.costs import build_count_costs
+from compressc.passes.widths.ladders import build_ladder
 from compressc.plan import Plan
 
 

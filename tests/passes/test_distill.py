@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.errors import GoalError, PlanError
-from compressc.loader_task import LoaderTask, mean_of
 from compressc.pass_protocol import Pass, find_pass, is_on_lowered
 from compressc.passes.distill import Distill
 from compressc.passes.training.objectives import soften_and_compare
 from compressc.program import Program
+from compressc.tasks.loaders import LoaderTask, mean_of
 from tests.passes.training_kit import differ, make_context, make_program, make_task, quick
 
 

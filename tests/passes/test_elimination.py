@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from compressc.passes.elimination import eliminate, make_consumer
+from compressc.passes.reconstruction.elimination import eliminate, make_consumer
 
 
 def problem(units: int = 6, taps: int = 2, outputs: int = 3, seed: int = 0):

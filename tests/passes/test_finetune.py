@@ -12,12 +12,12 @@ from torch import Tensor, nn
 import compressc
 from compressc.errors import PlanError
 from compressc.goal import Goal
-from compressc.loader_task import LoaderTask, mean_of
 from compressc.pass_protocol import Context, Pass, find_pass, is_on_lowered
 from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.sparsify import Sparsify
-from compressc.task import DataError
+from compressc.tasks.loaders import LoaderTask, mean_of
+from compressc.tasks.protocol import DataError
 from tests.passes.training_kit import (
     assert_same_weights,
     differ,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressc.groups import ChannelGroup
-from compressc.passes.ladders import build_ladder
+from compressc.coupling.groups import ChannelGroup
+from compressc.passes.widths.ladders import build_ladder
 
 
 def group(size: int, multiple_of: int, minimum: int = 1, partitions=()) -> ChannelGroup:

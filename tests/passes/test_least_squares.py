@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from compressc.passes.least_squares import NormalEquations
+from compressc.passes.reconstruction.least_squares import NormalEquations
 
 
 def problem(rows: int = 60, features: int = 7, outputs: int = 3):

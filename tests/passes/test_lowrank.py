@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 import compressc
-from compressc.driver import compress
 from compressc.errors import GoalError, PlanError
+from compressc.factors.low_rank import factor_weight, relative_error
 from compressc.goal import Goal
-from compressc.low_rank import factor_weight, relative_error
 from compressc.pass_protocol import Context
-from compressc.passes.lowrank import Lowrank
+from compressc.passes.lowrank.factorization import Lowrank
+from compressc.passes.lowrank.menus import build_menu, slice_weight
 from compressc.passes.magnitude import Magnitude
-from compressc.passes.rank_menus import build_menu, slice_weight
 from compressc.passes.sparsify import Sparsify
+from compressc.pipeline.driver import compress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings

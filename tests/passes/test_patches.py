@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 import compressc
-from compressc.passes.patches import LAYERS, Grid, read_geometry, rows_of_output, unfold_input
+from compressc.passes.reconstruction.patches import (
+    LAYERS,
+    Grid,
+    read_geometry,
+    rows_of_output,
+    unfold_input,
+)
 
 
 def layer_node(module: nn.Module, x: torch.Tensor):

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 import compressc
-from compressc.passes import reconstruction
-from compressc.passes.reconstruction import cut_batches, find_layers
-from compressc.passes.staged_execution import order_nodes
+from compressc.passes.reconstruction import layers
+from compressc.passes.reconstruction.layers import cut_batches, find_layers
+from compressc.passes.reconstruction.staged_execution import order_nodes
 from compressc.plan import Plan
 
 
@@ -25,7 +25,7 @@ def layers_of(module: nn.Module):
     program = compressc.capture(module.eval(), (torch.randn(2, 3, 8, 8),))
     program = program.with_plan(Plan(keep={"a": np.arange(6) < 4}))
     nodes = program.graph_module.graph
-    order = order_nodes(nodes, lambda node: node.target in reconstruction.LAYERS)
+    order = order_nodes(nodes, lambda node: node.target in layers.LAYERS)
     return {one.weight: one for one in find_layers(program, [n.name for n in order]).values()}
 
 
@@ -48,7 +48,7 @@ def test_only_the_last_branch_of_an_addition_aims_at_the_sum():
 def test_pieces_cover_every_sample_once(monkeypatch):
     layer = layers_of(Residual())["a.weight"]
     batches = [torch.zeros(5, 3, 8, 8), torch.zeros(3, 3, 8, 8)]
-    monkeypatch.setattr(reconstruction, "_CHUNK", 2 * 64 * 27)
+    monkeypatch.setattr(layers, "_CHUNK", 2 * 64 * 27)
     pieces = list(cut_batches(layer, batches, (8, 8)))
     taken = [(i, sample) for i, samples, _ in pieces for sample in range(5)[samples]]
     assert all(len(batches[i][samples]) <= 2 for i, samples, _ in pieces)
@@ -59,7 +59,7 @@ def test_pieces_cover_every_sample_once(monkeypatch):
 
 def test_many_positions_for_few_features_are_thinned_out_evenly(monkeypatch):
     layer = layers_of(Residual())["a.weight"]
-    monkeypatch.setattr(reconstruction, "_ROWS_PER_FEATURE", 2)
+    monkeypatch.setattr(layers, "_ROWS_PER_FEATURE", 2)
     grids = [grid for _, _, grid in cut_batches(layer, [torch.zeros(4, 3, 8, 8)] * 4, (8, 8))]
     assert {grid.step for grid in grids} == {4}
     assert [grid.start for grid in grids] == [0, 1, 2, 3]

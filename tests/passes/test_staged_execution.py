@@ -3,8 +3,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import compressc
-from compressc.passes.patches import LAYERS
-from compressc.passes.staged_execution import (
+from compressc.passes.reconstruction.patches import LAYERS
+from compressc.passes.reconstruction.staged_execution import (
     StagedExecution,
     order_nodes,
     peak_values_per_sample,

@@ -10,10 +10,10 @@ from compressc.errors import CompresscError, GoalError
 from compressc.goal import Goal
 from compressc.masking import masked
 from compressc.pass_protocol import Context
-from compressc.passes.calibration import Calibration
 from compressc.passes.magnitude import Magnitude
-from compressc.passes.reconstruction_importance import measure_reconstruction_importance
-from compressc.passes.surgeon import Surgeon
+from compressc.passes.reconstruction.calibration import Calibration
+from compressc.passes.reconstruction.importance import measure_reconstruction_importance
+from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.program import Constraints, Program
 
 

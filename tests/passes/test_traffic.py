@@ -8,7 +8,7 @@ import compressc
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
 from compressc.passes.magnitude import Magnitude
-from compressc.passes.traffic import measure_intensity
+from compressc.passes.widths.traffic import measure_intensity
 
 
 def intensity(*layers: nn.Module, batch: int = 2) -> dict[str, float]:

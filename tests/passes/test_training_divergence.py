@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compressc.classification import ClassificationTask
+from compressc.tasks.classification import ClassificationTask
 from tests.passes.training_kit import (
     assert_same_weights,
     make_context,

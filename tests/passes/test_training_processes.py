@@ -14,7 +14,7 @@ from torch import Tensor
 from compressc.errors import CompresscError, OutputError
 from compressc.passes.distill import Distill
 from compressc.passes.training.processes import Processes
-from compressc.task import Batch
+from compressc.tasks.protocol import Batch
 from tests.passes.training_child import SHARED
 from tests.passes.training_kit import make_context, make_program, make_task, quick
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import compressc
-from compressc.classification import ClassificationTask
 from compressc.goal import Goal
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization
@@ -16,6 +15,7 @@ from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
+from compressc.tasks.classification import ClassificationTask
 
 
 class Net(nn.Module):

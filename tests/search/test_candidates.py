@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import compressc
+from compressc.coupling.weight_masks import contracted_weights
 from compressc.plan import Plan
 from compressc.search import candidates
 from compressc.search.candidates import build_candidate, chains_pay
 from compressc.search.judge import TransportError, make_judge, unpack_judge
 from compressc.search.skeleton import pack_skeleton, strip_program
-from compressc.weight_masks import contracted_weights
 from tests.plans import random_plan
 from tests.search_kit import trained
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from compressc.classification import ClassificationTask
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import ExecutorError, InProcess
+from compressc.tasks.classification import ClassificationTask
 from tests.plans import random_plan
 from tests.search.fake_cluster import FakeCluster
 from tests.search_kit import trained

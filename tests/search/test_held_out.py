@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from compressc.fingerprints import fingerprint_task
-from compressc.loader_task import LoaderTask
 from compressc.search.held_out import count_held_out, hold_out
-from compressc.task import DataError
+from compressc.tasks.loaders import LoaderTask
+from compressc.tasks.protocol import DataError
 from tests.search_kit import trained
 
 

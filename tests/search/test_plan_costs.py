@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import compressc
+from compressc.coupling.weight_masks import contracted_weights
 from compressc.plan import Plan
 from compressc.search.plan_costs import PlanCosts
-from compressc.weight_masks import contracted_weights
 from tests.plans import random_plan
 from tests.search_kit import trained
 

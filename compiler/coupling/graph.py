@@ -1,0 +1,206 @@
+"""The channel-coupling graph: which channels leave together, what may leave, what it saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from compressc.costs import BoolArray, Cost, CostBuilder, CostModel
+from compressc.coupling.axes import Axes, IntArray, Solution
+from compressc.coupling.grouping import form_groups, unbalanced
+from compressc.coupling.groups import ChannelGroup
+from compressc.coupling.kept import Kept
+from compressc.coupling.partitions import join_blocks, resolve_partitions
+from compressc.coupling.propagation import Propagation, propagate
+from compressc.errors import PlanError
+from compressc.factors.costs import FactorCosts, place_sites
+from compressc.factors.sites import FactorSites, find_factor_sites
+from compressc.layers import LayerCost, factored_cost, layer_costs
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.rules.registry import Pin
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Result of :func:`couple`.
+
+    Attributes:
+        groups: ChannelGroups in graph order, pinned ones included.
+        costs: cost as a function of the classes that stay, no layer factorised.
+        pins: where rules pinned channels, and why.
+        propagation: axes of every value and parameter, edits, contractions.
+        solution: class of every id.
+        factor_costs: what factorised layers cost instead.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    costs: CostModel
+    pins: tuple[Pin, ...]
+    propagation: Propagation
+    solution: Solution
+    _by_name: Mapping[str, ChannelGroup]
+    factor_costs: FactorCosts
+
+    @property
+    def factor_sites(self) -> FactorSites:
+        """The layers that can be factorised, and why others cannot."""
+        return self.factor_costs.sites
+
+    def group(self, name: str) -> ChannelGroup:
+        """Return the group called ``name``.
+
+        Raises:
+            PlanError: if there is none.
+        """
+        if name not in self._by_name:
+            raise PlanError(f"no ChannelGroup is called '{name}'; see compressc inspect")
+        return self._by_name[name]
+
+    def kept(self, plan: Plan) -> BoolArray:
+        """Return which classes stay under a plan, shape (classes,)."""
+        kept = np.ones(len(self.solution.reason_of), dtype=bool)
+        for name, mask in plan.keep.items():
+            kept[self.group(name).classes] = mask
+        return kept
+
+    def view(self, plan: Plan) -> Kept:
+        """Return a plan in the language of channel ids."""
+        return Kept(self.solution.class_of, self.kept(plan))
+
+    def cost_model(self, rank: Mapping[str, tuple[int, ...]]) -> CostModel:
+        """Return cost as a function of the classes that stay, some layers factorised.
+
+        Raises:
+            PlanError: if a layer cannot be factorised.
+        """
+        return self.factor_costs.apply(self.costs, rank)
+
+    def cost(self, plan: Plan) -> Cost:
+        """Return the exact cost under a plan, without lowering."""
+        return self.cost_model(plan.rank).cost(self.kept(plan))
+
+    def layers(self, plan: Plan) -> tuple[LayerCost, ...]:
+        """Return the layers with weights, in graph order, under a plan.
+
+        A factorised layer is one row: its channels, and what its parts cost together.
+        """
+        rows = layer_costs(self.propagation, self.view(plan))
+        sites = {name: self.factor_sites.site(name) for name in plan.rank}
+        return tuple(
+            factored_cost(row, sites[row.name], plan.rank[row.name]) if row.name in sites else row
+            for row in rows
+        )
+
+    def fit_ranks(self, plan: Plan) -> Plan:
+        """Return the plan with ranks that still make sense for the channels it keeps.
+
+        Ranks above what is left are lowered; layers that are cheaper whole lose their entry.
+        """
+        kept = self.view(plan)
+        rank: dict[str, tuple[int, ...]] = {}
+        for name, ranks in plan.rank.items():
+            site = self.factor_sites.site(name)
+            inputs, outputs = kept.count(site.in_axis), kept.count(site.out_axis)
+            fitting = site.clipped(ranks, inputs, outputs)
+            if site.saves(fitting, inputs, outputs):
+                rank[name] = fitting
+        return replace(plan, rank=rank)
+
+    def check(self, plan: Plan) -> None:
+        """Check that a plan can be applied.
+
+        Raises:
+            PlanError: naming the group or tensor and what is wrong with its decision.
+        """
+        for name, mask in plan.keep.items():
+            _check_group(self.group(name), mask)
+        for name, mask in plan.zero.items():
+            tensor = self.propagation.tensors.get(name)
+            if tensor is None:
+                raise PlanError(f"zero mask for '{name}': the model has no such parameter")
+            if tuple(tensor.shape) != mask.shape:
+                raise PlanError(
+                    f"zero mask for '{name}' has shape {mask.shape}, the parameter "
+                    f"{tuple(tensor.shape)}"
+                )
+        kept = self.view(plan)
+        for name, ranks in plan.rank.items():
+            site = self.factor_sites.site(name)
+            site.check(ranks, kept.count(site.in_axis), kept.count(site.out_axis))
+            if site.weight in plan.zero:
+                raise PlanError(
+                    f"'{name}' is to be factorised, which would fill the zeros of its mask; "
+                    "factorise it, or zero its weights"
+                )
+
+
+def _check_group(group: ChannelGroup, mask: BoolArray) -> None:
+    if mask.shape != (group.size,):
+        raise PlanError(
+            f"group '{group.name}' has {group.size} units, the plan decides {mask.shape}"
+        )
+    if mask.all():
+        return
+    if group.pinned is not None:
+        raise PlanError(f"group '{group.name}' is pinned: {group.pinned}")
+    if mask.sum() < group.minimum:
+        raise PlanError(f"group '{group.name}' must keep at least {group.minimum} unit(s)")
+    for labels in group.partitions:
+        counts = np.bincount(labels[mask], minlength=int(labels.max()) + 1)
+        if counts.min() != counts.max():
+            raise PlanError(
+                f"group '{group.name}': every conv group must keep the same number of channels, "
+                f"the plan keeps {counts.min()} to {counts.max()}"
+            )
+
+
+def couple(program: Program) -> Coupling:
+    """Build the channel-coupling graph of a program: one forward pass, no fixpoint."""
+    propagation = propagate(program)
+    while True:
+        solution, partitions = resolve_partitions(propagation)
+        groups = form_groups(propagation, solution, partitions, program.constraints)
+        conflicts = unbalanced(groups, partitions)
+        if not conflicts:
+            break
+        join_blocks(propagation, conflicts[0].constraint)
+    builder = CostBuilder(solution.class_of, len(solution.reason_of))
+    costs = _cost_model(propagation, builder)
+    sites = find_factor_sites(program.graph_module, propagation)
+    return Coupling(
+        groups=groups,
+        costs=costs,
+        pins=tuple(dict.fromkeys(propagation.records.pins)),
+        propagation=propagation,
+        solution=solution,
+        _by_name={group.name: group for group in groups},
+        factor_costs=place_sites(sites, propagation, builder),
+    )
+
+
+def _ids_of(axes: Axes) -> list[IntArray]:
+    return [factor.ids for axis in axes for factor in axis if factor.ids is not None]
+
+
+def _cost_model(propagation: Propagation, builder: CostBuilder) -> CostModel:
+    macs = [(float(term.total), _ids_of(term.channels)) for term in propagation.records.macs]
+    grouped = {weight.tensor: weight for weight in propagation.records.grouped_weights}
+    params: list[tuple[float, list[IntArray]]] = []
+    size_bytes: list[tuple[float, list[IntArray]]] = []
+    for name, axes in propagation.parameters.items():
+        tensor = propagation.tensors[name]
+        arrays = _ids_of(axes)
+        if name in grouped:
+            # The compact axis holds the inputs of one conv group.
+            weight = grouped[name]
+            others = [axis for i, axis in enumerate(axes) if i != weight.column_axis]
+            arrays = [*_ids_of(tuple(others)), weight.columns]
+        count = float(prod(tensor.shape))
+        if propagation.is_parameter(name):
+            params.append((count, arrays))
+        size_bytes.append((count * tensor.element_size(), arrays))
+    return builder.build(macs, params, size_bytes)

@@ -1,0 +1,1 @@
+"""Factors: layers of low rank as products of smaller ones."""

@@ -1,0 +1,194 @@
+"""Integer precision: from a verified float32 ONNX model to an int8 one that was judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx
+
+from compressc.backend.onnx_module import OnnxModule
+from compressc.backend.output_drift import Drift, measure_drift
+from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
+from compressc.errors import ExportError
+from compressc.pipeline.judging import check_drop
+from compressc.program import Program
+from compressc.reporting.report import IntegerRow, Metric
+from compressc.runtime.int8_path import int8_instructions, saturates
+from compressc.runtime.machine import Machine, describe_machine
+from compressc.settings import Settings
+from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
+from compressc.tasks.protocol import DataError, Task
+from compressc.verdict import Check
+
+_CHECK = "int8 ~ float32"
+# Fewer samples than this may miss what values occur.
+_FEW = 32
+
+
+class PrecisionError(ExportError):
+    """Int8 was asked for where it makes no sense."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """An int8 model and what is known of it.
+
+    Attributes:
+        model: the ONNX model.
+        drift: its distance from the float32 model.
+        row: for the report; the metric is added once it is known.
+        notes: what the user should know.
+    """
+
+    model: onnx.ModelProto
+    drift: Drift
+    row: IntegerRow
+    notes: tuple[str, ...]
+
+    @property
+    def check(self) -> Check:
+        """The verdict on the drift."""
+        drift = self.drift
+        text = drift.text
+        if drift.problem:
+            text = (
+                f"{drift.problem}; calibrate on inputs like those in use (--int8-samples, or "
+                "--data), or leave out --int8"
+            )
+        numbers: dict[str, float] = {"relative_error": drift.relative_error}
+        if drift.agreement is not None:
+            numbers["agreement"] = drift.agreement
+        return Check(_CHECK, not drift.problem, text, numbers)
+
+
+def check_int8(
+    settings: Settings, task: Any, program: Program | None, machine: Machine | None = None
+) -> None:
+    """Refuse, before any work is done, what cannot become int8.
+
+    Args:
+        settings: without ``int8`` everything is fine.
+        task: what samples may come from.
+        program: the model, where it is known already.
+        machine: what the model will run on; None for this one.
+
+    Raises:
+        PrecisionError: if the machine has no fast int8, or the storage is compact.
+        DataError: if there is nothing to calibrate on.
+    """
+    wanted = settings.int8
+    if wanted is None:
+        return
+    machine = machine or describe_machine()
+    if not wanted.force and not int8_instructions(machine):
+        raise PrecisionError(
+            f"int8 brings no speed here: {machine.cpu_model} ({machine.architecture}) has neither "
+            "VNNI, AMX int8 nor the dot product of ARM; --force-int8 makes the file all the same"
+        )
+    _check_storage(settings)
+    if wanted.count < 1:
+        raise DataError(f"{wanted.count} calibration samples: give 1 or more")
+    if wanted.samples is None and not has_calibration(task):
+        raise DataError(
+            "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
+            "(task=... or Int8(samples=...) in Python)"
+        )
+    if program is not None and wanted.samples is not None:
+        draw_samples(program, wanted, task, 0)
+
+
+def quantize_export(
+    model: onnx.ModelProto, program: Program, settings: Settings, task: Any, seed: int
+) -> Quantized:
+    """Quantise an exported program and measure how its outputs drift.
+
+    Args:
+        model: the float32 export of ``program``.
+        program: without a pending plan.
+        settings: with ``int8``.
+        task: what samples come from, unless the settings name a file.
+        seed: of the choice of samples.
+
+    Raises:
+        PrecisionError: if the storage is compact.
+        DataError: if there are no samples, or they do not fit.
+        ExportError: if quantising fails.
+    """
+    assert settings.int8 is not None
+    _check_storage(settings)
+    samples = draw_samples(program, settings.int8, task, seed)
+    reduced = saturates()
+    quantized = quantize(model, samples.calibration, reduce_range=reduced)
+    drift = measure_drift(model, quantized.model, samples.judging)
+    row = IntegerRow(
+        precision=PRECISION,
+        calibration_samples=samples.count,
+        source=samples.source,
+        quantized_nodes=quantized.nodes,
+        float_nodes=quantized.kept_float,
+        relative_error=drift.relative_error,
+        snr_db=drift.snr_db,
+        agreement=drift.agreement,
+        float_file_bytes=model.ByteSize(),
+    )
+    return Quantized(quantized.model, drift, row, _notes(samples, quantized, reduced))
+
+
+def check_int8_drop(
+    judge: Task, quantized: Quantized, program: Program, before: float, allowed: float
+) -> Check:
+    """Judge what the int8 model lost on search-validation, in points of the metric.
+
+    Args:
+        judge: the task.
+        quantized: the int8 model.
+        program: the float program it was made from.
+        before: the metric of the original.
+        allowed: points that may be lost.
+
+    Raises:
+        GoalError: if it is more.
+    """
+    after = float(judge.validate(OnnxModule(quantized.model, program).eval()))
+    check = check_drop(before, after, allowed)
+    return replace(check, name=f"{check.name}, int8")
+
+
+def judge_int8(task: Any, quantized: Quantized, program: Program, metric: Metric) -> Metric:
+    """Return the task's metric with what the int8 model reaches in ONNX Runtime.
+
+    Args:
+        task: what judges.
+        quantized: the int8 model.
+        program: the float program it was made from.
+        metric: of the original and of ``program``.
+    """
+    after = float(task.evaluate(OnnxModule(quantized.model, program).eval()))
+    return replace(metric, after=after)
+
+
+def _check_storage(settings: Settings) -> None:
+    if settings.storage != "dense":
+        raise PrecisionError(
+            f"int8 and {settings.storage} storage do not combine: {settings.storage} storage packs "
+            "float weights; leave out one of them"
+        )
+
+
+def _notes(samples: Samples, quantized: QuantizedModel, reduced: bool) -> tuple[str, ...]:
+    notes = []
+    if samples.count < _FEW:
+        notes.append(
+            f"int8 was calibrated on {samples.count} sample(s) only; a hundred or more show which "
+            "values occur"
+        )
+    if not samples.held_back:
+        notes.append("the drift of int8 was judged on the samples that it was calibrated on")
+    if quantized.kept_float:
+        notes.append(f"float32 stays in {', '.join(quantized.kept_float)}, where it is faster")
+    if reduced:
+        notes.append("int8 weights have 7 bits: this processor's sums of products would saturate")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Sweeping: several targets for one model, and the front of files that they give."""

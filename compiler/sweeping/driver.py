@@ -1,0 +1,265 @@
+"""Sweeping: one model, several targets, a front of ONNX files in one folder.
+
+Whatever the targets have in common is done once: capture, coupling, importance, the cost table, the
+original's file and its metric. A run that was cut off goes on where it was: finished targets are
+known by a digest of all they depend on, and passes resume by their own saved state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.backend.output_drift import measure_drift
+from compressc.errors import ExportError, GoalError, HandOverError, PlanError, VerificationError
+from compressc.frontend.tracing import capture
+from compressc.goal import Bound, Goal
+from compressc.pass_protocol import Pass, ignore_progress
+from compressc.pipeline.comparisons import dynamic_sizes
+from compressc.pipeline.driver import Result, compress
+from compressc.pipeline.saved_pass import remove_saved_passes
+from compressc.plan import Plan
+from compressc.program import Constraints, Program
+from compressc.runtime.bench import bench
+from compressc.runtime.bench_result import BenchResult
+from compressc.settings import Settings
+from compressc.stages import ProgressCallback, Stages
+from compressc.sweeping.files import (
+    ORIGINAL,
+    PAGE,
+    PASS_STATE,
+    digest_file,
+    is_done,
+    make_folder,
+    read_state,
+    write_state,
+    write_text,
+)
+from compressc.sweeping.inputs import drift_inputs
+from compressc.sweeping.result import Sweep, SweepRow
+from compressc.sweeping.run import Run
+from compressc.sweeping.targets import KINDS, read_targets
+from compressc.tasks.protocol import Scored
+
+# What speaks against one target; anything else would befall all of them.
+_UNMET = (GoalError, VerificationError, ExportError, PlanError)
+_SHORTEST_BENCH = 3  # seconds per file
+
+
+def sweep(
+    model: nn.Module | Program,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
+    *,
+    targets: Sequence[float | str | Bound],
+    folder: str | Path,
+    kind: str = "macs",
+    passes: Sequence[Pass] | None = None,
+    task: Scored | None = None,
+    constraints: Constraints | None = None,
+    multiple_of: int | None = None,
+    settings: Settings | None = None,
+    goal: Goal | None = None,
+    progress: ProgressCallback = ignore_progress,
+    name: str | None = None,
+) -> Sweep:
+    """Compress a model to several targets, time all files together, and tell which are worth it.
+
+    ``folder`` gets one ONNX file per target and its report, ``original.onnx``, ``sweep.json`` and
+    ``sweep.html``. The same call goes on where one was cut off.
+
+    Args:
+        model: a module, or a captured Program.
+        example_inputs: one positional argument each, batch of 2 or more; for a module only.
+        targets: as in a :class:`compressc.Goal`: 0.5 keeps half, 2 and above are amounts; for
+            latency also "5ms@p90".
+        folder: where the files go; made if it is not there.
+        kind: what targets bound: "macs", "params", "size_bytes" or "latency_ms".
+        passes: what decides, in order; None for the default of :func:`compressc.compress`.
+        task: data and metric; None to judge by how far outputs drift.
+        constraints: layers that must stay, and so on.
+        multiple_of: see :func:`compressc.compress`.
+        settings: storage, precision, and how to measure.
+        goal: what holds for every target beside it: ``max_drop``, budget, seed.
+        progress: called with (done, total, text).
+        name: what to call the model.
+
+    Returns:
+        One row per target; one that cannot be met carries the reason.
+
+    Raises:
+        GoalError: if a target or the kind makes no sense.
+        OutputError: if the folder cannot be written.
+        CompresscError: as :func:`compressc.compress`, for what concerns all targets.
+    """
+    goals = read_targets(targets, kind, goal or Goal())
+    folder = make_folder(Path(folder))
+    settings = settings or Settings()
+    stages = Stages(progress)
+    with stages.stage("capturing the model"):
+        program = _captured(model, example_inputs)
+    known, timed = read_state(folder)
+    with stages.stage("exporting the original"):
+        original_onnx = export_onnx(replace(program, plan=Plan()))
+        write_onnx(original_onnx, folder / ORIGINAL)
+    run = Run(
+        program=program,
+        passes=passes,
+        task=task,
+        constraints=constraints,
+        multiple_of=multiple_of,
+        settings=settings,
+        goal=goal or Goal(),
+        folder=folder,
+        name=name or type(model).__name__,
+        original_onnx=original_onnx,
+        inputs=drift_inputs(program, original_onnx, task, settings, (goal or Goal()).seed),
+    )
+    found = Sweep(
+        run.name,
+        kind,
+        (_original_row(run, known),),
+        metric_name=task.metric_name if task is not None else "",
+        drift_source=run.inputs.source,
+    )
+    for place, (target, its_goal) in enumerate(goals.items()):
+        said = f"target {target} ({place + 1} of {len(goals)})"
+        key = run.key(its_goal)
+        row = known.get(key)
+        if row is None or not is_done(row, folder):
+            row, before = _compress(run, target, key, its_goal, Stages(_prefixed(progress, said)))
+            if before is not None:
+                first = replace(found.rows[0], metric=before)
+                found = replace(found, rows=(first, *found.rows[1:]))
+        found = replace(found, rows=(*found.rows, row))
+        # What earlier runs know of later targets stays known until those are reached.
+        later = [one for one in known.values() if one.key not in {r.key for r in found.rows}]
+        write_state(replace(found, rows=(*found.rows, *later)), folder)
+    if settings.measure:
+        with stages.stage("measuring all files"):
+            found = found.with_bench(_bench(run, found, timed, stages))
+    else:
+        found = found.with_bench(None)
+    from compressc.reporting.sweep_page import render_sweep
+
+    write_state(found, folder)
+    write_text(render_sweep(found), folder / PAGE)
+    remove_saved_passes(folder / PASS_STATE)
+    return found
+
+
+def _captured(
+    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
+) -> Program:
+    if isinstance(model, Program):
+        return model
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: sweep(model, (x,), targets=...)")
+    return capture(
+        model, (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    )
+
+
+def _original_row(run: Run, known: Mapping[str, SweepRow]) -> SweepRow:
+    """Return the row of the original; its metric is known once a target was met."""
+    path, key = run.folder / ORIGINAL, run.key(run.goal)
+    cost = run.program.coupling.cost(Plan())
+    return SweepRow(
+        target="original",
+        key=key,
+        file=ORIGINAL,
+        sha256=digest_file(path),
+        macs=cost.macs,
+        params=cost.params,
+        file_bytes=path.stat().st_size,
+        metric=known[key].metric if key in known else None,
+        drift=0.0,
+    )
+
+
+def _compress(
+    run: Run, target: str, key: str, goal: Goal, stages: Stages
+) -> tuple[SweepRow, float | None]:
+    """Return the row of a target, and the metric of the original where it became known."""
+    started = time.perf_counter()
+    # A latency is met by measuring; everything else is timed at the end, all files together.
+    settings = replace(run.settings, measure=run.settings.measure and goal.latency_ms is not None)
+    kind = next(what for what in KINDS if getattr(goal, what) is not None)
+    path = run.folder / f"{kind.partition('_')[0]}-{target}.onnx"
+    try:
+        result = compress(
+            run.program,
+            goal=goal,
+            passes=run.passes,
+            task=run.task,
+            constraints=run.constraints,
+            multiple_of=run.multiple_of,
+            settings=settings,
+            progress=stages.progress,
+            work_dir=run.folder / PASS_STATE,
+            name=run.name,
+        )
+        result.export(path)
+    except _UNMET as error:
+        path.unlink(missing_ok=True)
+        return SweepRow(target, key, reason=" ".join(str(error).split())), None
+    result.report.save(path.with_suffix(".json"))
+    row = _row(run, target, key, path, result, time.perf_counter() - started)
+    metric = result.report.metric
+    return row, None if metric is None else metric.before
+
+
+def _row(run: Run, target: str, key: str, path: Path, result: Result, seconds: float) -> SweepRow:
+    drift = measure_drift(run.original_onnx, result.onnx, run.inputs.feeds)
+    report = result.report
+    return SweepRow(
+        target,
+        key,
+        file=path.name,
+        sha256=digest_file(path),
+        macs=report.after.macs,
+        params=report.after.params,
+        file_bytes=path.stat().st_size,
+        metric=None if report.metric is None else report.metric.after,
+        drift=drift.relative_error,
+        agreement=drift.agreement,
+        seconds=round(seconds, 3),
+    )
+
+
+def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) -> BenchResult | None:
+    """Time all files in one run, unless an earlier run has timed just these."""
+    rows = [row for row in found.rows if row.is_met]
+    digests = [row.sha256 for row in rows]
+    settings = run.settings
+    if known is not None and _circumstances(known) == (digests, settings.threads, settings.batch):
+        return known
+    result = bench(
+        [run.folder / row.file for row in rows],
+        threads=settings.threads,
+        batch=settings.batch,
+        seconds=max(settings.seconds, _SHORTEST_BENCH * len(rows)),
+        shapes=dynamic_sizes(run.program),
+        seed=run.goal.seed,
+        progress=stages.within("measuring all files"),
+    )
+    measurements = tuple(replace(m, path=Path(m.path).name) for m in result.measurements)
+    notes = tuple(note.replace(f"{run.folder}/", "") for note in result.notes)
+    return replace(result, measurements=measurements, notes=notes)
+
+
+def _circumstances(known: BenchResult) -> tuple[list[str], int, int]:
+    first = known.measurements[0]
+    return [m.sha256 for m in known.measurements], first.threads, first.batch
+
+
+def _prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
+    def report(done: int, total: int, text: str) -> None:
+        progress(done, total, f"{prefix}: {text}")
+
+    return report

@@ -1,0 +1,1 @@
+"""Latency: widths that meet a measured latency."""

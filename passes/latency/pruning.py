@@ -1,0 +1,205 @@
+"""Latency: widths that meet a latency, from measured kernels, corrected by measuring the result."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.errors import GoalError, PlanError
+from compressc.goal import LatencyBound
+from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.latency.measured_latency import read_latency
+from compressc.latency.network_listing import (
+    axis_sizes,
+    find_listing,
+    list_program,
+    write_original,
+)
+from compressc.lowering.lowered import lower
+from compressc.pass_protocol import Context
+from compressc.passes.importance import Norm, measure_importance
+from compressc.passes.latency.allocation import (
+    LatencyAllocator,
+    Scope,
+    losses_of,
+)
+from compressc.passes.latency.search import LatencySearch, Measure
+from compressc.passes.latency.useful_counts import with_useful_counts
+from compressc.passes.widths.ladders import Ladder, build_ladder
+from compressc.program import Program
+from compressc.runtime.bench import bench
+from compressc.runtime.cost_store import table_for
+
+_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Choose widths that meet a latency, measured in ONNX Runtime.
+
+    Every kernel of the network is measured over the channel counts that it may have, once per
+    machine and thread count; a plan's latency is the sum of its kernels. A group may stop at every
+    count that is faster than all wider ones, whether or not it is a multiple of anything. Among
+    the plans that meet the target, and the other bounds of the goal, the one that loses least
+    importance is sought, groups that share kernels moving together. The model it makes is then
+    measured beside the original, and the prediction corrected by what it got wrong, until the
+    target is met within 5 % or no other plan is nearer.
+
+    With a cost table of another device nothing is measured here, so nothing is corrected.
+
+    Attributes:
+        norm: of the weights, see :func:`compressc.passes.importance.measure_importance`.
+        scope: "uniform" cuts groups about as much as they cost time; "global" removes what is
+            least important, wherever it is.
+        floor: share of a group that always stays.
+        measurements: how often a result may be measured and the prediction corrected; 0 trusts the
+            table.
+
+    Raises:
+        GoalError: if a number is out of range.
+        PlanError: if the norm or scope is unknown.
+    """
+
+    norm: Norm = "l2"
+    scope: Scope = "uniform"
+    floor: float = 0.125
+    measurements: int = 4
+    name: ClassVar[str] = "latency"
+    own_step: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("l1", "l2"):
+            raise PlanError(f"norm '{self.norm}' is unknown; give l1 or l2")
+        if self.scope not in ("uniform", "global"):
+            raise PlanError(f"scope '{self.scope}' is unknown; give uniform or global")
+        if not 0 <= self.floor <= 1:
+            raise GoalError(f"floor {self.floor:g}: give a share of each group from 0 to 1")
+        if self.measurements < 0:
+            raise GoalError(f"measurements {self.measurements}: must be 0 or more")
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with a keep plan.
+
+        Raises:
+            GoalError: if there is no target, it is out of reach, or the table is of another model.
+            RuntimeFailure: if the model cannot be run.
+        """
+        bound = _bound(context)
+        _require_original(program, context)
+        context.progress(0, 0, "listing the kernels of the original")
+        model = _build_model(program, bound, context)
+        search = LatencySearch(
+            program,
+            self._allocator(program, model),
+            bound,
+            context.goal,
+            model.latency_ms(model.sizes),
+            self.name,
+        )
+        if context.cost_table is not None or not self.measurements:
+            return search.trust(_circumstances(context))
+        with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
+            original = write_original(program, Path(folder) / "original.onnx")
+            measure = _measurer(original, bound, search.full_ms, context)
+            return search.close(measure, self.measurements, context)
+
+    def _allocator(self, program: Program, model: LatencyModel) -> LatencyAllocator:
+        importance = measure_importance(program, self.norm)
+        groups = [program.coupling.group(name) for name in model.groups]
+        ladders = [
+            with_useful_counts(build_ladder(group, importance[group.name]), model, place)
+            for place, group in enumerate(groups)
+        ]
+        weights = _weights(ladders, model)
+        lowest = [
+            min(int(np.searchsorted(ladder.counts, self.floor * ladder.group.size)), ladder.steps)
+            for ladder in ladders
+        ]
+        return LatencyAllocator(
+            ladders,
+            [losses_of(one, self.scope, w) for one, w in zip(ladders, weights, strict=True)],
+            model,
+            np.array(lowest, dtype=np.int64),
+        )
+
+
+def _bound(context: Context) -> LatencyBound:
+    bound = context.goal.latency_ms
+    if not isinstance(bound, LatencyBound):
+        raise GoalError(
+            "latency has nothing to aim at; give a target such as --target-latency 0.5, or a goal "
+            "with latency_ms"
+        )
+    return bound
+
+
+def _require_original(program: Program, context: Context) -> None:
+    """Refuse a program that was made smaller before: its original is not there to compare with."""
+    if context.original is None:
+        return
+    before, now = (
+        {name: tensor.shape for name, tensor in one.state().items()}
+        for one in (context.original, program)
+    )
+    if before != now:
+        raise GoalError(
+            "latency: the model was made smaller by a pass before; put --pass latency in front of "
+            "passes that train"
+        )
+
+
+def _build_model(program: Program, bound: LatencyBound, context: Context) -> LatencyModel:
+    table = context.cost_table
+    if table is not None:
+        kernels = find_listing(table, program.coupling)
+    else:
+        kernels = program.once(
+            ("kernels", context.threads, context.batch),
+            lambda: list_program(program, context.threads, context.batch),
+        )
+        table = table_for(kernels, context.threads, progress=context.progress)
+    measured_ms = kernels.latency_ms.get(bound.percentile)
+    return build_latency_model(program.coupling, kernels, table, measured_ms)
+
+
+def _circumstances(context: Context) -> str:
+    table = context.cost_table
+    if table is None:
+        return "predicted from the cost table, not measured"
+    return (
+        f"predicted for {table.machine.cpu_model} with onnxruntime {table.machine.onnxruntime} "
+        f"and {table.threads} threads; measure it there"
+    )
+
+
+def _weights(ladders: Sequence[Ladder], model: LatencyModel) -> list[float]:
+    """Return the time that each group has to do with, as a share of the largest."""
+    spent = [model.partial_ms(model.touched[i], model.sizes) for i in range(len(ladders))]
+    return [ms / max([*spent, 1e-9]) for ms in spent]
+
+
+def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Context) -> Measure:
+    """Return what measures a decided program, in milliseconds of the original's ``full_ms``."""
+
+    def measure(decided: Program) -> float:
+        path = original.with_name("candidate.onnx")
+        write_onnx(export_onnx(lower(decided)), path)
+        found = bench(
+            [original, path],
+            context.threads,
+            context.batch,
+            seconds=_SECONDS,
+            shapes=axis_sizes(decided),
+            seed=context.goal.seed,
+            peak_rss=False,
+        )
+        latency = read_latency(bound, found)
+        return latency.share * full_ms if bound.relative else latency.reached_ms
+
+    return measure

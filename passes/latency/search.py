@@ -1,0 +1,181 @@
+"""The way from a latency to a plan: choose by the cost table, measure, correct, choose again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from compressc.errors import GoalError
+from compressc.goal import Goal, LatencyBound
+from compressc.pass_protocol import Context
+from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.plan import Plan
+from compressc.program import Program, Step
+
+# A result this far below its target, or this much above it, meets it.
+CLOSE = 0.05
+_OVER = 0.01
+# Nearer than this nothing more is measured; the rest is room for how the next measurement differs.
+_AIM = 0.03
+_BISECTIONS = 10
+
+Measure = Callable[[Program], float]
+
+
+@dataclass(frozen=True, eq=False)
+class LatencySearch:
+    """Seeks the plan that loses least among those that meet a latency and the other bounds.
+
+    Attributes:
+        program: the original.
+        allocator: of its groups.
+        bound: the latency asked for.
+        goal: its bounds on MACs, params and bytes hold as well.
+        full_ms: latency of the original.
+        name: of the pass, for the history.
+    """
+
+    program: Program
+    allocator: LatencyAllocator
+    bound: LatencyBound
+    goal: Goal
+    full_ms: float
+    name: str
+
+    @property
+    def target_ms(self) -> float:
+        """The latency to meet."""
+        return self.bound.absolute(self.full_ms)
+
+    def trust(self, circumstances: str) -> Program:
+        """Return the program with the plan that the table predicts to meet the target.
+
+        Raises:
+            GoalError: if the target or another bound is out of reach.
+        """
+        found = self._choose(self.target_ms)
+        if found is None:
+            raise self._unreachable(self.allocator.fastest().latency_ms)
+        return self._with_notes(found, [f"latency {self._text(found.latency_ms)}, {circumstances}"])
+
+    def close(self, measure: Measure, measurements: int, context: Context) -> Program:
+        """Measure, correct, and choose again, until the target is met.
+
+        Raises:
+            GoalError: if the target or another bound is out of reach.
+        """
+        correction = 1.0
+        seen: dict[tuple[int, ...], float] = {}
+        best: tuple[float, LatencyAllocation] | None = None
+        for number in range(measurements):
+            context.progress(number, measurements, "measuring a candidate")
+            # A table that is too pessimistic must not refuse what the machine can do: where it
+            # finds nothing, the fastest plan is measured before anything is said.
+            found = self._choose(self.target_ms / correction) or self.allocator.fastest()
+            key = tuple(found.rungs.tolist())
+            if key in seen:
+                break
+            measured = seen[key] = measure(self._decided(found))
+            if best is None or self._distance(measured) < self._distance(best[0]):
+                best = measured, found
+            if self._is_met(measured, _AIM):
+                break
+            correction = measured / found.latency_ms
+        assert best is not None
+        fastest = self.allocator.fastest()
+        if best[0] > (1 + CLOSE) * self.target_ms and tuple(fastest.rungs.tolist()) in seen:
+            raise self._unreachable(min(seen.values()))
+        return self._explained(*best, len(seen))
+
+    def _choose(self, target_ms: float) -> LatencyAllocation | None:
+        """Return the best plan for a latency that keeps the other bounds, too.
+
+        Where these ask for more than the latency does, less time is asked for until they hold.
+        """
+        found = self.allocator.allocate(target_ms)
+        if found is None or self._excess(found) is None:
+            return found
+        fastest = self.allocator.fastest()
+        what = self._excess(fastest)
+        if what is not None:
+            raise GoalError(
+                f"{what} target {self.goal.bounds[what].value:g} cannot be met together with a "
+                f"latency: the fastest plan has {self._share(fastest, what):.3g} of the original; "
+                "raise the target, or leave one of the two out"
+            )
+        low, high, best = fastest.latency_ms, target_ms, fastest
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            found = self.allocator.allocate(middle)
+            if found is not None and self._excess(found) is None:
+                low, best = middle, found
+            else:
+                high = middle
+        return best
+
+    def _excess(self, found: LatencyAllocation) -> str | None:
+        """Return the first bound besides latency that a plan exceeds."""
+        for what, bound in self.goal.bounds.items():
+            allowed = bound.value if bound.relative else bound.value / self._full(what)
+            if self._share(found, what) > allowed:
+                return what
+        return None
+
+    def _share(self, found: LatencyAllocation, what: str) -> float:
+        cost = self.program.coupling.cost(self._decided(found).plan)
+        return float(getattr(cost, what)) / self._full(what)
+
+    def _full(self, what: str) -> float:
+        return max(float(getattr(self.program.coupling.cost(Plan()), what)), 1.0)
+
+    def _unreachable(self, least_ms: float) -> GoalError:
+        return GoalError(
+            f"latency target {self._text(self.target_ms)}: the narrowest plan takes about "
+            f"{self._text(least_ms)}; ask for at least that, lower --floor, or free layers that "
+            "are kept"
+        )
+
+    def _decided(self, found: LatencyAllocation) -> Program:
+        keep = {
+            ladder.group.name: ladder.mask(int(rung))
+            for ladder, rung in zip(self.allocator.ladders, found.rungs, strict=True)
+            if rung < ladder.steps
+        }
+        plan = replace(self.program.plan, keep=keep)
+        return self.program.with_plan(self.program.coupling.fit_ranks(plan))
+
+    def _is_met(self, measured: float, below: float = CLOSE) -> bool:
+        share = measured / self.target_ms
+        return share <= 1 + _OVER and (share >= 1 - below or bool(self.goal.bounds))
+
+    def _distance(self, measured: float) -> float:
+        """Rank results: those that meet the target by nearness, those above it behind them."""
+        share = measured / self.target_ms
+        return 1 - share if share <= 1 + _OVER else share
+
+    def _explained(self, measured: float, found: LatencyAllocation, candidates: int) -> Program:
+        wrong = measured / found.latency_ms - 1
+        notes = [
+            f"latency {self._text(measured)} measured against a target of "
+            f"{self._text(self.target_ms)}; the cost table said {found.latency_ms:.3g} ms "
+            f"({-wrong / (1 + wrong):+.1%}), {candidates} candidates measured"
+        ]
+        if not self._is_met(measured):
+            side = "below" if measured < self.target_ms else "above"
+            notes.append(
+                f"the target is missed by {abs(measured / self.target_ms - 1):.1%} ({side}): "
+                "channel counts move in steps, and no nearer plan was found"
+            )
+        return self._with_notes(found, notes)
+
+    def _with_notes(self, found: LatencyAllocation, notes: list[str]) -> Program:
+        numbers = {
+            "predicted_latency_ms": found.latency_ms,
+            "original_latency_ms": self.full_ms,
+        }
+        step = Step(self.name, notes=tuple(notes), numbers=numbers)
+        return self._decided(found).with_step(step)
+
+    def _text(self, ms: float) -> str:
+        share = ms / self.full_ms
+        return f"{ms:.3g} ms {self.bound.percentile} ({share:.2f} of the original)"

@@ -1,0 +1,1 @@
+"""Lowrank: which layers become products of smaller ones, and of what rank."""

@@ -1,0 +1,192 @@
+"""Calibration: accuracy back without training and without labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, fx
+
+from compressc.errors import GoalError, PlanError
+from compressc.frontend.trainable import clone_module
+from compressc.masking import masked
+from compressc.pass_protocol import Context, Pass
+from compressc.passes.reconstruction.batch_norm_statistics import follow
+from compressc.passes.reconstruction.layers import Layer, Norm, find_layers, read_norm, reconstruct
+from compressc.passes.reconstruction.patches import LAYERS, argument
+from compressc.passes.reconstruction.staged_execution import (
+    Batches,
+    StagedExecution,
+    order_nodes,
+    peak_values_per_sample,
+)
+from compressc.passes.rehearsal import NoCounts
+from compressc.program import Program, Step
+from compressc.tasks.protocol import draw_samples, require_task
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Give the surviving weights of a pruned network new values, from unlabelled samples.
+
+    Layers are taken in graph order. Each gets the weights with which, on what the repaired network
+    in front of it computes, it best reproduces what it computed in the original network: ridge
+    regression in closed form. The last layer of a residual branch aims at the original sum minus
+    the shortcut as it is now, and so also makes up for errors made in front of the block. Batch
+    norms behind no such layer have their statistics moved along.
+
+    Attributes:
+        samples: how many unlabelled samples of the training split are used.
+        reconstruct: whether weights change; otherwise only batch norm statistics do.
+        residual: whether branches make up for errors of their shortcuts.
+        ridge: pull towards the original weights, as a share of the mean square of a feature.
+        memory_bytes: for activations; fewer samples are used where they would need more.
+
+    Source:
+        He et al., Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017 (least
+        squares, residual targets).
+
+    Deviations:
+        The ridge pulls towards the original weights instead of zero; inputs are those of the
+        repaired network; an intercept is fitted and put into the bias or the batch norm.
+
+    Raises:
+        GoalError: if a number is out of range.
+    """
+
+    samples: int = 512
+    reconstruct: bool = True
+    residual: bool = True
+    ridge: float = 1e-3
+    memory_bytes: int = 4 * 2**30
+    name: ClassVar[str] = "calibrate"
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise GoalError(f"samples {self.samples}: at least 1 is needed")
+        if self.ridge < 0:
+            raise GoalError(f"ridge {self.ridge:g}: must be 0 or more")
+
+    def rehearsal(self) -> Pass:
+        """Return a pass that leaves the counts as they are, which this one does."""
+        return NoCounts()
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with new weights and the same plan.
+
+        Raises:
+            PlanError: if nothing was removed, so that there is nothing to repair.
+            DataError: if there is no task.
+        """
+        task = require_task(context.task, self.name)
+        if not program.plan.keep:
+            raise PlanError(
+                f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
+                "such as magnitude before it"
+            )
+        samples, note = self._affordable(program)
+        batches = draw_samples(task, samples, context.goal.seed, self.name)
+        used = sum(len(batch[0]) for batch in batches)
+        repaired = self._repair(program, batches, context)
+        notes = (f"repaired from {used} unlabelled samples", *note)
+        return repaired.with_step(Step(self.name, notes=notes))
+
+    def _affordable(self, program: Program) -> tuple[int, tuple[str, ...]]:
+        nodes = list(program.graph_module.graph.nodes)
+        # Two networks, and unfolded input beside them.
+        per_sample = 2 * 4 * peak_values_per_sample(nodes)
+        most = max(1, self.memory_bytes // max(1, per_sample))
+        if most >= self.samples:
+            return self.samples, ()
+        return most, (
+            f"{most} of {self.samples} samples are used: more would take over "
+            f"{self.memory_bytes / 2**30:.1f} GB",
+        )
+
+    def _repair(self, program: Program, batches: Batches, context: Context) -> Program:
+        original = program.graph_module
+        clone = replace(program, graph_module=clone_module(original))
+        pupil_graph = masked(clone)
+        state = dict(clone.graph_module.state_dict())
+        by_name = {node.name: node for node in original.graph.nodes}
+        fitted = {name for name, node in by_name.items() if node.target in LAYERS}
+        order = order_nodes(pupil_graph.graph, lambda node: node.name in fitted)
+        original_order = [by_name[node.name] for node in order if node.name in by_name]
+        layers, norms = self._find(program, original_order)
+        watched = [by_name[layer.target] for layer in layers.values()]
+        watched += [argument(by_name[name], "input") for name in norms]
+        repair = _Repair(
+            layers,
+            norms,
+            state,
+            by_name,
+            {node.name: node for node in order},
+            StagedExecution(original, original_order, batches, watched),
+            StagedExecution(pupil_graph, order, batches),
+            self.ridge,
+        )
+        for done, node in enumerate(order):
+            context.progress(done, len(order), f"repairing {node.name}")
+            repair.step(node)
+        return program.with_state(state)
+
+    def _find(
+        self, program: Program, order: list[fx.Node]
+    ) -> tuple[dict[str, Layer], dict[str, Norm]]:
+        layers = find_layers(program, [node.name for node in order]) if self.reconstruct else {}
+        if not self.residual:
+            layers = {
+                name: replace(layer, addition=None, shortcut=None) for name, layer in layers.items()
+            }
+        settled = {layer.norm.node for layer in layers.values() if layer.norm is not None}
+        norms = {}
+        for node in order:
+            norm = read_norm(program, node)
+            if norm is not None and node.name not in settled:
+                norms[node.name] = norm
+        return layers, norms
+
+
+@dataclass(frozen=True, eq=False)
+class _Repair:
+    """Both networks side by side, and what is repaired where, by node name."""
+
+    layers: dict[str, Layer]
+    norms: dict[str, Norm]
+    state: dict[str, Tensor]
+    original_nodes: dict[str, fx.Node]
+    pupil_nodes: dict[str, fx.Node]
+    original: StagedExecution
+    pupil: StagedExecution
+    ridge: float
+
+    def step(self, node: fx.Node) -> None:
+        """Repair one node of the pruned network, then run it."""
+        layer, norm = self.layers.get(node.name), self.norms.get(node.name)
+        if layer is not None:
+            self._fit(layer, self.pupil.values(argument(node, "input")))
+        if norm is not None:
+            self._move(norm, self.pupil.values(argument(node, "input")))
+        self.pupil.advance()
+
+    def _fit(self, layer: Layer, inputs: list[Tensor]) -> None:
+        target = self.original_nodes[layer.target]
+        self.original.advance_past(target)
+        shortcuts = None
+        if layer.shortcut is not None:
+            shortcuts = self.pupil.values(self.pupil_nodes[layer.shortcut])
+        wanted = self.original.values(target)
+        reconstruct(layer, self.state, inputs, wanted, shortcuts, self.ridge)
+        self.original.release(target)
+
+    def _move(self, norm: Norm, after: list[Tensor]) -> None:
+        source = argument(self.original_nodes[norm.node], "input")
+        self.original.advance_past(source)
+        mean, variance = self.state[norm.mean], self.state[norm.variance]
+        moved = follow(mean, variance, self.original.values(source), after)
+        mean.copy_(moved[0])
+        variance.copy_(moved[1])
+        self.original.release(source)

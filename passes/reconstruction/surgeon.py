@@ -1,0 +1,104 @@
+"""Surgeon: structured pruning by the error that least squares cannot make up for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from compressc.coupling.groups import ChannelGroup
+from compressc.errors import GoalError
+from compressc.pass_protocol import Context, Pass
+from compressc.passes.importance import FloatArray
+from compressc.passes.reconstruction.importance import measure_reconstruction_importance
+from compressc.passes.rehearsal import WidthRehearsal
+from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.tasks.protocol import Task, draw_samples, require_task
+
+
+@dataclass(frozen=True)
+class Surgeon:
+    """Remove the channels that the others can best stand in for, then run ``calibrate``.
+
+    A channel is worth what is lost when it goes and the layers that read it are refitted by least
+    squares; a channel that is a mix of others is worth nothing, however large its weights. Widths
+    follow from that worth per MAC (or per parameter, if the goal bounds parameters), over all
+    layers together.
+
+    Attributes:
+        samples: how many unlabelled samples of the training split are used.
+        ridge: damping of the least squares, as a share of the mean square of a feature.
+        ratios: (pattern, keep ratio) pairs for group names; see ``magnitude``.
+        floor: share of a group that stays as long as the goal can be met elsewhere.
+
+    Source:
+        Hassibi and Stork, Optimal Brain Surgeon, NeurIPS 1992; He et al., Channel Pruning, ICCV
+        2017.
+
+    Deviations:
+        Whole channels, the error of the layers that read them instead of the loss, and no
+        retraining between removals.
+
+    Raises:
+        GoalError: if a number is out of range.
+    """
+
+    samples: int = 512
+    ridge: float = 1e-3
+    ratios: Ratios = ()
+    floor: float = 0.0
+    name: ClassVar[str] = "surgeon"
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise GoalError(f"samples {self.samples}: at least 1 is needed")
+        if self.ridge <= 0:
+            raise GoalError(f"ridge {self.ridge:g}: must be above 0")
+        self._rule()
+
+    def _rule(self) -> WidthRule:
+        return WidthRule("global", self.ratios, self.floor)
+
+    def rehearsal(self) -> Pass:
+        """Return a pass that chooses widths without data."""
+        return WidthRehearsal(self._rule())
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program with a keep plan.
+
+        Raises:
+            DataError: if there is no task, or it gives no samples.
+            GoalError: if there is nothing to aim at, or the goal is out of reach.
+            PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
+        """
+        task = require_task(context.task, self.name)
+        seed = context.goal.seed
+
+        def measure() -> tuple[Task, dict[str, FloatArray]]:
+            batches = draw_samples(task, self.samples, seed, self.name)
+            return task, measure_reconstruction_importance(
+                program, batches, self.ridge, context.progress
+            )
+
+        # The task itself is kept, so that no other one takes its place in memory.
+        key = (self.name, self.samples, self.ridge, seed, id(task))
+        _, errors = program.once(key, measure)
+        what = next(iter(context.goal.bounds), "macs")
+        importance = {
+            group.name: errors[group.name] / _unit_cost(program, group, what)
+            for group in program.coupling.groups
+            if group.name in errors
+        }
+        return choose_widths(program, context.goal, self._rule(), importance, self.name)
+
+
+def _unit_cost(program: Program, group: ChannelGroup, what: str) -> float:
+    """Return what one unit of a group costs, as a share of the whole model."""
+    coupling = program.coupling
+    whole = coupling.kept(Plan())
+    kept = whole.copy()
+    kept[group.classes] = False
+    costs = getattr(coupling.costs, what)
+    full = float(costs(whole))
+    return max((full - float(costs(kept))) / group.size / full, 1e-12)

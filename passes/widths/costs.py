@@ -1,0 +1,128 @@
+"""Cost as a function of kept counts: what a search over counts evaluates thousands of times.
+
+Units of one group are interchangeable, so a plan costs what its counts say. Rows of counts are
+evaluated together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressc.costs import Terms
+from compressc.coupling.axes import IntArray
+from compressc.coupling.graph import Coupling
+from compressc.coupling.groups import ChannelGroup
+from compressc.factors.costs import FactorSavings
+from compressc.goal import Bound
+from compressc.passes.importance import FloatArray
+
+# Float sums may fall short of the exact integer by rounding; the exact bound must hold.
+_MARGIN = 1e-9
+_ROWS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class CountCosts:
+    """Distance to the bounds for kept counts of some groups, all others as given.
+
+    Attributes:
+        constant: kept positions of every axis without the groups, shape (axes,).
+        per_unit: positions that one unit of each group adds, shape (groups, axes).
+        terms: the cost of each bound, no layer factorised.
+        bounded: what each of them is: macs, params, size_bytes.
+        savings: what factorised layers cost less, or None where there are none.
+        limits: the most that each cost may be.
+        originals: each cost of the whole model.
+    """
+
+    constant: FloatArray
+    per_unit: FloatArray
+    terms: tuple[Terms, ...]
+    bounded: tuple[str, ...]
+    savings: FactorSavings | None
+    limits: tuple[float, ...]
+    originals: tuple[float, ...]
+
+    def slack(self, counts: IntArray) -> FloatArray:
+        """Return how far below its tightest bound each row lies, as a share of the original.
+
+        Negative where a bound is broken.
+
+        Shape:
+            counts: (rows, groups); result: (rows,).
+        """
+        if not len(counts):
+            return np.zeros(0)
+        chunks = [counts[start : start + _ROWS] for start in range(0, len(counts), _ROWS)]
+        return np.concatenate([self._slack(chunk) for chunk in chunks])
+
+    def _slack(self, counts: IntArray) -> FloatArray:
+        positions = self.constant + counts @ self.per_unit
+        costs = [_evaluate(terms, positions) for terms in self.terms]
+        if self.savings is not None:
+            saved = self.savings.saved(positions)
+            costs = [cost - saved[what] for cost, what in zip(costs, self.bounded, strict=True)]
+        slacks = [
+            (limit - cost) / original
+            for cost, limit, original in zip(costs, self.limits, self.originals, strict=True)
+        ]
+        tightest: FloatArray = np.min(slacks, axis=0)
+        return tightest
+
+
+def _evaluate(terms: Terms, positions: FloatArray) -> FloatArray:
+    products = terms.weights * positions[:, terms.factors].prod(axis=2)
+    total: FloatArray = products.sum(axis=1)
+    return total
+
+
+def build_count_costs(
+    coupling: Coupling,
+    groups: Sequence[ChannelGroup],
+    fixed: Mapping[str, int],
+    bounds: Mapping[str, Bound],
+    rank: Mapping[str, tuple[int, ...]] | None = None,
+) -> CountCosts:
+    """Return the cost model of some groups.
+
+    Args:
+        coupling: the coupling of the program.
+        groups: the groups whose counts vary.
+        fixed: kept counts of groups that are decided already, by name.
+        bounds: the bounds by what they bound: macs, params, size_bytes.
+        rank: ranks of layers that are factorised, by name, as ``Coupling.fit_ranks`` fits them to
+            the counts.
+    """
+    model = coupling.costs
+    terms = {
+        "macs": model.macs_terms,
+        "params": model.params_terms,
+        "size_bytes": model.bytes_terms,
+    }
+    whole = model.counts(np.ones(model.matrix.shape[1], dtype=bool))
+    constant = whole.copy()
+    for name, count in fixed.items():
+        group = coupling.group(name)
+        constant -= (group.size - count) * _per_unit(coupling, group)
+    per_unit = np.zeros((len(groups), len(whole)))
+    for row, group in enumerate(groups):
+        per_unit[row] = _per_unit(coupling, group)
+        constant -= group.size * per_unit[row]
+    originals = {what: max(float(_evaluate(terms[what], whole[None])[0]), 1.0) for what in bounds}
+    return CountCosts(
+        constant=constant,
+        per_unit=per_unit,
+        terms=tuple(terms[what] for what in bounds),
+        bounded=tuple(bounds),
+        savings=coupling.factor_costs.savings(rank) if rank else None,
+        limits=tuple(bounds[what].absolute(originals[what]) * (1 - _MARGIN) for what in bounds),
+        originals=tuple(originals.values()),
+    )
+
+
+def _per_unit(coupling: Coupling, group: ChannelGroup) -> FloatArray:
+    indicator = np.bincount(group.classes, minlength=coupling.costs.matrix.shape[1])
+    return np.asarray(coupling.costs.matrix @ indicator, dtype=np.float64) / group.size

@@ -1,0 +1,127 @@
+"""Passes that search are called once; the channel step is found without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import compressc
+from compressc.errors import GoalError
+from compressc.goal import Goal
+from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, rehearsal_of
+from compressc.pipeline.decisions import Decision, decide
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.stages import Stages
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    torch.manual_seed(0)
+    return compressc.capture(
+        nn.Sequential(nn.Conv2d(3, 100, 1, bias=False), nn.ReLU(), nn.Conv2d(100, 3, 1)),
+        (torch.randn(2, 3, 4, 4),),
+    )
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Keeps a number of channels per step, out of reach where there is none; notes its calls."""
+
+    kept: tuple[tuple[int, int], ...]
+    calls: list[int] = field(default_factory=list, compare=False)
+    name: ClassVar[str] = "keeping"
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        step = program.constraints.multiple_of
+        self.calls.append(step)
+        found = dict(self.kept).get(step)
+        if found is None:
+            raise GoalError(f"out of reach at {step}")
+        return program.with_plan(Plan(keep={"0": np.arange(100) < found}))
+
+
+@dataclass(frozen=True)
+class Searching(Keeping):
+    cheap: Keeping = Keeping(())
+    name: ClassVar[str] = "searching"
+
+    def rehearsal(self) -> Pass:
+        return self.cheap
+
+
+@dataclass(frozen=True)
+class Independent(Keeping):
+    own_step: ClassVar[bool] = True
+    name: ClassVar[str] = "independent"
+
+
+def run(program: Program, *passes: Pass, may_relax: bool = True, step: int = 16) -> Decision:
+    stages = Stages(ignore_progress)
+    context = Context(goal=Goal(macs=0.5))
+    return decide(program, passes, context, stages, multiple_of=step, may_relax=may_relax)
+
+
+def test_a_search_is_called_once_at_the_step_of_its_rehearsal(program: Program) -> None:
+    cheap = Keeping(((8, 30), (4, 48)))
+    search = Searching(((8, 45),), cheap=cheap)
+    found = run(program, search)
+    assert search.calls == [8]
+    assert cheap.calls == [16, 8]
+    assert found.multiple_of == 8
+    assert found.program.plan.keep["0"].sum() == 45
+    assert [step.name for step in found.steps] == ["searching"]
+    assert "cannot be reached" in found.notes[0]
+
+
+def test_passes_without_a_rehearsal_stand_for_themselves_in_one(program: Program) -> None:
+    before, search = Keeping(((16, 48),)), Searching(((16, 48),), cheap=Keeping(((16, 48),)))
+    run(program, before, search)
+    assert search.calls == [16]
+    assert before.calls == [16, 16]
+
+
+def test_out_of_reach_is_found_without_searching(program: Program) -> None:
+    search = Searching((), cheap=Keeping(()))
+    with pytest.raises(GoalError, match="out of reach at 1"):
+        run(program, search)
+    assert search.calls == []
+
+
+def test_at_a_step_that_the_user_chose_nothing_is_rehearsed(program: Program) -> None:
+    cheap = Keeping(())
+    search = Searching(((16, 48),), cheap=cheap)
+    assert run(program, search, may_relax=False).multiple_of == 16
+    assert (search.calls, cheap.calls) == ([16], [])
+
+
+def test_a_pass_with_a_step_of_its_own_is_called_once(program: Program) -> None:
+    one = Independent(((1, 36), (16, 48)))
+    found = run(program, one)
+    assert one.calls == [1]
+    assert found.multiple_of == 36  # what its counts are multiples of
+    asked = Independent(((8, 40),))
+    assert run(program, asked, may_relax=False, step=8).multiple_of == 8
+    assert asked.calls == [8]
+
+
+@pytest.mark.parametrize("name", ["ascai", "surgeon", "calibrate"])
+def test_what_is_expensive_has_a_rehearsal_without_data(name: str, program: Program) -> None:
+    one = find_pass(name)()
+    cheap = rehearsal_of(one)
+    assert cheap is not one
+    found = cheap(program, Context(goal=Goal(macs=0.5)))
+    if name != "calibrate":
+        assert found.cost.macs <= 0.5 * program.cost.macs
+        with pytest.raises(GoalError):
+            cheap(program, Context(goal=Goal(macs=1e-6)))
+
+
+def test_decisive_passes_find_a_latency_step_by_entry_point() -> None:
+    assert find_pass("latency").own_step
+    assert rehearsal_of(find_pass("magnitude")()) == find_pass("magnitude")()

@@ -1,0 +1,242 @@
+"""A sweep: its files, what it shares, how it goes on, what is on the front."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import compressc
+from compressc.errors import GoalError, OutputError
+from compressc.goal import Bound, Goal, LatencyBound
+from compressc.passes import importance
+from compressc.program import Constraints, Program
+from compressc.reporting.sweep_page import draw_front, render_sweep
+from compressc.reporting.sweep_table import print_sweep
+from compressc.settings import Settings
+from compressc.sweeping import driver
+from compressc.sweeping.driver import sweep
+from compressc.sweeping.result import Sweep, SweepRow
+from compressc.sweeping.targets import label
+
+QUICK = Settings(measure=False)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.fc = nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
+
+
+class Params:
+    """Counts parameters; the original is asked once."""
+
+    metric_name = "params"
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def evaluate(self, module: nn.Module) -> float:
+        count = sum(p.numel() for p in module.parameters())
+        self.asked.append(count)
+        return float(count)
+
+
+def build() -> Program:
+    torch.manual_seed(0)
+    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+
+
+@pytest.fixture
+def program() -> Program:
+    return build()
+
+
+def run(program: Program, folder: Path, *targets: Any, **settings: Any) -> Sweep:
+    return sweep(
+        program,
+        targets=targets,
+        folder=folder,
+        **{"multiple_of": 4, "settings": QUICK, **settings},
+    )
+
+
+def test_a_front_of_files(program: Program, tmp_path: Path) -> None:
+    task = Params()
+    found = run(
+        program, tmp_path / "front", 0.8, 0.5, 0.0001, task=task, settings=Settings(seconds=0.5)
+    )
+    first, large, small, unmet = found.rows
+    assert [row.target for row in found.rows] == ["original", "0.8", "0.5", "0.0001"]
+    assert first.macs > large.macs > small.macs
+    assert small.macs <= 0.5 * first.macs
+    assert "cannot be reached" in unmet.reason
+    assert not unmet.is_met
+    assert found.met == (large, small)
+    for row in (first, large, small):
+        onnx.checker.check_model(onnx.load(tmp_path / "front" / row.file))
+    # The original is judged once, each result once.
+    assert len(task.asked) == 3
+    assert first.metric == task.asked[0] > large.metric > small.metric  # type: ignore[operator]
+    assert found.bench is not None
+    assert [m.path for m in found.bench.measurements] == [r.file for r in (first, large, small)]
+    assert first.speedup == 1.0
+    assert small.latency_ms is not None
+    assert first in found.front
+    stored = json.loads((tmp_path / "front" / "sweep.json").read_text())
+    assert [row["target"] for row in stored["rows"]] == ["original", "0.8", "0.5", "0.0001"]
+    page = (tmp_path / "front" / "sweep.html").read_text()
+    assert "2 of 3 targets met" in page
+    assert page.count("<circle") == 3
+    assert not (tmp_path / "front" / "state").exists()
+    report = json.loads((tmp_path / "front" / "macs-0.5.json").read_text())
+    assert report["after"]["macs"] == small.macs
+
+
+def test_scores_are_shared(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    coupled: list[int] = []
+    real, real_couple = importance._measure, compressc.coupling.graph.couple
+
+    def measure(one: Program, norm: Any) -> Any:
+        measured.append(norm)
+        return real(one, norm)
+
+    def couple(one: Program) -> Any:
+        coupled.append(len(one.state()))
+        return real_couple(one)
+
+    monkeypatch.setattr(importance, "_measure", measure)
+    run(program, tmp_path / "a", 0.8)
+    once = len(measured)
+    monkeypatch.setattr(compressc.coupling.graph, "couple", couple)
+    run(program, tmp_path / "b", 0.7, 0.6, 0.5)
+    assert len(measured) == once
+    # What remains to be coupled are the small networks, once each.
+    assert len(coupled) <= 3 * 2
+
+
+def test_a_run_that_was_cut_off_goes_on(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = driver.compress
+
+    def compress(*args: Any, **kwargs: Any) -> Any:
+        made.append(label(kwargs["goal"].macs))
+        if made == ["0.8", "0.6"]:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(driver, "compress", compress)
+    with pytest.raises(KeyboardInterrupt):
+        run(program, tmp_path, 0.8, 0.6, 0.5)
+    assert (tmp_path / "sweep.json").exists()
+    before = (tmp_path / "macs-0.8.onnx").stat().st_mtime_ns
+    found = run(build(), tmp_path, 0.8, 0.6, 0.5)
+    assert made == ["0.8", "0.6", "0.6", "0.5"]
+    assert (tmp_path / "macs-0.8.onnx").stat().st_mtime_ns == before
+    assert len(found.met) == 3
+    # Nothing is left to do; a target more is made alone, one less is left out.
+    run(build(), tmp_path, 0.8, 0.6, 0.5)
+    assert len(made) == 4
+    assert [row.target for row in run(build(), tmp_path, 0.8, 0.4).rows[1:]] == ["0.8", "0.4"]
+    assert made[4:] == ["0.4"]
+
+
+def test_what_changed_is_made_again(program: Program, tmp_path: Path) -> None:
+    before = run(program, tmp_path, 0.6).rows[1]
+    (tmp_path / before.file).write_bytes(b"torn")
+    assert run(program, tmp_path, 0.6).rows[1].sha256 == before.sha256
+    other = run(program, tmp_path, 0.6, constraints=Constraints(keep=("conv1",))).rows[1]
+    assert other.key != before.key
+    assert other.sha256 != before.sha256
+    assert run(program, tmp_path, 0.6, goal=Goal(seed=1)).rows[1].key != before.key
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": "compressc-sweep-1"}', "\x00"])
+def test_a_damaged_state_is_ignored(program: Program, tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    assert run(program, tmp_path, 0.6).rows[1].is_met
+
+
+def test_the_same_files_are_timed_once(program: Program, tmp_path: Path) -> None:
+    timed = Settings(seconds=0.5)
+    first = run(program, tmp_path, 0.6, settings=timed).bench
+    again = run(program, tmp_path, 0.6, settings=timed).bench
+    batch = run(program, tmp_path, 0.6, settings=replace(timed, batch=2)).bench
+    assert first is not None
+    assert again is not None
+    assert batch is not None
+    assert again.taken_at == first.taken_at
+    assert again.measurements[1].latency_p50_ms == first.measurements[1].latency_p50_ms
+    assert batch.measurements[0].batch == 2
+
+
+def row(target: str, effort: float, quality: float, **more: Any) -> SweepRow:
+    return SweepRow(target, target, f"{target}.onnx", drift=-quality, latency_ms=effort, **more)
+
+
+def front_of(*rows: SweepRow) -> list[str]:
+    found = Sweep("net", "macs", tuple(replace(one, macs=int(one.effort)) for one in rows))
+    return [one.target for one in found.with_bench(None).front]
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    good, fast = row("original", 9, 0.0), row("a", 3, -0.5)
+    dominated, middle = row("b", 4, -0.6), row("c", 5, -0.2)
+    assert front_of(good, fast, dominated, middle) == ["a", "c", "original"]
+    assert front_of(good, row("twin", 9, 0.0)) == ["original", "twin"]
+    assert front_of(good, row("slow", 9, -0.1)) == ["original"]
+
+
+def test_the_picture_puts_better_files_on_top(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (row("original", 9, 0.0, on_front=True), row("a<b", 3, -0.5, on_front=True))
+    unmet = SweepRow("0.1", "k", reason="too small")
+    found = Sweep("net", "macs", (*rows, unmet), drift_source="noise")
+    picture = draw_front(found)
+    assert picture is not None
+    first, second = picture.spots
+    assert first.y < second.y  # SVG counts downwards
+    assert first.x > second.x
+    page = render_sweep(found)
+    assert "a&lt;b" in page
+    assert "not met: too small" in page
+    assert draw_front(Sweep("net", "macs", (unmet,))) is None
+    print_sweep(found)
+    assert "0.1 was not met: too small" in capsys.readouterr().out
+
+
+def test_calls_that_make_no_sense(program: Program, tmp_path: Path) -> None:
+    with pytest.raises(GoalError, match="kind 'speed'"):
+        run(program, tmp_path, 0.5, kind="speed")
+    with pytest.raises(GoalError, match="needs targets"):
+        run(program, tmp_path)
+    with pytest.raises(GoalError, match="must be above 0"):
+        run(program, tmp_path, 0.5, -1)
+    with pytest.raises(GoalError, match="no bounds of its own"):
+        run(program, tmp_path, 0.5, goal=Goal(params=0.5))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        run(program, tmp_path / "file" / "front", 0.5)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_labels() -> None:
+    assert label(Bound(0.35, True)) == "0.35"
+    assert label(Bound(2e9, False)) == "2000000000"
+    assert label(LatencyBound(5.0, False, "p90")) == "5ms@p90"
+    assert label(LatencyBound(0.5, True)) == "0.5"
