@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressc.reporting.picture_axes import Axis, Tick, trace
 from compressc.reporting.templates import load_template
 from compressc.search.history import Candidate, Generation, History, write_history
 from compressc.writing import write_atomically
@@ -16,14 +17,6 @@ _TICKS = 5
 # Generations whose whole population is shown.
 _SHOWN = 3
 _DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled place on an axis, in the plot's coordinates."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -155,12 +148,14 @@ def _curves(
 ) -> Plot:
     low = min(min(values) for _, values, _, _ in series)
     high = max(max(values) for _, values, _, _ in series)
-    x, y = _Scale(across[0], across[-1], _LEFT, _WIDTH - 12), _vertical(min(low, 0.0), high)
+    x, y = Axis(across[0], across[-1], _LEFT, _WIDTH - 12), _vertical(min(low, 0.0), high)
     lines = tuple(
-        Line(name, _points(x, y, list(zip(across, values, strict=True))), colour, width)
+        Line(name, trace(x, y, zip(across, values, strict=True)), colour, width)
         for name, values, colour, width in series
     )
-    return Plot(label, "generation", x.ticks(whole=True), y.ticks(), lines)
+    return Plot(
+        label, "generation", x.ticks(_TICKS, _short, whole=True), y.ticks(_TICKS, _short), lines
+    )
 
 
 def _scatter(history: History, amount: str) -> Plot:
@@ -171,7 +166,7 @@ def _scatter(history: History, amount: str) -> Plot:
         for one in generation.population
     ]
     metrics = [*(entry[1] for entry in found), history.base_metric]
-    x = _Scale(0.0, max(1.0, max(entry[0] for entry in found)), _LEFT, _WIDTH - 12)
+    x = Axis(0.0, max(1.0, max(entry[0] for entry in found)), _LEFT, _WIDTH - 12)
     y = _vertical(min(metrics), max(metrics))
     dots = tuple(
         Dot(
@@ -183,12 +178,19 @@ def _scatter(history: History, amount: str) -> Plot:
         )
         for share, metric, number, one in found
     )
-    front = Line("Pareto front", _points(x, y, history.front(amount)), "#15803d", 1.5)
+    front = Line("Pareto front", trace(x, y, history.front(amount)), "#15803d", 1.5)
     limit = [(x.low, history.threshold), (x.high, history.threshold)]
     lines = [front]
     if y.low <= history.threshold <= y.high:
-        lines.append(Line("threshold", _points(x, y, limit), "#b91c1c", 1.0))
-    return Plot("metric", "share of the cost left", x.ticks(), y.ticks(), tuple(lines), dots)
+        lines.append(Line("threshold", trace(x, y, limit), "#b91c1c", 1.0))
+    return Plot(
+        "metric",
+        "share of the cost left",
+        x.ticks(_TICKS, _short),
+        y.ticks(_TICKS, _short),
+        tuple(lines),
+        dots,
+    )
 
 
 def _populations(history: History) -> tuple[Population, ...]:
@@ -212,33 +214,10 @@ def _population(history: History, generation: Generation) -> Population:
     return Population(f"generation {generation.number}", rows)
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """Maps values to places in a drawing."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        span = self.high - self.low
-        share = (value - self.low) / span if span else 0.5
-        return self.start + share * (self.end - self.start)
-
-    def ticks(self, whole: bool = False) -> tuple[Tick, ...]:
-        """Return evenly spaced ticks, at whole numbers if asked."""
-        span = self.high - self.low
-        values = [self.low + span * part / (_TICKS - 1) for part in range(_TICKS)]
-        if whole:
-            values = sorted({float(round(value)) for value in values})
-        return tuple(Tick(self(value), f"{value:.3g}") for value in values)
-
-
-def _vertical(low: float, high: float) -> _Scale:
+def _vertical(low: float, high: float) -> Axis:
     room = 0.05 * (high - low) or 0.5
-    return _Scale(low - (room if low else 0.0), high + room, _HEIGHT - _BOTTOM, _TOP)
+    return Axis(low - (room if low else 0.0), high + room, _HEIGHT - _BOTTOM, _TOP)
 
 
-def _points(x: _Scale, y: _Scale, pairs: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in pairs)
+def _short(value: float) -> str:
+    return f"{value:.3g}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compressc.reporting.picture_axes import Axis, Tick, trace
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
@@ -18,14 +18,6 @@ from compressc.sweeping.result import Sweep, SweepRow
 _WIDTH, _HEIGHT = 960.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 30.0, 24.0, 40.0
 _TICKS = 6
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled place on an axis, in the picture's coordinates."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -79,13 +71,13 @@ def draw_front(found: Sweep) -> Picture | None:
     if not rows:
         return None
     timed = all(row.latency_ms is not None for row in rows)
-    x = _Scale(0.0, 1.05 * max(row.effort for row in rows), _LEFT, _WIDTH - _RIGHT)
+    x = Axis(0.0, 1.05 * max(row.effort for row in rows), _LEFT, _WIDTH - _RIGHT)
     values = [_shown(row) for row in rows]
     room = 0.08 * (max(values) - min(values)) or 0.5
     bottom, top = _HEIGHT - _BOTTOM, _TOP
     low, high = min(values) - room, max(values) + room
     # Upward is better: little drift stands on top.
-    y = _Scale(low, high, bottom, top) if found.metric_name else _Scale(high, low, bottom, top)
+    y = Axis(low, high, bottom, top) if found.metric_name else Axis(high, low, bottom, top)
     text = readable_ms if timed else readable_count
     spots = tuple(
         Spot(
@@ -101,36 +93,13 @@ def draw_front(found: Sweep) -> Picture | None:
     return Picture(
         "latency p50 in ONNX Runtime" if timed else "MACs",
         quality_name(found) + ("" if found.metric_name else " (less is better, on top)"),
-        x.ticks(text),
-        y.ticks(lambda value: f"{value:.4g}"),
+        x.ticks(_TICKS, text),
+        y.ticks(_TICKS, lambda value: f"{value:.4g}"),
         spots,
-        _points(x, y, front),
+        trace(x, y, ((row.effort, _shown(row)) for row in front)),
     )
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Maps values to places in a drawing."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        span = self.high - self.low
-        return self.start + (value - self.low) / span * (self.end - self.start)
-
-    def ticks(self, text: object) -> tuple[Tick, ...]:
-        assert callable(text)
-        values = [self.low + (self.high - self.low) * part / (_TICKS - 1) for part in range(_TICKS)]
-        return tuple(Tick(self(value), str(text(value))) for value in values)
 
 
 def _shown(row: SweepRow) -> float:
     assert row.quality is not None
     return row.quality if row.metric is not None else -row.quality
-
-
-def _points(x: _Scale, y: _Scale, rows: Sequence[SweepRow]) -> str:
-    return " ".join(f"{x(row.effort):.1f},{y(_shown(row)):.1f}" for row in rows)

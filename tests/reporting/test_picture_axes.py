@@ -1,0 +1,34 @@
+"""The axes of a picture."""
+
+from __future__ import annotations
+
+from compressc.reporting.picture_axes import Axis, Tick, trace
+
+
+def test_values_lie_between_the_ends() -> None:
+    axis = Axis(2.0, 6.0, 100.0, 200.0)
+    assert [axis(value) for value in (2.0, 3.0, 6.0)] == [100.0, 125.0, 200.0]
+    turned = Axis(6.0, 2.0, 100.0, 200.0)
+    assert [turned(value) for value in (2.0, 3.0, 6.0)] == [200.0, 175.0, 100.0]
+    assert Axis(3.0, 3.0, 0.0, 10.0)(3.0) == 5.0
+
+
+def test_ticks_go_from_end_to_end() -> None:
+    assert Axis(0.0, 1.0, 10.0, 30.0).ticks(3, str) == (
+        Tick(10.0, "0.0"),
+        Tick(20.0, "0.5"),
+        Tick(30.0, "1.0"),
+    )
+
+
+def test_whole_ticks_are_not_written_twice() -> None:
+    assert Axis(0.0, 2.0, 0.0, 20.0).ticks(5, "{:.0f}".format, whole=True) == (
+        Tick(0.0, "0"),
+        Tick(10.0, "1"),
+        Tick(20.0, "2"),
+    )
+
+
+def test_a_trace_is_written_for_svg() -> None:
+    line = trace(Axis(0.0, 1.0, 0.0, 10.0), Axis(0.0, 1.0, 8.0, 0.0), [(0.0, 0.0), (0.25, 1.0)])
+    assert line == "0.0,8.0 2.5,0.0"
