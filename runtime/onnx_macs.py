@@ -80,6 +80,20 @@ NOT_COUNTED = frozenset({"DFT", "STFT"}) | {
     )
 }
 
+# Operators that multiply 8-bit integers, though their sums are wider.
+INT8_OPS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}) | {
+    f"com.microsoft.{op}"
+    for op in (
+        "QLinearConv",
+        "QLinearConvTranspose",
+        "QGemm",
+        "QAttention",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
+    )
+}
+
 
 def rule(*ops: str) -> Callable[[Rule], Rule]:
     """Register a rule for operators; ``com.microsoft.`` and the like stand before the name."""

@@ -56,6 +56,8 @@ def trace_origins(
     ends: dict[str, Kernel] = {}
     for kernel in kernels:
         if kernel.op not in _REORDERING and _multiplies(kernel):
+            # What is left of a convolution in int8 is called after its node, the value is not.
+            by_name.setdefault(_original(kernel.name), kernel)
             for value in (_original(kernel.name), *map(_original, kernel.outputs)):
                 ends.setdefault(value, kernel)
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)

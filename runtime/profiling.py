@@ -13,6 +13,7 @@ from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Shapes, actual_batch, make_inputs
 from compressc.runtime.machine import describe_machine
 from compressc.runtime.named_model import name_nodes
+from compressc.runtime.onnx_macs import INT8_OPS
 from compressc.runtime.optimized_graph import Kernel, read_kernels
 from compressc.runtime.origins import Origin, trace_origins
 from compressc.runtime.pinning import pinned
@@ -123,13 +124,15 @@ def profile(
         quietness=quietness,
         machine=describe_machine(),
         taken_at=taken_at,
-        notes=_notes(quietness.note, overhead, kernels_ms),
+        notes=_notes(quietness.note, overhead, kernels_ms, kernels),
     )
 
 
 def fused_name(kernel: Kernel) -> str:
     """Return what a kernel does with what was fused into it: ``Conv+Add+Relu``."""
     name = kernel.op.rpartition(".")[2]
+    if kernel.op in INT8_OPS:
+        return f"{name} (int8)"
     if name in ("Conv", "FusedConv") and len(kernel.operands) > 3 and kernel.operands[3]:
         name += "+Add"
     activation = kernel.attribute("activation", "")
@@ -169,8 +172,17 @@ def _layers(
     return tuple(layers)
 
 
-def _notes(busy: str, overhead: float, kernels_ms: float) -> tuple[str, ...]:
+def _notes(
+    busy: str, overhead: float, kernels_ms: float, kernels: tuple[Kernel, ...]
+) -> tuple[str, ...]:
     notes = [busy] if busy else []
+    int8 = {kernel.op.rpartition(".")[2]: None for kernel in kernels if kernel.op in INT8_OPS}
+    if int8:
+        notes.append(
+            f"{', '.join(int8)} multiply int8, and the measured peak is that of float32, which "
+            "int8 arithmetic exceeds: their share of the ceiling may be above 100 %, and they "
+            "may be bound by memory where the table says compute"
+        )
     if abs(overhead) > _MOST_GAP * kernels_ms:
         notes.append(
             f"the layers add up to {kernels_ms:.3g} ms and {overhead:+.3g} ms are outside them: "
