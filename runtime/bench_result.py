@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.machine import Machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.quietness import Quietness
 from compressc.runtime.ratios import Ratio
+from compressc.runtime.result_document import read_document
 
 _FORMAT = "compressc-bench-1"
 
@@ -70,28 +70,28 @@ class BenchResult:
         Raises:
             RuntimeFailure: if the text is not such a document.
         """
-        try:
-            document = json.loads(text)
-            if document["format"] != _FORMAT:
-                raise ValueError(f"format {document['format']}, not {_FORMAT}")
-            machine = document["machine"]
-            files = document["files"]
-            return cls(
-                tuple(Measurement.from_dict({**file, "machine": machine}) for file in files),
-                tuple(Ratio(**file["ratio"]) for file in files),
-                document["rounds"],
-                document["seconds"],
-                document["taken_at"],
-                Quietness(**document["quietness"]),
-                tuple(document["notes"]),
-                tuple(document["cores"]) if document.get("cores") is not None else None,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeFailure(
-                f"not a benchmark result ({type(error).__name__}: {reason}); "
-                "make it anew with compressc bench --json"
-            ) from error
+        return read_document(
+            text,
+            cls._from_document,
+            form=_FORMAT,
+            what="a benchmark result",
+            command="compressc bench --json",
+        )
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> BenchResult:
+        machine, files = document["machine"], document["files"]
+        cores = document.get("cores")
+        return cls(
+            tuple(Measurement.from_dict({**file, "machine": machine}) for file in files),
+            tuple(Ratio(**file["ratio"]) for file in files),
+            document["rounds"],
+            document["seconds"],
+            document["taken_at"],
+            Quietness(**document["quietness"]),
+            tuple(document["notes"]),
+            None if cores is None else tuple(cores),
+        )
 
 
 @dataclass(frozen=True)

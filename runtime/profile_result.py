@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.machine import Machine
 from compressc.runtime.quietness import Quietness
+from compressc.runtime.result_document import read_document
 from compressc.runtime.roofline import Roofline
 
 _FORMAT = "compressc-profile-1"
@@ -127,17 +127,13 @@ class Profile:
         Raises:
             RuntimeFailure: if the text is not such a document.
         """
-        try:
-            document = dict(json.loads(text))
-            if document.pop("format") != _FORMAT:
-                raise ValueError(f"format is not {_FORMAT}")
-            return cls(**{**document, **_parts(document)})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeFailure(
-                f"not a profile ({type(error).__name__}: {reason}); make it anew with "
-                "compressc profile --json"
-            ) from error
+        return read_document(
+            text,
+            lambda document: cls(**{**document, **_parts(document)}),
+            form=_FORMAT,
+            what="a profile",
+            command="compressc profile --json",
+        )
 
 
 def _parts(document: Mapping[str, Any]) -> dict[str, Any]:
