@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.json_output import write_json
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser, UsageError
@@ -75,8 +76,7 @@ def run(arguments: Sequence[str]) -> int:
             progress=progress,
         )
     if options.json:
-        text = result.to_json() + "\n"
-        write_atomically(options.json, lambda t: t.write_text(text, encoding="utf-8"))
+        write_json(options.json, result)
     if options.report:
         page = render_profile(result)
         write_atomically(options.report, lambda t: t.write_text(page, encoding="utf-8"))
@@ -101,7 +101,6 @@ def _write_cost_table(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             progress=progress,
         )
-    text = table.to_json() + "\n"
-    write_atomically(options.cost_table, lambda t: t.write_text(text, encoding="utf-8"))
+    write_json(options.cost_table, table)
     print_cost_table(table, options.cost_table)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.json_output import write_json
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
@@ -80,8 +81,7 @@ def run(arguments: Sequence[str]) -> int:
         options.model, options.reference, tolerance=options.tolerance, threads=options.threads
     )
     if options.json:
-        text = result.to_json()
-        write_atomically(options.json, lambda t: t.write_text(text + "\n", encoding="utf-8"))
+        write_json(options.json, result)
     _show(result)
     failed = [output for output in result.outputs if not output.passed]
     if failed:
