@@ -25,7 +25,7 @@ from torch import Tensor
 
 from compressc.errors import CompresscError, OutputError
 from compressc.fingerprints import fingerprint, fingerprint_task, update_with
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Pass, has_own_step
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.writing import write_atomically
@@ -80,7 +80,7 @@ class SavedPass:
             program,
             context.original,
             fingerprint_task(context.task, context.goal.seed),
-            _where_it_runs(context),
+            _where_it_runs(one, context),
         )[:_KEY_LENGTH]
         self.folder = work_dir / self._key
 
@@ -175,9 +175,9 @@ def remove_saved_passes(work_dir: Path) -> None:
         work_dir.rmdir()
 
 
-def _where_it_runs(context: Context) -> str:
+def _where_it_runs(one: Pass, context: Context) -> str:
     """Return what a latency is meant at; nothing where none is asked for."""
-    if context.goal.latency_ms is None:
+    if context.goal.latency_ms is None and not has_own_step(one):
         return ""
     table = context.cost_table.to_json() if context.cost_table is not None else "here"
     return f"{context.threads} {context.batch} {table}"

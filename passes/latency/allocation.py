@@ -25,7 +25,7 @@ Scope = Literal["uniform", "global"]
 _BISECTIONS = 30
 _SWEEPS = 8
 _EXCHANGES = 60
-# What a group must at least be worth to count: keeps the logarithm finite.
+# What a group must at least be worth to count: keeps the loss finite.
 _NOTHING = 1e-6
 
 
@@ -40,10 +40,10 @@ class LatencyAllocation:
 def losses_of(ladder: Ladder, scope: Scope, weight: float) -> FloatArray:
     """Return what each rung of a ladder loses, shape (rungs,).
 
-    In a global scope it is the importance of the units that leave. In a uniform one it is the
-    negative logarithm of the share of importance that stays, times ``weight``: the last units of a
-    group are worth more than the first to leave, so that no group is emptied for the sake of
-    others.
+    In a global scope it is the importance of the units that leave. In a uniform one it is
+    ``weight * (1 / share - 1)`` of the share of importance that stays: the last units of a group
+    are worth far more than the first to leave. So no group is emptied for the sake of others, not
+    even of a neighbour whose kernel it shares, where the product of two shares is what takes time.
     """
     gone = float(ladder.worth.sum()) - np.concatenate([[0.0], np.cumsum(ladder.worth)])
     if scope == "global":
@@ -53,8 +53,12 @@ def losses_of(ladder: Ladder, scope: Scope, weight: float) -> FloatArray:
     # Units below the lowest rung stay for good; each is worth at least as much as those above.
     base = float(ladder.counts[0] * ladder.priorities[0])
     kept = base + np.concatenate([[0.0], np.cumsum(ladder.worth)])
+    if not ladder.counts[0]:
+        # Other channels of its axes stay, so a group that vanishes is no infinite loss.
+        kept[0] = kept[1] / 2
     shares: FloatArray = np.maximum(kept / max(kept[-1], _NOTHING), _NOTHING)
-    return -weight * np.log(shares)
+    losses: FloatArray = weight * (1 / shares - 1)
+    return losses
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,8 @@
-"""Latency: widths that meet a latency, from measured kernels, corrected by measuring the result."""
+"""Latency: widths from measured kernels, for a latency or for the fastest plan of a cost."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +29,7 @@ from compressc.passes.latency.allocation import (
     losses_of,
 )
 from compressc.passes.latency.search import LatencySearch, Measure
+from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Program
@@ -41,7 +41,7 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Latency:
-    """Choose widths that meet a latency, measured in ONNX Runtime.
+    """Choose widths that meet a latency, or the fastest ones of a cost, as ONNX Runtime runs them.
 
     Every kernel of the network is measured over the channel counts that it may have, once per
     machine and thread count; a plan's latency is the sum of its kernels. A group may stop at every
@@ -53,11 +53,15 @@ class Latency:
 
     With a cost table of another device nothing is measured here, so nothing is corrected.
 
+    Where the goal bounds MACs, params or bytes but no latency, the plan is sought that takes least
+    time within them: in the uniform scope each group keeps a share in proportion to the MACs per
+    second of its kernels.
+
     Attributes:
         norm: of the weights, see :func:`compressc.passes.importance.measure_importance`.
         scope: "uniform" cuts groups about as much as they cost time; "global" removes what is
             least important, wherever it is.
-        floor: share of a group that always stays.
+        floor: share of a group that always stays; groups that may vanish have none.
         measurements: how often a result may be measured and the prediction corrected; 0 trusts the
             table.
 
@@ -93,34 +97,38 @@ class Latency:
         bound = _bound(context)
         _require_original(program, context)
         context.progress(0, 0, "listing the kernels of the original")
-        model = _build_model(program, bound, context)
+        percentile = "p50" if bound is None else bound.percentile
+        model = _build_model(program, percentile, context)
         search = LatencySearch(
             program,
-            self._allocator(program, model),
+            self._allocator(program, model, bound),
             bound,
             context.goal,
             model.latency_ms(model.sizes),
             self.name,
         )
-        if context.cost_table is not None or not self.measurements:
+        if bound is None or context.cost_table is not None or not self.measurements:
             return search.trust(_circumstances(context))
         with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
             original = write_original(program, Path(folder) / "original.onnx")
             measure = _measurer(original, bound, search.full_ms, context)
             return search.close(measure, self.measurements, context)
 
-    def _allocator(self, program: Program, model: LatencyModel) -> LatencyAllocator:
+    def _allocator(
+        self, program: Program, model: LatencyModel, bound: LatencyBound | None
+    ) -> LatencyAllocator:
         importance = measure_importance(program, self.norm)
         groups = [program.coupling.group(name) for name in model.groups]
         ladders = [
             with_useful_counts(build_ladder(group, importance[group.name]), model, place)
             for place, group in enumerate(groups)
         ]
-        weights = _weights(ladders, model)
-        lowest = [
-            min(int(np.searchsorted(ladder.counts, self.floor * ladder.group.size)), ladder.steps)
-            for ladder in ladders
-        ]
+        weights = (
+            weigh_by_throughput(ladders, model, program)
+            if bound is None
+            else weigh_by_time(ladders, model)
+        )
+        lowest = [self._lowest_rung(ladder) for ladder in ladders]
         return LatencyAllocator(
             ladders,
             [losses_of(one, self.scope, w) for one, w in zip(ladders, weights, strict=True)],
@@ -128,15 +136,25 @@ class Latency:
             np.array(lowest, dtype=np.int64),
         )
 
+    def _lowest_rung(self, ladder: Ladder) -> int:
+        """Return the lowest rung; groups that may vanish go down to it, as in every width pass."""
+        if not ladder.group.minimum:
+            return 0
+        first = int(np.searchsorted(ladder.counts, self.floor * ladder.group.size))
+        return min(first, ladder.steps)
 
-def _bound(context: Context) -> LatencyBound:
+
+def _bound(context: Context) -> LatencyBound | None:
+    """Return the latency to meet; None where other bounds are to be met as fast as possible."""
     bound = context.goal.latency_ms
-    if not isinstance(bound, LatencyBound):
-        raise GoalError(
-            "latency has nothing to aim at; give a target such as --target-latency 0.5, or a goal "
-            "with latency_ms"
-        )
-    return bound
+    if isinstance(bound, LatencyBound):
+        return bound
+    if context.goal.bounds:
+        return None
+    raise GoalError(
+        "latency has nothing to aim at; give a target such as --target-latency 0.5 or "
+        "--target-flops 0.5, or a goal"
+    )
 
 
 def _require_original(program: Program, context: Context) -> None:
@@ -154,7 +172,7 @@ def _require_original(program: Program, context: Context) -> None:
         )
 
 
-def _build_model(program: Program, bound: LatencyBound, context: Context) -> LatencyModel:
+def _build_model(program: Program, percentile: str, context: Context) -> LatencyModel:
     table = context.cost_table
     if table is not None:
         kernels = find_listing(table, program.coupling)
@@ -164,7 +182,7 @@ def _build_model(program: Program, bound: LatencyBound, context: Context) -> Lat
             lambda: list_program(program, context.threads, context.batch),
         )
         table = table_for(kernels, context.threads, progress=context.progress)
-    measured_ms = kernels.latency_ms.get(bound.percentile)
+    measured_ms = kernels.latency_ms.get(percentile)
     return build_latency_model(program.coupling, kernels, table, measured_ms)
 
 
@@ -176,12 +194,6 @@ def _circumstances(context: Context) -> str:
         f"predicted for {table.machine.cpu_model} with onnxruntime {table.machine.onnxruntime} "
         f"and {table.threads} threads; measure it there"
     )
-
-
-def _weights(ladders: Sequence[Ladder], model: LatencyModel) -> list[float]:
-    """Return the time that each group has to do with, as a share of the largest."""
-    spent = [model.partial_ms(model.touched[i], model.sizes) for i in range(len(ladders))]
-    return [ms / max([*spent, 1e-9]) for ms in spent]
 
 
 def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Context) -> Measure:

@@ -29,7 +29,7 @@ class LatencySearch:
     Attributes:
         program: the original.
         allocator: of its groups.
-        bound: the latency asked for.
+        bound: the latency asked for; None for the fastest plan that the goal's bounds allow.
         goal: its bounds on MACs, params and bytes hold as well.
         full_ms: latency of the original.
         name: of the pass, for the history.
@@ -37,7 +37,7 @@ class LatencySearch:
 
     program: Program
     allocator: LatencyAllocator
-    bound: LatencyBound
+    bound: LatencyBound | None
     goal: Goal
     full_ms: float
     name: str
@@ -45,7 +45,7 @@ class LatencySearch:
     @property
     def target_ms(self) -> float:
         """The latency to meet."""
-        return self.bound.absolute(self.full_ms)
+        return self.full_ms if self.bound is None else self.bound.absolute(self.full_ms)
 
     def trust(self, circumstances: str) -> Program:
         """Return the program with the plan that the table predicts to meet the target.
@@ -99,9 +99,9 @@ class LatencySearch:
         what = self._excess(fastest)
         if what is not None:
             raise GoalError(
-                f"{what} target {self.goal.bounds[what].value:g} cannot be met together with a "
-                f"latency: the fastest plan has {self._share(fastest, what):.3g} of the original; "
-                "raise the target, or leave one of the two out"
+                f"{what} target {self.goal.bounds[what].value:g} cannot be met by widths that are "
+                f"chosen for their latency: the fastest plan has {self._share(fastest, what):.3g} "
+                "of the original; raise the target, or use another pass"
             )
         low, high, best = fastest.latency_ms, target_ms, fastest
         for _ in range(_BISECTIONS):
@@ -178,4 +178,5 @@ class LatencySearch:
 
     def _text(self, ms: float) -> str:
         share = ms / self.full_ms
-        return f"{ms:.3g} ms {self.bound.percentile} ({share:.2f} of the original)"
+        percentile = "p50" if self.bound is None else self.bound.percentile
+        return f"{ms:.3g} ms {percentile} ({share:.2f} of the original)"

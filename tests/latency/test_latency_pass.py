@@ -14,7 +14,8 @@ from compressc.goal import Goal
 from compressc.latency.latency_model import build_latency_model
 from compressc.pass_protocol import Context, find_pass
 from compressc.passes.latency.pruning import Latency
-from compressc.program import Program
+from compressc.passes.magnitude import Magnitude
+from compressc.program import Constraints, Program
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import build_program, formula_table, full_kernels
@@ -63,7 +64,22 @@ def test_a_ratio_is_met_from_below_for_another_machine(device: Path, target: flo
 
 def test_without_a_target_there_is_nothing_to_aim_at() -> None:
     with pytest.raises(GoalError, match="nothing to aim at"):
-        Latency()(build_program(NAME), Context(Goal(macs=0.5)))
+        Latency()(build_program(NAME), Context(Goal()))
+
+
+@pytest.mark.parametrize("target", [0.7, 0.4])
+def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
+    device: Path, target: float
+) -> None:
+    program = build_program(NAME)
+    context = Context(Goal(macs=target), cost_table=read_table(device))
+    fast = Latency()(program, context)
+    assert 0.8 * target * program.cost.macs < fast.cost.macs <= target * program.cost.macs
+    assert "not measured" in fast.history[-1].notes[0] or "measure it" in fast.history[-1].notes[0]
+    even = Magnitude()(program.with_constraints(Constraints(multiple_of=8)), context)
+    assert predicted(fast, device) < predicted(even, device)
+    with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths"):
+        Latency()(program, replace(context, goal=Goal(macs=0.0001)))
 
 
 def test_times_count_at_the_percentile_they_are_asked_for(device: Path) -> None:
@@ -102,7 +118,7 @@ def test_other_bounds_hold_as_well(device: Path) -> None:
     assert predicted(decided, device) <= 0.8
     loose = Latency()(program, replace(context, goal=replace(context.goal, macs=0.9)))
     assert loose.plan.digest == Latency()(program, context).plan.digest
-    with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met together") as caught:
+    with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths") as caught:
         Latency()(program, replace(context, goal=replace(context.goal, macs=0.0001)))
     assert "\n" not in str(caught.value)
 

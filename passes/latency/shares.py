@@ -1,0 +1,57 @@
+"""What share of its channels each group should keep, before any is counted.
+
+The uniform scope's loss of a group is ``weight / share``, and the time of a layer falls with the
+square of the share that coupled groups keep. So at a price of time p the best share grows with the
+fourth root of ``weight / (p time)``: weights in proportion to time cut all groups alike, and
+``macs (macs / time)^3`` lets each keep a share in proportion to the MACs per second of its kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from compressc.latency.latency_model import LatencyModel
+from compressc.passes.importance import FloatArray
+from compressc.passes.widths.ladders import Ladder
+from compressc.program import Program
+
+# MACs per second count at most this many times above or below the network's average. What cutting
+# a group saves is read off a staircase, which may happen to be flat there.
+_SPREAD = 2.0
+_TINY = 1e-9
+
+
+def weigh_by_time(ladders: Sequence[Ladder], model: LatencyModel) -> FloatArray:
+    """Return the time that each group has to do with, largest 1, shape (groups,)."""
+    full = model.sizes
+    spent = np.array([model.partial_ms(model.touched[i], full) for i in range(len(ladders))])
+    weights: FloatArray = spent / max([*spent, _TINY])
+    return weights
+
+
+def weigh_by_throughput(
+    ladders: Sequence[Ladder], model: LatencyModel, program: Program
+) -> FloatArray:
+    """Return weights that let groups of slow MACs shrink more, largest 1, shape (groups,).
+
+    MACs and time of a group are what halving it alone would save.
+    """
+    whole = program.coupling.cost(replace(program.plan, keep={})).macs
+    saved_macs, saved_ms = np.zeros(len(ladders)), np.zeros(len(ladders))
+    for place, ladder in enumerate(ladders):
+        counts = model.sizes.copy()
+        before = model.partial_ms(model.touched[place], counts)
+        rung = int(np.searchsorted(ladder.counts, ladder.group.size / 2))
+        counts[place] = ladder.counts[rung]
+        saved_ms[place] = before - model.partial_ms(model.touched[place], counts)
+        halved = replace(program.plan, keep={ladder.group.name: ladder.mask(rung)})
+        saved_macs[place] = whole - program.coupling.cost(halved).macs
+    average = saved_macs.sum() / max(saved_ms.sum(), _TINY)
+    relative = saved_macs / np.maximum(saved_ms * average, _TINY * max(whole, 1))
+    weights = saved_macs * np.clip(relative, 1 / _SPREAD, _SPREAD) ** 3
+    largest = max([*weights, _TINY])
+    positive: FloatArray = np.maximum(weights / largest, _TINY)
+    return positive
