@@ -5,14 +5,12 @@ Latency here is a planted staircase: blocks of sixteen, and counts beside the fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 import compressc
 from compressc.goal import Goal
@@ -24,6 +22,7 @@ from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import KernelKind, Widths
 from compressc.stages import Stages
 from tests.latency.conftest import BLOCK, Residual, formula_ms, formula_table, full_kernels
+from tests.noise_tasks import Mimicry
 
 # Passes that repair or train decide no widths; those that search are given little to search for.
 DECIDING = sorted(
@@ -38,30 +37,6 @@ DECIDING = sorted(
 def program() -> Program:
     torch.manual_seed(0)
     return compressc.capture(Residual().eval(), (torch.randn(2, 3, 8, 8),))
-
-
-class Mimicry:
-    """A task whose labels are what the original says."""
-
-    metric_name = "accuracy"
-
-    def calibration_batches(self, samples: int, seed: int) -> Iterator[tuple[Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        yield (torch.randn(min(samples, 16), 3, 8, 8, generator=generator),)
-
-    def train_batches(self, epoch: int, seed: int) -> Iterator[tuple[tuple[Tensor], Tensor]]:
-        for inputs in self.calibration_batches(16, seed):
-            yield inputs, program().graph_module(*inputs).argmax(1)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets)
-
-    def validate(self, module: nn.Module) -> float:
-        ((inputs, targets),) = self.train_batches(0, seed=99)
-        with torch.no_grad():
-            return 100.0 * float((module(*inputs).argmax(1) == targets).float().mean())
-
-    evaluate = validate
 
 
 def staircase(count: int) -> float:
@@ -83,7 +58,7 @@ def test_the_staircase_is_one() -> None:
 @pytest.mark.parametrize("name", DECIDING)
 def test_passes_that_decide_stay_on_the_staircase(name: str, macs: float) -> None:
     one: Pass = find_pass(name)()
-    context = Context(Goal(macs=macs, trials=12), task=Mimicry(), original=program())
+    context = Context(Goal(macs=macs, trials=12), task=Mimicry(program()), original=program())
     stages = Stages(ignore_progress)
     found = decide(program(), [one], context, stages, multiple_of=BLOCK, may_relax=True).program
     assert found.plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -17,6 +16,7 @@ from compressc.goal import Goal
 from compressc.pass_protocol import Context, Pass, find_pass, registered_passes
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from tests.noise_tasks import Mimicry, Noise
 
 
 class Net(nn.Module):
@@ -56,45 +56,14 @@ def one(request: pytest.FixtureRequest) -> Pass:
     return find_pass(request.param)()
 
 
-class Noise:
-    """A task without labels, for passes that look at data."""
-
-    metric_name = "none"
-
-    def calibration_batches(self, samples: int, seed: int) -> Iterator[tuple[Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        yield (torch.randn(min(samples, 16), 3, 8, 8, generator=generator),)
-
-    def fail(self, *arguments):
-        raise AssertionError("a pass that only decides needs no labels")
-
-    train_batches = loss = validate = evaluate = fail
-
-
-class Mimicry(Noise):
-    """A task whose labels are what the original says; its test split is out of reach."""
-
-    def train_batches(self, epoch: int, seed: int) -> Iterator[tuple[tuple[Tensor], Tensor]]:
-        for inputs in self.calibration_batches(16, seed):
-            yield inputs, captured().graph_module(*inputs).argmax(1)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets)
-
-    def validate(self, module: nn.Module) -> float:
-        ((inputs, targets),) = self.train_batches(0, seed=99)
-        with torch.no_grad():
-            return 100.0 * float((module(*inputs).argmax(1) == targets).float().mean())
-
-
 # Passes that try out candidates on labelled data.
 SEARCHING = {"ascai", "decore"}
 
 
 def context(one: Pass, seed: int = 0, macs: float = 0.5) -> Context:
     if one.name in SEARCHING:
-        return Context(Goal(macs=macs, seed=seed, trials=30), task=Mimicry())
-    return Context(Goal(macs=macs, seed=seed), task=Noise())
+        return Context(Goal(macs=macs, seed=seed, trials=30), task=Mimicry(captured()))
+    return Context(Goal(macs=macs, seed=seed), task=Noise(dtype=torch.float32, most=16))
 
 
 def test_the_three_passes_of_the_house_are_registered():

@@ -15,26 +15,7 @@ from compressc.pass_protocol import Context
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.plan import Plan
 from compressc.program import Program
-
-
-class Noise:
-    """A task whose samples are smooth noise; it has no labels that anything could read."""
-
-    metric_name = "none"
-
-    def __init__(self, shape: tuple[int, ...] = (3, 8, 8), dtype: torch.dtype = torch.double):
-        self.shape, self.dtype, self.asked = shape, dtype, 0
-
-    def calibration_batches(self, samples: int, seed: int):
-        self.asked = samples
-        generator = torch.Generator().manual_seed(seed)
-        for rows in torch.arange(samples).split(32):
-            yield (torch.randn(len(rows), *self.shape, generator=generator, dtype=self.dtype),)
-
-    def fail(self, *arguments):
-        raise AssertionError("calibration needs no labels and no metric")
-
-    train_batches = loss = validate = evaluate = fail
+from tests.noise_tasks import Noise
 
 
 class Block(nn.Module):

@@ -15,20 +15,7 @@ from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.program import Constraints, Program
-
-
-class Noise:
-    metric_name = "none"
-
-    def calibration_batches(self, samples: int, seed: int):
-        generator = torch.Generator().manual_seed(seed)
-        for rows in torch.arange(samples).split(32):
-            yield (torch.randn(len(rows), 3, 8, 8, generator=generator, dtype=torch.double),)
-
-    def fail(self, *arguments):
-        raise AssertionError("pruning needs no labels and no metric")
-
-    train_batches = loss = validate = evaluate = fail
+from tests.noise_tasks import Noise
 
 
 class Net(nn.Module):
