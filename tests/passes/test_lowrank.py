@@ -155,11 +155,11 @@ def test_notes_show_the_error_of_each_layer(program_of):
 
 
 def test_pruned_layers_are_factorised(program_of, network):
-    if network == "Grouped":
-        pytest.skip("nearly all of its work is in grouped convolutions")
+    # Nearly all work of Grouped is in its grouped convolutions, which stay.
+    target = 0.64 if network == "Grouped" else 0.5
     pruned = Magnitude()(program_of(network), Context(Goal(macs=0.7)))
-    found = Lowrank()(pruned, Context(Goal(macs=0.5)))
-    assert 0.45 < ratio(found) <= 0.5
+    found = Lowrank()(pruned, Context(Goal(macs=target)))
+    assert target - 0.05 < ratio(found) <= target
     assert found.plan.rank
     assert found.plan.keep.keys() == pruned.plan.keep.keys()
     check_theorem(found, found.plan)
