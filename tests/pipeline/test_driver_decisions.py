@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import pytest
-import torch
-from torch import nn
 
-import compressc
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, ignore_progress
+from compressc.pass_protocol import Context
 from compressc.pipeline.decisions import Decision, decide
-from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.stages import Stages
+from tests.pipeline import decision_kit
+from tests.pipeline.decision_kit import keep_by_step, wide_program
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(
-        nn.Sequential(nn.Conv2d(3, 100, 1, bias=False), nn.ReLU(), nn.Conv2d(100, 3, 1)),
-        (torch.randn(2, 3, 4, 4),),
-    )
+    return wide_program()
 
 
 @dataclass(frozen=True)
@@ -37,21 +30,13 @@ class Scripted:
     name: ClassVar[str] = "scripted"
 
     def __call__(self, program: Program, context: Context) -> Program:
-        step = program.constraints.multiple_of
-        found = dict(self.kept).get(step)
-        if found is None:
-            raise GoalError(f"out of reach at {step}")
-        mask = np.arange(100) < found
+        found = keep_by_step(program, self.kept)
         context.progress(1, 2, "half way")
-        return program.with_plan(Plan(keep={"0": mask})).with_step(Step("scripted", notes=("hm",)))
+        return found.with_step(Step("scripted", notes=("hm",)))
 
 
-def run(
-    program: Program, *kept: tuple[int, int], may_relax: bool = True, step: int = 16
-) -> Decision:
-    context = Context(goal=Goal(macs=0.5))
-    stages = Stages(ignore_progress)
-    return decide(program, [Scripted(kept)], context, stages, multiple_of=step, may_relax=may_relax)
+def run(program: Program, *kept: tuple[int, int], **settings: Any) -> Decision:
+    return decision_kit.run(program, Scripted(kept), **settings)
 
 
 def test_the_first_step_that_comes_close_is_taken(program: Program) -> None:

@@ -5,28 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import pytest
-import torch
-from torch import nn
 
-import compressc
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, rehearsal_of
-from compressc.pipeline.decisions import Decision, decide
-from compressc.plan import Plan
+from compressc.pass_protocol import Context, Pass, find_pass, rehearsal_of
 from compressc.program import Program
-from compressc.stages import Stages
+from tests.pipeline.decision_kit import keep_by_step, run, wide_program
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(
-        nn.Sequential(nn.Conv2d(3, 100, 1, bias=False), nn.ReLU(), nn.Conv2d(100, 3, 1)),
-        (torch.randn(2, 3, 4, 4),),
-    )
+    return wide_program()
 
 
 @dataclass(frozen=True)
@@ -38,12 +28,8 @@ class Keeping:
     name: ClassVar[str] = "keeping"
 
     def __call__(self, program: Program, context: Context) -> Program:
-        step = program.constraints.multiple_of
-        self.calls.append(step)
-        found = dict(self.kept).get(step)
-        if found is None:
-            raise GoalError(f"out of reach at {step}")
-        return program.with_plan(Plan(keep={"0": np.arange(100) < found}))
+        self.calls.append(program.constraints.multiple_of)
+        return keep_by_step(program, self.kept)
 
 
 @dataclass(frozen=True)
@@ -59,12 +45,6 @@ class Searching(Keeping):
 class Independent(Keeping):
     own_step: ClassVar[bool] = True
     name: ClassVar[str] = "independent"
-
-
-def run(program: Program, *passes: Pass, may_relax: bool = True, step: int = 16) -> Decision:
-    stages = Stages(ignore_progress)
-    context = Context(goal=Goal(macs=0.5))
-    return decide(program, passes, context, stages, multiple_of=step, may_relax=may_relax)
 
 
 def test_a_search_is_called_once_at_the_step_of_its_rehearsal(program: Program) -> None:
