@@ -103,7 +103,11 @@ def check_goal(
 
 
 def check_latency(
-    bound: LatencyBound, numbers: Mapping[str, float], device: str, bench: BenchResult | None
+    bound: LatencyBound,
+    numbers: Mapping[str, float],
+    device: str,
+    bench: BenchResult | None,
+    in_int8: bool = False,
 ) -> Check:
     """Judge a latency by the measured file, or by the prediction where that is all there is.
 
@@ -113,7 +117,10 @@ def check_latency(
             knew them; may be empty where there is a measurement.
         device: the machine of a cost table that was brought along; empty for this machine.
         bench: the original, then the final file; None where they were not measured.
+        in_int8: whether the final file is int8, which what was predicted is not.
     """
+    if in_int8 and (device or bench is None):
+        return Check("latency goal", False, "nothing measured the int8 file; measure it")
     predicted = numbers.get("predicted_latency_ms")
     original = numbers.get("original_latency_ms", 0.0)
     if device or bench is None:
@@ -125,7 +132,11 @@ def check_latency(
         found = read_latency(bound, bench)
         reached, original, how = found.reached_ms, found.original_ms, found.how
         if predicted is not None and numbers.get("original_latency_ms"):
-            how += f", predicted {predicted / numbers['original_latency_ms']:.3g} of the original"
+            share = predicted / numbers["original_latency_ms"]
+            how += f", predicted {share:.3g} of the original"
+            how += " in float32" if in_int8 else ""
+        if in_int8:
+            how = f"the int8 file, {how}"
     target = bound.absolute(original)
     return Check(
         "latency goal",

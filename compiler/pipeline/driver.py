@@ -35,6 +35,7 @@ from compressc.pipeline.integer_precision import (
     check_int8,
     check_int8_drop,
     judge_int8,
+    latency_remark,
     quantize_export,
 )
 from compressc.pipeline.job import Job, run_job
@@ -182,8 +183,8 @@ def compress(
         VerificationError: if a check fails.
     """
     stages = Stages(progress)
-    check_int8(settings or Settings(), task, model if isinstance(model, Program) else None)
     settings = settings or Settings()
+    check_int8(settings, goal, task, model if isinstance(model, Program) else None)
     job = Job(
         model, example_inputs, goal, passes, task, constraints, multiple_of, work_dir, settings
     )
@@ -263,8 +264,12 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
             layers = time_rows(layers, run.original_onnx, model, run.original, run.settings)
     if isinstance(run.goal.latency_ms, LatencyBound):
         # Behind the stamp, so that the measured file is the one that is written.
-        check = check_latency(run.goal.latency_ms, _latencies(run), run.device, measured)
+        check = check_latency(
+            run.goal.latency_ms, _latencies(run), run.device, measured, quantized is not None
+        )
         verdict = verdict.with_check(check)
+        if quantized is not None and _latencies(run):
+            quantized = replace(quantized, notes=(*quantized.notes, latency_remark(check)))
     metric = None
     if run.task is not None:
         metric = judge_on_test(run.task, run.original, run.metric_before, program, stages)
@@ -359,7 +364,10 @@ def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
 def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
     nothing = []
     if run.goal.bounds and all(map(_removes_nothing, run.outcome.plans)):
-        nothing = ["nothing was removed: the original meets the goal as it is"]
+        sized = run.settings.int8 is not None and run.goal.size_bytes is not None
+        nothing = [
+            f"nothing was removed: the original meets the goal {'in int8' if sized else 'as it is'}"
+        ]
     history = [note for step in run.original.history for note in step.notes]
     return tuple(
         dict.fromkeys(

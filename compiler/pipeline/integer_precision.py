@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from compressc.backend.onnx_module import OnnxModule
 from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
 from compressc.errors import ExportError
+from compressc.goal import Goal
 from compressc.pipeline.judging import check_drop
 from compressc.program import Program
 from compressc.reporting.report import IntegerRow, Metric
@@ -24,6 +26,8 @@ from compressc.verdict import Check
 _CHECK = "int8 ~ float32"
 # Fewer samples than this may miss what values occur.
 _FEW = 32
+# Below this share of a latency target channels were given away.
+_ON_TARGET = 0.95
 
 
 class PrecisionError(ExportError):
@@ -64,19 +68,38 @@ class Quantized:
         return Check(_CHECK, not drift.problem, text, numbers)
 
 
+@dataclass(frozen=True)
+class IntegerSize:
+    """How large the original would be in int8.
+
+    Attributes:
+        file_bytes: of its int8 file.
+        weight_bytes: those of them that hold int8 weights, one byte each.
+    """
+
+    file_bytes: int
+    weight_bytes: int
+
+
 def check_int8(
-    settings: Settings, task: Any, program: Program | None, machine: Machine | None = None
+    settings: Settings,
+    goal: Goal,
+    task: Any,
+    program: Program | None,
+    machine: Machine | None = None,
 ) -> None:
     """Refuse, before any work is done, what cannot become int8.
 
     Args:
         settings: without ``int8`` everything is fine.
+        goal: a latency must be one that the int8 file can be measured for.
         task: what samples may come from.
         program: the model, where it is known already.
         machine: what the model will run on; None for this one.
 
     Raises:
-        PrecisionError: if the machine has no fast int8, or the storage is compact.
+        PrecisionError: if the machine has no fast int8, the storage is compact, or nothing would
+            measure the latency that the goal bounds.
         DataError: if there is nothing to calibrate on.
     """
     wanted = settings.int8
@@ -89,6 +112,8 @@ def check_int8(
             "VNNI, AMX int8 nor the dot product of ARM; --force-int8 makes the file all the same"
         )
     _check_storage(settings)
+    if goal.latency_ms is not None:
+        _check_measured(settings)
     if wanted.count < 1:
         raise DataError(f"{wanted.count} calibration samples: give 1 or more")
     if wanted.samples is None and not has_calibration(task):
@@ -98,6 +123,29 @@ def check_int8(
         )
     if program is not None and wanted.samples is not None:
         draw_samples(program, wanted, task, 0)
+
+
+def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
+    """Return how large a model is in int8, which its values have no say in.
+
+    Args:
+        model: the float32 export of ``program``.
+        program: its example inputs are calibrated on.
+
+    Raises:
+        ExportError: if quantising fails.
+    """
+    feeds = {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in zip(program.input_names, program.example_inputs, strict=True)
+    }
+    quantized = quantize(model, [feeds]).model
+    weights = sum(
+        math.prod(tensor.dims)
+        for tensor in quantized.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1
+    )
+    return IntegerSize(quantized.ByteSize(), weights)
 
 
 def quantize_export(
@@ -157,6 +205,21 @@ def check_int8_drop(
     return replace(check, name=f"{check.name}, int8")
 
 
+def latency_remark(check: Check) -> str:
+    """Return what the user should know of widths that were chosen for a latency in float32.
+
+    Args:
+        check: of the latency, which the int8 file was measured for.
+    """
+    share = float(check.numbers["reached_ms"]) / float(check.numbers["target_ms"])
+    said = (
+        "widths were chosen by what float32 takes, and the int8 file is what was measured: it "
+        f"takes {share:.0%} of the latency target"
+    )
+    milder = share < _ON_TARGET
+    return f"{said}; a milder target keeps more channels" if milder else said
+
+
 def judge_int8(task: Any, quantized: Quantized, program: Program, metric: Metric) -> Metric:
     """Return the task's metric with what the int8 model reaches in ONNX Runtime.
 
@@ -175,6 +238,19 @@ def _check_storage(settings: Settings) -> None:
         raise PrecisionError(
             f"int8 and {settings.storage} storage do not combine: {settings.storage} storage packs "
             "float weights; leave out one of them"
+        )
+
+
+def _check_measured(settings: Settings) -> None:
+    if settings.cost_table is not None:
+        raise PrecisionError(
+            "int8 and a latency for another device do not combine: its cost table knows kernels of "
+            "float32 only; run on the device itself, bound the MACs instead, or leave out --int8"
+        )
+    if not settings.measure:
+        raise PrecisionError(
+            "int8 and a latency goal need a measurement: kernels of float32 predict no int8; "
+            "leave out --no-measure (measure=True in Python), or bound the MACs instead"
         )
 
 

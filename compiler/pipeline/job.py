@@ -22,6 +22,7 @@ from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
 from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.pipeline.default_recipe import choose_recipe
+from compressc.pipeline.integer_precision import IntegerSize, measure_int8_size
 from compressc.pipeline.judging import check_fit, require_judge
 from compressc.pipeline.recipe import Outcome, follow_recipe
 from compressc.plan import Plan
@@ -35,6 +36,8 @@ from compressc.tasks.protocol import Scored, Task
 
 # What the runtime's kernels take without padding; also into how many parts a layer may be cut.
 _FINEST = 4
+# What a weight takes in float32, in bytes; in int8 it takes one.
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +90,16 @@ def run_job(job: Job, stages: Stages) -> JobDone:
         )
         full = original.coupling.cost(Plan())
 
-    original_onnx = None
+    original_onnx, in_int8 = None, None
     if goal.size_bytes is not None:
         with stages.stage("exporting the original"):
             original_onnx = export_onnx(replace(original, plan=Plan()))
+        if job.settings.int8 is not None:
+            with stages.stage("sizing the original in int8"):
+                in_int8 = measure_int8_size(original_onnx, original)
 
     context = Context(
-        goal=_goal_for_passes(goal, full, original_onnx),
+        goal=_goal_for_passes(goal, full, original_onnx, in_int8),
         task=job.task,
         progress=stages.progress,
         work_dir=Path(job.work_dir) if job.work_dir else None,
@@ -183,18 +189,30 @@ def _device_table(settings: Settings) -> CostTable | None:
     return table
 
 
-def _goal_for_passes(goal: Goal, full: Cost, original_onnx: ModelProto | None) -> Goal:
-    """Turn a bound on the file into one on the weights: the graph's own bytes stay."""
+def _goal_for_passes(
+    goal: Goal, full: Cost, original_onnx: ModelProto | None, in_int8: IntegerSize | None
+) -> Goal:
+    """Turn a bound on the file into one on the weights in float32: the graph's own bytes stay.
+
+    In int8 most weights take a quarter; scales, biases and what keeps its precision are taken to
+    stay as they are, so that the file ends below the bound rather than above.
+    """
     if goal.size_bytes is None or original_onnx is None:
         return goal
     assert isinstance(goal.size_bytes, Bound)
-    file_bytes = original_onnx.ByteSize()
+    written, stored, kept = original_onnx.ByteSize(), full.size_bytes, 0
+    if in_int8 is not None:
+        written, stored = in_int8.file_bytes, in_int8.weight_bytes
+        kept = max(0, full.size_bytes - _FLOAT_BYTES * stored)
     # Folding and shape rewrites move a little between graph and weights.
-    graph_bytes = 1.05 * max(0, file_bytes - full.size_bytes) + 4096
-    allowed = goal.size_bytes.absolute(file_bytes) - graph_bytes
+    graph_bytes = kept + 1.05 * max(0, written - stored - kept) + 4096
+    allowed = goal.size_bytes.absolute(original_onnx.ByteSize()) - graph_bytes
     if allowed <= 0:
+        what = "graph and scales of int8 take" if in_int8 else "graph alone takes"
         raise GoalError(
-            f"the graph alone takes about {graph_bytes:.0f} bytes of the ONNX file, more than the "
-            "size target; ask for a larger file"
+            f"the {what} about {graph_bytes:.0f} bytes of the ONNX file, more than the size "
+            "target; ask for a larger file"
         )
+    if in_int8 is not None:
+        allowed = kept + _FLOAT_BYTES * allowed
     return replace(goal, size_bytes=Bound(allowed, relative=False))

@@ -202,9 +202,9 @@ def test_machines_without_a_fast_path_are_refused(program: Program, task: Teache
     old, new = with_features("avx2"), with_features("avx2", "avx_vnni")
     arm = with_features("neon", "asimddp", architecture="aarch64")
     with pytest.raises(PrecisionError, match=r"Old one.*neither VNNI.*--force-int8"):
-        check_int8(Settings(int8=Int8()), task, program, old)
+        check_int8(Settings(int8=Int8()), Goal(), task, program, old)
     for settings, machine in ((Int8(force=True), old), (Int8(), new), (Int8(), arm)):
-        check_int8(Settings(int8=settings), task, program, machine)
+        check_int8(Settings(int8=settings), Goal(), task, program, machine)
     assert int8_instructions(new) == ("avx_vnni",)
     assert [saturates(machine) for machine in (old, new, arm)] == [True, False, False]
 
