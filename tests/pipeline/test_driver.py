@@ -15,7 +15,6 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-import compressc
 from compressc.errors import CompresscError, GoalError, HandOverError, VerificationError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
@@ -24,6 +23,7 @@ from compressc.pipeline.driver import Result, compress
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.settings import Settings
+from tests.small_networks import seeded_program
 
 QUICK = Settings(measure=False)
 
@@ -45,8 +45,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(Net)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-import compressc
 from compressc.backend.quantization import is_quantized
 from compressc.errors import GoalError, VerificationError
 from compressc.goal import Goal
@@ -27,20 +26,10 @@ from compressc.runtime.int8_path import int8_instructions, saturates
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Int8, Settings
 from compressc.tasks.protocol import DataError
+from tests.small_networks import TwoConvs, seeded_program
 
 # The tests run on any machine; whether it is refused is a test of its own.
 INT8 = Int8(force=True)
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.fc = nn.Linear(32, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
 
 
 class Teacher:
@@ -75,8 +64,7 @@ class Teacher:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(TwoConvs)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import compressc
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context, find_pass
@@ -19,6 +18,7 @@ from compressc.pipeline.driver import Result, compress
 from compressc.program import Program, Step
 from compressc.settings import Settings
 from compressc.tasks.protocol import DataError
+from tests.small_networks import seeded_program
 
 
 class Net(nn.Module):
@@ -33,8 +33,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(Net)
 
 
 @dataclass

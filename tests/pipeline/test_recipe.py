@@ -21,6 +21,7 @@ from compressc.pipeline.driver import compress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings
+from tests.small_networks import seeded_program
 
 QUICK = Settings(measure=False)
 
@@ -41,8 +42,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(Net)
 
 
 @dataclass(frozen=True)

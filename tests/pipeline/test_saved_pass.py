@@ -11,10 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
-import compressc
 from compressc.errors import OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
@@ -24,6 +22,7 @@ from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.settings import Settings
+from tests.small_networks import seeded_program
 
 
 class Net(nn.Module):
@@ -43,8 +42,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(Net)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any
 
 import onnx
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import compressc
 from compressc.errors import GoalError, OutputError
@@ -24,19 +23,9 @@ from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.targets import label
+from tests.small_networks import TwoConvs, seeded_program
 
 QUICK = Settings(measure=False)
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.fc = nn.Linear(32, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
 
 
 class Params:
@@ -54,8 +43,7 @@ class Params:
 
 
 def build() -> Program:
-    torch.manual_seed(0)
-    return compressc.capture(Net(), (torch.randn(2, 3, 8, 8),))
+    return seeded_program(TwoConvs)
 
 
 @pytest.fixture
