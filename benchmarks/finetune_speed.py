@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import shlex
-import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from training_speed import Seconds, measure, median_seconds, summarize_ratios, take_turns
 
 import compressc
 from compressc.goal import Goal
@@ -36,7 +32,6 @@ from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.protocol import Batch
 
@@ -53,15 +48,20 @@ class TimedTask:
 
     task: ClassificationTask
     metric_name: str = "none"
-    seconds: list[float] = field(default_factory=list)
-    processor_seconds: list[float] = field(default_factory=list)
+    walks: list[Seconds] = field(default_factory=list)
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield the training batches; time is taken when the last one has been worked on."""
         wall, processor = time.perf_counter(), time.process_time()
         yield from self.task.train_batches(epoch, seed)
-        self.seconds.append(time.perf_counter() - wall)
-        self.processor_seconds.append(time.process_time() - processor)
+        self.walks.append(Seconds(time.perf_counter() - wall, time.process_time() - processor))
+
+    def time_walk(self, call: Callable[[], object]) -> Seconds:
+        """Return what the one walk in a call took."""
+        self.walks.clear()
+        call()
+        (taken,) = self.walks
+        return taken
 
     def validate(self, _module: nn.Module) -> float:
         """Judge nothing."""
@@ -114,76 +114,30 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
         Context(Goal(), task),
     )
     plain = partial(train_plainly, model, task, precision == "bfloat16", steps)
-    runs: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "loading": lambda: sum(1 for _ in task.train_batches(0, 0)),
         "finetune": ours,
         "plain loop": plain,
     }
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for round_number in range(options.rounds + 1):
-        order = list(runs) if round_number % 2 else list(runs)[::-1]
-        for name in order:
-            task.seconds.clear()
-            task.processor_seconds.clear()
-            runs[name]()
-            if round_number:  # the first round warms up
-                rows[name].append((task.seconds[-1], task.processor_seconds[-1]))
-    ratios, of_processor = (
-        [
-            plain[kind] / one[kind]
-            for one, plain in zip(rows["finetune"], rows["plain loop"], strict=True)
-        ]
-        for kind in (0, 1)
-    )
+    runs = {name: partial(task.time_walk, call) for name, call in calls.items()}
+    times = take_turns(runs, options.rounds, warmup=1)
+    medians = {name: median_seconds(found) for name, found in times.items()}
     return {
         "precision": precision,
         "rounds": options.rounds,
         "images_per_second": {
-            name: round(options.images / statistics.median(wall for wall, _ in times), 1)
-            for name, times in rows.items()
+            name: round(options.images / median, 1) for name, median in medians.items()
         },
-        "finetune_by_plain_loop": summary(ratios),
-        "finetune_by_plain_loop_processor_time": summary(of_processor),
-        "loading_by_finetune": round(
-            statistics.median(wall for wall, _ in rows["finetune"])
-            / statistics.median(wall for wall, _ in rows["loading"]),
-            1,
-        ),
+        **summarize_ratios("finetune_by_plain_loop", times["plain loop"], times["finetune"]),
+        "loading_by_finetune": round(medians["finetune"] / medians["loading"], 1),
     }
-
-
-def summary(ratios: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return {"median": round(median, 4), "quartile1": round(low, 4), "quartile3": round(high, 4)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--images", type=int, default=128 * 40)
-    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rows = []
-    for precision in options.precision:
-        rows.append(compare(precision, options))
-        print(json.dumps(rows[-1], indent=1), flush=True)
-    document = {
-        "command": shlex.join(["python", "benchmarks/finetune_speed.py", *sys.argv[1:]]),
-        "rounds": options.rounds,
-        "network": options.arch,
-        "batch_size": options.batch_size,
-        "images": options.images,
-        "threads": options.threads,
-        "machine": describe_machine().to_dict(),
-        "torch": torch.__version__,
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    measure(parser, compare, settings=("rounds", "images"), threads=2)
 
 
 if __name__ == "__main__":
