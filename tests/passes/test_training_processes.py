@@ -35,7 +35,7 @@ def ranks(tmp_path_factory) -> tuple[Path, list[dict]]:
     return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("which", ["tuned", "taught", "normed"])
+@pytest.mark.parametrize("which", ["tuned", "taught", "normed", "agents"])
 def test_both_return_the_same_bits(ranks, which):
     one, other = (saved[which] for saved in ranks[1])
     assert list(one) == list(other)
@@ -59,11 +59,20 @@ def test_they_come_to_what_one_process_comes_to(ranks):
         assert note.endswith("in 2 processes")
 
 
+def test_agents_of_both_drop_the_same_channels(ranks):
+    saved = ranks[1][0]["agents"]
+    masks = [kept for name, kept in saved.items() if name.startswith("keep of ")]
+    assert masks
+    assert all(0 < int(kept.sum()) < len(kept) for kept in masks)
+    program = make_program(norm=False, dropout=0.0)
+    assert any(not torch.equal(saved[name], old) for name, old in program.state().items())
+
+
 def test_only_the_main_process_judges_and_writes(ranks):
     folder, saved = ranks
     assert saved[0]["validated"] > 0
     assert saved[1]["validated"] == 0
-    assert len(list((folder / "work0").iterdir())) == 3
+    assert len(list((folder / "work0").iterdir())) == 4
     assert not (folder / "work1").exists()
 
 

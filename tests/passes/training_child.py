@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 torch.set_num_threads(1)
 
+from compressc.goal import Goal  # noqa: E402
+from compressc.passes.decore.agent_pruning import Decore  # noqa: E402
 from compressc.passes.distill import Distill  # noqa: E402
 from tests.passes.training_kit import make_context, make_program, make_task, quick  # noqa: E402
 
@@ -41,11 +44,15 @@ def train_distributed(folder: Path) -> None:
     tuned = quick(epochs=3)(program, context)
     taught = Distill(epochs=2, learning_rate=0.1, precision="float32")(tuned, context)
     normed = quick(epochs=2)(make_program(), context)
+    settings = {"epochs": 2, "agent_rate": 0.2, "first_weight": 1.5, "precision": "float32"}
+    dropped = Decore(**settings)(program, replace(context, goal=Goal(macs=0.6)))
+    masks = {f"keep of {name}": torch.tensor(kept) for name, kept in dropped.plan.keep.items()}
     torch.save(
         {
             "tuned": tuned.state(),
             "taught": taught.state(),
             "normed": normed.state(),
+            "agents": {**dropped.state(), **masks},
             "notes": [step.notes for step in taught.history if step.notes],
             "validated": len(validated),
         },
