@@ -4,11 +4,11 @@ Each network is cut to 0.5 of its MACs by compressc (``magnitude``; and ``latenc
 fastest plan of those MACs by the machine's cost table, with the same importance) and by
 Torch-Pruning 1.6.1 (group magnitude, default settings and ``round_to=16``, ratio found by
 bisection). Torch-Pruning does not hit 0.5 exactly, so compressc also makes a file with the MACs
-that each of its files has: ``over_torch_pruning`` compares those, latency against latency. Where it
-cannot reach 0.5, its smallest model counts. ``dense`` is the original as ``torch.onnx.export``
-writes it: what a user has today. All other files, the original once more, come from compressc's
-exporter. All are timed in one interleaved run; ``speed_up`` is against ``dense``,
-``speed_up_same_exporter`` against the other.
+that each of its files has: ``over_torch_pruning`` compares those, latency against latency. Where
+it cannot reach 0.5 its smallest model counts, and nothing where that is the original. ``dense`` is
+the original as ``torch.onnx.export`` writes it: what a user has today. All other files, the
+original once more, come from compressc's exporter. All are timed in one interleaved run;
+``speed_up`` is against ``dense``, ``speed_up_same_exporter`` against the other.
 
     pip install torch-pruning==1.6.1
     python benchmarks/speed.py --threads 1 --seconds 20 --output benchmarks/speed.json
@@ -87,6 +87,10 @@ def write(name: str, folder: Path, program: compressc.Program) -> Path:
     return path
 
 
+def equal_to(rival: str) -> str:
+    return f"compressc latency, MACs of {rival}"
+
+
 def write_stock(model: nn.Module, inputs: torch.Tensor, path: Path) -> Path:
     batch = torch.export.Dim("batch", min=1, max=1024)
     torch.onnx.export(
@@ -117,9 +121,10 @@ def compare(network: str, threads: int, seconds: float, multiple_of: int) -> dic
         for name, round_to in RIVALS.items():
             found[name] = path = write(f"tp{round_to}", folder, theirs(round_to))
             equal = count_cost(path).macs / program.cost.macs
-            found[f"compressc latency, MACs of {name}"] = write(
-                f"equal{round_to}", folder, prune_for_speed(program, equal, threads)
-            )
+            if equal < 1:
+                found[equal_to(name)] = write(
+                    f"equal{round_to}", folder, prune_for_speed(program, equal, threads)
+                )
         result = bench(list(found.values()), threads=threads, seconds=seconds)
         macs = {name: count_cost(path).macs for name, path in found.items()}
         rows = {}
@@ -140,11 +145,11 @@ def compare(network: str, threads: int, seconds: float, multiple_of: int) -> dic
             print(f"  {name:28} {rows[name]}", flush=True)
     faster = {
         name: round(
-            rows[name]["latency_p50_ms"]
-            / rows[f"compressc latency, MACs of {name}"]["latency_p50_ms"],
+            rows[name]["latency_p50_ms"] / rows[equal_to(name)]["latency_p50_ms"],
             4,
         )
         for name in RIVALS
+        if equal_to(name) in rows
     }
     print(f"  over Torch-Pruning at equal MACs: {faster}", flush=True)
     return {"network": network, "files": rows, "over_torch_pruning": faster, "bench": document}
@@ -158,24 +163,34 @@ def main() -> None:
     parser.add_argument("--multiple-of", type=int, default=channel_multiple())
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for network in arguments.networks:
         print(network, flush=True)
         rows.append(compare(network, arguments.threads, arguments.seconds, arguments.multiple_of))
-    if arguments.output:
-        document = {
-            "command": "python benchmarks/speed.py --threads 1 --seconds 20 "
-            "--output benchmarks/speed.json",
-            "machine": describe_machine().to_dict(),
-            "target_macs": TARGET,
-            "torch_pruning": torch_pruning.__version__,
-            "over_torch_pruning": {
-                name: round(geometric_mean([row["over_torch_pruning"][name] for row in rows]), 4)
-                for name in RIVALS
-            },
-            "results": rows,
-        }
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        if arguments.output:
+            write_rows(rows, arguments)
+
+
+def write_rows(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    document = {
+        "command": f"python benchmarks/speed.py --threads {arguments.threads} "
+        f"--seconds {arguments.seconds:g} --output benchmarks/speed.json",
+        "machine": describe_machine().to_dict(),
+        "target_macs": TARGET,
+        "torch_pruning": torch_pruning.__version__,
+        "over_torch_pruning": {
+            name: geometric_mean_of([row["over_torch_pruning"].get(name) for row in rows])
+            for name in RIVALS
+        },
+        "results": rows,
+    }
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def geometric_mean_of(ratios: list[float | None]) -> dict[str, float | int | None]:
+    known = [ratio for ratio in ratios if ratio is not None]
+    mean = round(geometric_mean(known), 4) if known else None
+    return {"networks": len(known), "geometric_mean": mean}
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 The uniform scope's loss of a group is ``weight / share``, and the time of a layer falls with the
 square of the share that coupled groups keep. So at a price of time p the best share grows with the
-fourth root of ``weight / (p time)``: weights in proportion to time cut all groups alike, and
-``macs (macs / time)^3`` lets each keep a share in proportion to the MACs per second of its kernels.
+fourth root of ``weight / (p time)``. Weights in proportion to time cut all groups alike. With
+``macs (macs / time)^3`` each keeps a share in proportion to the MACs per second of its kernels;
+the fourth power used here follows them a little more closely: at half the MACs it is 1 to 2 %
+faster on ResNet-50 and DenseNet-121 and as fast on MobileNets, by the cost table.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from compressc.program import Program
 # MACs per second count at most this many times above or below the network's average. What cutting
 # a group saves is read off a staircase, which may happen to be flat there.
 _SPREAD = 2.0
+_POWER = 4
 _TINY = 1e-9
 
 
@@ -51,7 +54,7 @@ def weigh_by_throughput(
         saved_macs[place] = whole - program.coupling.cost(halved).macs
     average = saved_macs.sum() / max(saved_ms.sum(), _TINY)
     relative = saved_macs / np.maximum(saved_ms * average, _TINY * max(whole, 1))
-    weights = saved_macs * np.clip(relative, 1 / _SPREAD, _SPREAD) ** 3
+    weights = saved_macs * np.clip(relative, 1 / _SPREAD, _SPREAD) ** _POWER
     largest = max([*weights, _TINY])
     positive: FloatArray = np.maximum(weights / largest, _TINY)
     return positive
