@@ -10,6 +10,13 @@ from compressc.cli.pace import Pace, readable_duration
 from compressc.cli.progress import ProgressDisplay
 
 
+def pretend_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make standard error pass for a terminal; the one of the test, not of its fixtures."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+
+
 def test_plain_lines_do_not_repeat_a_counter(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as progress:
         progress(0, 0, "lowering")
@@ -39,9 +46,7 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_gets_a_bar_that_goes_away(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
+    pretend_terminal(monkeypatch)
 
     def fail() -> None:
         with ProgressDisplay() as progress:
@@ -91,9 +96,7 @@ def test_durations_are_readable(seconds: float, said: str) -> None:
 def test_a_training_pass_shows_epoch_loss_and_metric_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
+    pretend_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "120")
     text = "running finetune: epoch 2 of 9, loss 0.5, search-validation 91.2 at best"
     with ProgressDisplay() as progress:

@@ -22,15 +22,21 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_sixty_four_rank_steps_take_one_svd(memo, monkeypatch):
-    calls: list[int] = []
-    true = torch.linalg.svd
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Return a list that grows by one whenever the function of torch.linalg is called."""
+    calls: list[str] = []
+    true = getattr(torch.linalg, name)
 
     def counted(*arguments, **options):
-        calls.append(1)
+        calls.append(name)
         return true(*arguments, **options)
 
-    monkeypatch.setattr(torch.linalg, "svd", counted)
+    monkeypatch.setattr(torch.linalg, name, counted)
+    return calls
+
+
+def test_sixty_four_rank_steps_take_one_svd(memo, monkeypatch):
+    calls = count_calls(monkeypatch, "svd")
     weight = noise(64, 80)
     for rank in range(1, 65):
         split_svd(weight.clone(), rank)
@@ -40,14 +46,7 @@ def test_sixty_four_rank_steps_take_one_svd(memo, monkeypatch):
 
 
 def test_all_rank_pairs_share_one_hosvd_and_are_refined_once(memo, monkeypatch):
-    calls: list[int] = []
-    true = torch.linalg.eigh
-
-    def counted(*arguments, **options):
-        calls.append(1)
-        return true(*arguments, **options)
-
-    monkeypatch.setattr(torch.linalg, "eigh", counted)
+    calls = count_calls(monkeypatch, "eigh")
     weight = noise(8, 8, 3, 3)
     for _ in range(2):
         for r_out in range(1, 9):
