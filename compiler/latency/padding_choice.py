@@ -1,4 +1,4 @@
-"""Whether zero channels pay: the kernels of both files, measured and added up."""
+"""Whether zero channels pay: both files, measured against each other."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from onnx import ModelProto
 
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import write_onnx
-from compressc.runtime.cost_measuring import measure_cells
-from compressc.runtime.cost_prediction import predict
-from compressc.runtime.cost_store import keep_table, load_table
-from compressc.runtime.cost_table import CostTable
-from compressc.runtime.kernel_list import KernelList, list_kernels
+from compressc.runtime.bench import bench
+from compressc.runtime.ratios import Ratio
 
 # Smaller gains are not worth a larger file.
 _FASTER = 0.97
 
 
 def pad_where_faster(
-    model: ModelProto, threads: int, batch: int, shapes: Mapping[str, int]
+    model: ModelProto,
+    threads: int,
+    batch: int,
+    shapes: Mapping[str, int],
+    seconds: float = 3.0,
 ) -> tuple[ModelProto, str]:
     """Return the model with zero channels where that is measured to be faster, and a remark.
 
-    Kernels are measured once per machine and kept with the cost table. Where all counts are
-    aligned nothing is measured.
+    The files themselves are timed: what kernels gain when they run alone is not what a network
+    gains. Where all counts are aligned nothing is measured; where the machine is too busy to tell
+    the files apart the counts stay.
 
     Args:
         model: the file as it was exported.
         threads: of each operator, as it will be run.
         batch: size of symbolic first axes.
         shapes: sizes of dynamic axes other than the batch.
+        seconds: for how long both files are timed.
 
     Raises:
         RuntimeFailure: if a file does not run.
@@ -40,29 +43,28 @@ def pad_where_faster(
     padded = pad_channels(model)
     if padded is None:
         return model, ""
-    plain, wider = (_list(one, threads, batch, shapes) for one in (model, padded.model))
-    table = _with_cells_of(load_table(threads), plain, wider)
-    before, after = (predict(table, one).latency_ms for one in (plain, wider))
-    widths = ", ".join(f"{old} to {new}" for old, new in padded.widths)
-    if after > _FASTER * before:
+    ratio = _measure(model, padded.model, threads, batch, shapes, seconds)
+    if ratio.value > _FASTER or not ratio.high < 1:
         return model, ""
+    widths = ", ".join(f"{old} to {new}" for old, new in padded.widths)
     return padded.model, (
-        f"channels padded with zeros where that is faster ({widths}): {before / after:.2f}x by the "
-        "measured kernels, and the outputs stay the same"
+        f"channels padded with zeros since that is faster ({widths}): measured "
+        f"{ratio.speedup:.2f}x, and the outputs stay the same"
     )
 
 
-def _list(model: ModelProto, threads: int, batch: int, shapes: Mapping[str, int]) -> KernelList:
+def _measure(
+    model: ModelProto,
+    padded: ModelProto,
+    threads: int,
+    batch: int,
+    shapes: Mapping[str, int],
+    seconds: float,
+) -> Ratio:
+    """Return the latency of the padded file over that of the other."""
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
-        path = Path(folder) / "model.onnx"
-        write_onnx(model, path)
-        return list_kernels(path, threads, batch, dict(shapes))
-
-
-def _with_cells_of(table: CostTable, *listings: KernelList) -> CostTable:
-    """Return the table with the very kernels of some files in it."""
-    wanted = dict.fromkeys(cell for listing in listings for cell in listing.exact)
-    measured = measure_cells(table, wanted)
-    if measured is not table:
-        keep_table(measured)
-    return measured
+        paths = [Path(folder) / "plain.onnx", Path(folder) / "padded.onnx"]
+        for one, path in zip((model, padded), paths, strict=True):
+            write_onnx(one, path)
+        result = bench(paths, threads, batch, seconds=seconds, shapes=dict(shapes), peak_rss=False)
+    return result.ratios[1]

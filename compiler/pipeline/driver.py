@@ -320,7 +320,9 @@ def _align(
     if not settings.measure or elsewhere or settings.storage != "dense":
         return model, ""
     shapes = axis_sizes(program)
-    padded, remark = pad_where_faster(model, settings.threads, settings.batch, shapes)
+    padded, remark = pad_where_faster(
+        model, settings.threads, settings.batch, shapes, settings.seconds / 2
+    )
     full, after = run.original.coupling.cost(Plan()), count_file(padded, program)
     if all(check.passed for check in check_goal(run.goal, full, program.cost, before, after)):
         return padded, remark

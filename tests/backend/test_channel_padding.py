@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,7 +18,7 @@ import compressc
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import export_onnx
 from compressc.latency.padding_choice import pad_where_faster
-from compressc.runtime.cost_prediction import Prediction
+from compressc.runtime.ratios import Ratio
 
 
 class Residual(nn.Module):
@@ -140,32 +142,42 @@ def test_what_is_aligned_or_not_known_stays(build: Callable[[], nn.Module]) -> N
         np.testing.assert_allclose(run(padded.model), run(model), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("share", "is_padded"), [(0.9, True), (0.98, False), (1.2, False)])
-def test_it_is_done_only_where_the_kernels_are_measured_to_be_faster(
-    share: float, is_padded: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("value", "high", "is_padded"),
+    [
+        (0.9, 0.95, True),
+        (0.97, 0.99, True),
+        (0.994, 0.996, False),  # surely faster, but not worth it
+        (0.9, 1.02, False),  # may be noise
+        (1.2, 1.3, False),
+    ],
+)
+def test_it_is_done_only_where_the_whole_file_is_measured_to_be_faster(
+    value: float, high: float, is_padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = export(Chain(11))
-    monkeypatch.setattr("compressc.latency.padding_choice._list", lambda one, *_: one)
-    monkeypatch.setattr("compressc.latency.padding_choice.load_table", lambda _: None)
-    monkeypatch.setattr("compressc.latency.padding_choice._with_cells_of", lambda t, *_: t)
-    monkeypatch.setattr(
-        "compressc.latency.padding_choice.predict",
-        lambda _table, one: Prediction(1.0 if one is model else share, 0.0),
-    )
+    model, timed = export(Chain(11)), []
+
+    def measure(paths: Sequence[Path], *_: object, **__: object) -> object:
+        timed.append([widths_of(onnx.load(path)) for path in paths])
+        ratio = Ratio(value, 2 * value - high, high, 0.99)
+        return SimpleNamespace(ratios=(Ratio(1.0, 1.0, 1.0, 0.99), ratio))
+
+    monkeypatch.setattr("compressc.latency.padding_choice.bench", measure)
     found, remark = pad_where_faster(model, 1, 1, {})
+    assert timed == [[{4, 11}, {4, 12}]]
     assert (found is not model) is is_padded
-    assert ("11 to 12" in remark) is is_padded
+    assert widths_of(found) == ({4, 12} if is_padded else {4, 11})
+    assert ("11 to 12" in remark and f"{1 / value:.2f}x" in remark) is is_padded
 
 
 def test_aligned_counts_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressc.latency.padding_choice._list", None)
+    monkeypatch.setattr("compressc.latency.padding_choice.bench", None)
     model = export(Chain(12))
     assert pad_where_faster(model, 1, 1, {}) == (model, "")
 
 
-def test_the_choice_is_measured_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_the_files_are_really_timed() -> None:
     model = export(Chain(11))
-    pad_where_faster(model, 1, 1, {})
-    monkeypatch.setattr("compressc.runtime.cost_measuring._measure", None)
-    pad_where_faster(model, 1, 1, {})
+    found, remark = pad_where_faster(model, 1, 1, {}, seconds=0.1)
+    assert (found is model) is (remark == "")
+    np.testing.assert_allclose(run(found), run(model), rtol=1e-5, atol=1e-5)
