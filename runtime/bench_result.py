@@ -11,9 +11,9 @@ from compressc.runtime.machine import Machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.quietness import Quietness
 from compressc.runtime.ratios import Ratio
-from compressc.runtime.result_document import read_document
+from compressc.runtime.result_document import Format
 
-_FORMAT = "compressc-bench-1"
+_FORMAT = Format("compressc-bench-1", "a benchmark result", "compressc bench --json")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BenchResult:
     def to_json(self) -> str:
         """Return the result as a JSON document; :meth:`from_json` reads it back."""
         document = {
-            "format": _FORMAT,
+            "format": _FORMAT.name,
             "taken_at": self.taken_at,
             "rounds": self.rounds,
             "seconds": self.seconds,
@@ -70,13 +70,7 @@ class BenchResult:
         Raises:
             RuntimeFailure: if the text is not such a document.
         """
-        return read_document(
-            text,
-            cls._from_document,
-            form=_FORMAT,
-            what="a benchmark result",
-            command="compressc bench --json",
-        )
+        return _FORMAT.read(text, cls._from_document)
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> BenchResult:

@@ -9,10 +9,10 @@ from typing import Any
 
 from compressc.runtime.machine import Machine
 from compressc.runtime.quietness import Quietness
-from compressc.runtime.result_document import read_document
+from compressc.runtime.result_document import Format
 from compressc.runtime.roofline import Roofline
 
-_FORMAT = "compressc-profile-1"
+_FORMAT = Format("compressc-profile-1", "a profile", "compressc profile --json")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the profile as a JSON document; :meth:`from_json` reads it back."""
-        document = {"format": _FORMAT, **asdict(self)}
+        document = {"format": _FORMAT.name, **asdict(self)}
         document["machine"] = self.machine.to_dict()
         document["input_shapes"] = {k: list(v) for k, v in self.input_shapes.items()}
         return json.dumps(document, indent=1)
@@ -127,13 +127,7 @@ class Profile:
         Raises:
             RuntimeFailure: if the text is not such a document.
         """
-        return read_document(
-            text,
-            lambda document: cls(**{**document, **_parts(document)}),
-            form=_FORMAT,
-            what="a profile",
-            command="compressc profile --json",
-        )
+        return _FORMAT.read(text, lambda document: cls(**{**document, **_parts(document)}))
 
 
 def _parts(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 
 from compressc.runtime.errors import RuntimeFailure
-from compressc.runtime.result_document import read_document
+from compressc.runtime.result_document import Format
 
 
 def read(text: str) -> Any:
-    return read_document(
-        text,
-        lambda document: {**document, "count": int(document["count"])},
-        form="ours-2",
-        what="a count",
-        command="compressc count",
-    )
+    counts = Format("ours-2", "a count", "compressc count")
+    return counts.read(text, lambda document: {**document, "count": int(document["count"])})
 
 
 def test_a_document_is_built_without_its_format() -> None:
