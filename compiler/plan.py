@@ -107,7 +107,7 @@ class Plan:
         Raises:
             OutputError: if a file cannot be written.
         """
-        from compressc.writing import write_atomically
+        from compressc.writing import write_atomically, write_text
 
         path = Path(path)
         arrays: dict[str, Any] = {}
@@ -130,7 +130,7 @@ class Plan:
                 np.savez_compressed(stream, **arrays)
 
         write_atomically(path.with_suffix(".npz"), write_masks)
-        write_atomically(path, lambda t: t.write_text(json.dumps(document, indent=1)))
+        write_text(path, json.dumps(document, indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:

@@ -69,3 +69,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8: all of it or nothing.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.kernel_kinds import KernelKind, Widths
 from compressc.runtime.kernel_list import KernelList
 from compressc.runtime.machine import Machine
+from compressc.runtime.result_document import Format
 
-_FORMAT = "compressc-cost-table-1"
+_FORMAT = Format("compressc-cost-table-1", "a cost table", "compressc profile --cost-table")
 
 Cells = Mapping[Widths, float]
 KindAtWidths = tuple[KernelKind, Widths]
@@ -105,7 +107,7 @@ class CostTable:
     def to_json(self) -> str:
         """Return the table as a JSON document; :meth:`from_json` reads it back."""
         document = {
-            "format": _FORMAT,
+            "format": _FORMAT.name,
             "machine": self.machine.to_dict(),
             "threads": self.threads,
             "block": self.block,
@@ -131,35 +133,29 @@ class CostTable:
         Raises:
             RuntimeFailure: if the text is not such a document.
         """
-        try:
-            document = dict(json.loads(text))
-            if document["format"] != _FORMAT:
-                raise ValueError(f"format {document['format']}, not {_FORMAT}")
-            return cls(
-                machine=Machine.from_dict(document["machine"]),
-                threads=int(document["threads"]),
-                block=int(document["block"]),
-                node_ms=float(document["node_ms"]),
-                call_ms=float(document["call_ms"]),
-                cells={
-                    KernelKind.from_key(entry["kind"]): {
-                        tuple(widths): float(ms) for widths, ms in entry["cells"]
-                    }
-                    for entry in document["kinds"]
-                },
-                networks={
-                    name: KernelList.from_dict(kernels)
-                    for name, kernels in document["networks"].items()
-                },
-                taken_at=str(document["taken_at"]),
-                quiet=bool(document["quiet"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeFailure(
-                f"not a cost table ({type(error).__name__}: {reason}); make it anew with "
-                "compressc profile --cost-table"
-            ) from error
+        return _FORMAT.read(text, cls._build)
+
+    @classmethod
+    def _build(cls, document: dict[str, Any]) -> CostTable:
+        return cls(
+            machine=Machine.from_dict(document["machine"]),
+            threads=int(document["threads"]),
+            block=int(document["block"]),
+            node_ms=float(document["node_ms"]),
+            call_ms=float(document["call_ms"]),
+            cells={
+                KernelKind.from_key(entry["kind"]): {
+                    tuple(widths): float(ms) for widths, ms in entry["cells"]
+                }
+                for entry in document["kinds"]
+            },
+            networks={
+                name: KernelList.from_dict(kernels)
+                for name, kernels in document["networks"].items()
+            },
+            taken_at=str(document["taken_at"]),
+            quiet=bool(document["quiet"]),
+        )
 
     def _whole_blocks(self, width: int, cells: Cells, place: int) -> int:
         """Round up to blocks, but leave a picture's own channels as they are."""

@@ -11,7 +11,7 @@ from compressc.cli.parsing import Parser
 from compressc.cli.progress import ProgressDisplay
 from compressc.reporting.bench_table import print_bench
 from compressc.runtime.bench import bench
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 _EXAMPLES = """\
 examples:
@@ -62,7 +62,6 @@ def run(arguments: Sequence[str]) -> int:
             progress=progress,
         )
     if options.json:
-        text = result.to_json()
-        write_atomically(options.json, lambda t: t.write_text(text + "\n", encoding="utf-8"))
+        write_text(options.json, result.to_json() + "\n")
     print_bench(result)
     return 0

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressc.cli.json_output import write_json
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser, UsageError
@@ -16,7 +15,7 @@ from compressc.reporting.profile_page import render_profile
 from compressc.reporting.profile_table import print_profile
 from compressc.runtime.cost_store import export_table
 from compressc.runtime.profiling import profile
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 _EXAMPLES = """\
 examples:
@@ -76,10 +75,10 @@ def run(arguments: Sequence[str]) -> int:
             progress=progress,
         )
     if options.json:
-        write_json(options.json, result)
+        write_text(options.json, result.to_json() + "\n")
     if options.report:
         page = render_profile(result)
-        write_atomically(options.report, lambda t: t.write_text(page, encoding="utf-8"))
+        write_text(options.report, page)
     print_profile(result, everything=options.all)
     return 0
 
@@ -101,6 +100,6 @@ def _write_cost_table(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             progress=progress,
         )
-    write_json(options.cost_table, table)
+    write_text(options.cost_table, table.to_json() + "\n")
     print_cost_table(table, options.cost_table)
     return 0

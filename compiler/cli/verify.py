@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressc.cli.json_output import write_json
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
@@ -18,7 +17,7 @@ from compressc.runtime.verification import (
     verify,
     write_reference,
 )
-from compressc.writing import write_atomically
+from compressc.writing import write_atomically, write_text
 
 _EXAMPLES = """\
 examples:
@@ -81,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         options.model, options.reference, tolerance=options.tolerance, threads=options.threads
     )
     if options.json:
-        write_json(options.json, result)
+        write_text(options.json, result.to_json() + "\n")
     _show(result)
     failed = [output for output in result.outputs if not output.passed]
     if failed:

@@ -14,7 +14,7 @@ from compressc.errors import OutputError
 from compressc.lowering.folded_constants import FoldedConstants
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 _PAGES = (".html", ".htm")
 
@@ -190,7 +190,7 @@ class Report:
         check_report_name(path)
         html = Path(path).suffix.lower() in _PAGES
         text = self.to_html() if html else self.to_json()
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(path, text)
 
 
 def _plain(value: Any) -> Any:

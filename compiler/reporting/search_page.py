@@ -9,7 +9,7 @@ from pathlib import Path
 from compressc.reporting.picture_axes import Axis, Tick, trace
 from compressc.reporting.templates import load_template
 from compressc.search.history import Candidate, Generation, History, write_history
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 _WIDTH, _HEIGHT = 960.0, 220.0
 _LEFT, _BOTTOM, _TOP = 62.0, 26.0, 8.0
@@ -96,7 +96,7 @@ def write_search(path: str | Path, history: History) -> None:
     path = Path(path)
     if path.suffix.lower() in (".html", ".htm"):
         page = render_search(history)
-        write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+        write_text(path, page)
     else:
         write_history(path, history)
 

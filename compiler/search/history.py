@@ -10,7 +10,7 @@ from typing import Any
 
 from compressc.errors import CompresscError
 from compressc.search.trials import pareto_front
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 _FORMAT = "compressc-search-1"
 
@@ -100,7 +100,7 @@ def write_history(path: Path, history: History) -> None:
     lines = [{"format": _FORMAT, **{k: v for k, v in head.items() if k != "generations"}}]
     lines += head["generations"]
     text = "".join(json.dumps(line, default=str) + "\n" for line in lines)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_text(path, text)
 
 
 def read_history(path: Path) -> History:

@@ -39,13 +39,13 @@ from compressc.sweeping.files import (
     make_folder,
     read_state,
     write_state,
-    write_text,
 )
 from compressc.sweeping.inputs import drift_inputs
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.run import Run
 from compressc.sweeping.targets import KINDS, read_targets
 from compressc.tasks.protocol import Scored
+from compressc.writing import write_text
 
 # What speaks against one target; anything else would befall all of them.
 _UNMET = (GoalError, VerificationError, ExportError, PlanError)
@@ -148,7 +148,7 @@ def sweep(
     from compressc.reporting.sweep_page import render_sweep
 
     write_state(found, folder)
-    write_text(render_sweep(found), folder / PAGE)
+    write_text(folder / PAGE, render_sweep(found))
     remove_saved_passes(folder / PASS_STATE)
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from compressc.errors import OutputError
 from compressc.runtime.bench_result import BenchResult
 from compressc.sweeping.result import Sweep, SweepRow, read_rows
-from compressc.writing import write_atomically
+from compressc.writing import write_text
 
 PASS_STATE, PAGE, ORIGINAL = "state", "sweep.html", "original.onnx"
 _STATE = "sweep.json"
@@ -43,12 +43,7 @@ def make_folder(folder: Path) -> Path:
 
 def write_state(found: Sweep, folder: Path) -> None:
     """Write what is known of a sweep."""
-    write_text(found.to_json(), folder / _STATE)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file: all of it or nothing."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(folder / _STATE, found.to_json())
 
 
 def digest_file(path: Path) -> str:
