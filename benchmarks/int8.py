@@ -131,8 +131,8 @@ def main() -> None:
         rows.append(compare(network, arguments.threads, arguments.seconds, arguments.samples))
     if arguments.output:
         document = {
-            "command": "python benchmarks/int8.py --threads 1 --seconds 30 "
-            "--output benchmarks/int8.json",
+            "command": f"python benchmarks/int8.py --threads {arguments.threads} "
+            f"--seconds {arguments.seconds:g} --output benchmarks/int8.json",
             "machine": describe_machine().to_dict(),
             "target_macs": TARGET,
             "precision": PRECISION,
