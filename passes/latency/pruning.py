@@ -28,9 +28,11 @@ from compressc.passes.latency.allocation import (
     Scope,
     losses_of,
 )
+from compressc.passes.latency.fastest import seek_fastest
 from compressc.passes.latency.search import LatencySearch, Measure
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
+from compressc.passes.widths.choice import WidthRule
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Program
 from compressc.runtime.bench import bench
@@ -54,8 +56,8 @@ class Latency:
     With a cost table of another device nothing is measured here, so nothing is corrected.
 
     Where the goal bounds MACs, params or bytes but no latency, the plan is sought that takes least
-    time within them: in the uniform scope each group keeps a share in proportion to the MACs per
-    second of its kernels.
+    time within them: in the uniform scope groups keep the larger a share, the more MACs per second
+    their kernels do. It is never slower, by the cost table, than an even cut.
 
     Attributes:
         norm: of the weights, see :func:`compressc.passes.importance.measure_importance`.
@@ -107,7 +109,11 @@ class Latency:
             model.latency_ms(model.sizes),
             self.name,
         )
-        if bound is None or context.cost_table is not None or not self.measurements:
+        if bound is None:
+            rule = WidthRule("uniform", (), self.floor)
+            importance = measure_importance(program, self.norm)
+            return seek_fastest(search, rule, importance, _circumstances(context))
+        if context.cost_table is not None or not self.measurements:
             return search.trust(_circumstances(context))
         with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
             original = write_original(program, Path(folder) / "original.onnx")

@@ -56,7 +56,9 @@ class LatencySearch:
         found = self._choose(self.target_ms)
         if found is None:
             raise self._unreachable(self.allocator.fastest().latency_ms)
-        return self._with_notes(found, [f"latency {self._text(found.latency_ms)}, {circumstances}"])
+        return self._with_notes(
+            found, [f"latency {self.describe(found.latency_ms)}, {circumstances}"]
+        )
 
     def close(self, measure: Measure, measurements: int, context: Context) -> Program:
         """Measure, correct, and choose again, until the target is met.
@@ -130,8 +132,8 @@ class LatencySearch:
 
     def _unreachable(self, least_ms: float) -> GoalError:
         return GoalError(
-            f"latency target {self._text(self.target_ms)}: the narrowest plan takes about "
-            f"{self._text(least_ms)}; ask for at least that, lower --floor, or free layers that "
+            f"latency target {self.describe(self.target_ms)}: the narrowest plan takes about "
+            f"{self.describe(least_ms)}; ask for at least that, lower --floor, or free layers that "
             "are kept"
         )
 
@@ -156,8 +158,8 @@ class LatencySearch:
     def _explained(self, measured: float, found: LatencyAllocation, candidates: int) -> Program:
         wrong = measured / found.latency_ms - 1
         notes = [
-            f"latency {self._text(measured)} measured against a target of "
-            f"{self._text(self.target_ms)}; the cost table said {found.latency_ms:.3g} ms "
+            f"latency {self.describe(measured)} measured against a target of "
+            f"{self.describe(self.target_ms)}; the cost table said {found.latency_ms:.3g} ms "
             f"({-wrong / (1 + wrong):+.1%}), {candidates} candidates measured"
         ]
         if not self._is_met(measured):
@@ -169,14 +171,15 @@ class LatencySearch:
         return self._with_notes(found, notes)
 
     def _with_notes(self, found: LatencyAllocation, notes: list[str]) -> Program:
-        numbers = {
-            "predicted_latency_ms": found.latency_ms,
-            "original_latency_ms": self.full_ms,
-        }
-        step = Step(self.name, notes=tuple(notes), numbers=numbers)
+        step = Step(self.name, notes=tuple(notes), numbers=self.numbers(found.latency_ms))
         return self._decided(found).with_step(step)
 
-    def _text(self, ms: float) -> str:
+    def numbers(self, predicted_ms: float) -> dict[str, float]:
+        """Return what a step of the history records."""
+        return {"predicted_latency_ms": predicted_ms, "original_latency_ms": self.full_ms}
+
+    def describe(self, ms: float) -> str:
+        """Return a latency as text, beside what share of the original it is."""
         share = ms / self.full_ms
         percentile = "p50" if self.bound is None else self.bound.percentile
         return f"{ms:.3g} ms {percentile} ({share:.2f} of the original)"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import compressc
@@ -13,7 +14,9 @@ from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
 from compressc.latency.latency_model import build_latency_model
 from compressc.pass_protocol import Context, find_pass
+from compressc.passes.latency.allocation import LatencyAllocation
 from compressc.passes.latency.pruning import Latency
+from compressc.passes.latency.search import LatencySearch
 from compressc.passes.magnitude import Magnitude
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_store import read_table
@@ -76,10 +79,31 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     fast = Latency()(program, context)
     assert 0.8 * target * program.cost.macs < fast.cost.macs <= target * program.cost.macs
     assert "not measured" in fast.history[-1].notes[0] or "measure it" in fast.history[-1].notes[0]
-    even = Magnitude()(program.with_constraints(Constraints(multiple_of=8)), context)
-    assert predicted(fast, device) < predicted(even, device)
+    block = CostTable.from_json(device.read_text()).block
+    even = Magnitude()(program.with_constraints(Constraints(multiple_of=block)), context)
+    assert predicted(fast, device) <= predicted(even, device)
     with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths"):
         Latency()(program, replace(context, goal=Goal(macs=0.0001)))
+
+
+def test_an_even_cut_is_taken_where_it_is_the_fastest(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = build_program(NAME)
+    context = Context(Goal(macs=0.6), cost_table=read_table(device))
+    # A search that finds nothing but the original.
+    monkeypatch.setattr(
+        LatencySearch,
+        "_choose",
+        lambda self, _: LatencyAllocation(
+            np.array([ladder.steps for ladder in self.allocator.ladders]), self.full_ms
+        ),
+    )
+    decided = Latency()(program, context)
+    block = CostTable.from_json(device.read_text()).block
+    even = Magnitude()(program.with_constraints(Constraints(multiple_of=block)), context)
+    assert decided.plan.digest == even.plan.digest
+    assert "an even cut is the fastest" in decided.history[-1].notes[0]
 
 
 def test_times_count_at_the_percentile_they_are_asked_for(device: Path) -> None:
