@@ -2,7 +2,7 @@
 
 Chains of four convolutions are exported at each count, padded to a multiple of 4 and to whole
 blocks, and timed in interleaved rounds; the outputs are compared. ``chosen`` is what the compiler
-would do by itself, from measured kernels.
+would do by itself, by timing both files once more.
 
     python benchmarks/padding.py --output benchmarks/padding.json      # about 3 minutes, keep quiet
 """
