@@ -9,9 +9,13 @@ optimizer, rate and seed. Epochs of fine-tuning are judged on search-validation;
 test split once, before and after fine-tuning. A row is written when it is finished, and rows that
 are there are not run again; with ``--work-dir`` a killed row goes on after its last epoch.
 
-    python benchmarks/decore.py --data mnist --arch lenet5 --speedup 10 --seed 0 1 2
+    python benchmarks/decore.py --data mnist --arch lenet5 --speedup 10 --seed 0 1 2 --epochs 24 \
+        --agent-epochs 12 --baseline --adapt-penalty --agent-rate 0.03
     python benchmarks/decore.py --data cifar10-jpeg.tar.gz --arch resnet20 \
-        --model resnet20-cifar10-jpeg.th --speedup 2 5.4 --work-dir /tmp/decore
+        --model resnet20-cifar10-jpeg.th --speedup 2 5.4 --epochs 12 --agent-epochs 6 --baseline \
+        --adapt-penalty --agent-rate 0.05 --work-dir /tmp/decore
+
+The row in the constraint mode was made with ``--mode constraint --agent-epochs 3`` added.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from compressc.rules.registry import MacsTerm
 
 aten = torch.ops.aten
 
-_CONVOLUTIONS = frozenset(
+CONVOLUTIONS = frozenset(
     {
         aten.conv1d.default,
         aten.conv2d.default,
@@ -195,7 +195,7 @@ def _refusal(
     node: fx.Node, term: MacsTerm, propagation: Propagation, readers: Mapping[str, int]
 ) -> str:
     """Return why a layer cannot be factorised, or ""."""
-    if node.target not in _CONVOLUTIONS and node.target is not aten.linear.default:
+    if node.target not in CONVOLUTIONS and node.target is not aten.linear.default:
         return f"is a {term.operation}; only linear layers and plain convolutions can be"
     weight = argument(node, "weight")
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
@@ -207,7 +207,7 @@ def _refusal(
     tied = sum(first == propagation.canonical[name] for first in propagation.canonical.values())
     if tied > 1 or readers[propagation.canonical[name]] > 1:
         return "is used more than once, or shares its weight"
-    if node.target in _CONVOLUTIONS:
+    if node.target in CONVOLUTIONS:
         conv_groups = argument(node, "groups")
         if conv_groups != 1:
             return f"is a convolution with {conv_groups} conv groups"

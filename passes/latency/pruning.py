@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +23,7 @@ from compressc.latency.network_listing import (
 )
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
-from compressc.passes.importance import Norm, measure_importance
+from compressc.passes.importance import FloatArray, Norm, measure_importance
 from compressc.passes.latency.allocation import (
     LatencyAllocator,
     Scope,
@@ -101,9 +102,10 @@ class Latency:
         context.progress(0, 0, "listing the kernels of the original")
         percentile = "p50" if bound is None else bound.percentile
         model = _build_model(program, percentile, context)
+        importance = measure_importance(program, self.norm)
         search = LatencySearch(
             program,
-            self._allocator(program, model, bound),
+            self._allocator(program, model, importance, bound),
             bound,
             context.goal,
             model.latency_ms(model.sizes),
@@ -111,7 +113,6 @@ class Latency:
         )
         if bound is None:
             rule = WidthRule("uniform", (), self.floor)
-            importance = measure_importance(program, self.norm)
             return seek_fastest(search, rule, importance, _circumstances(context))
         if context.cost_table is not None or not self.measurements:
             return search.trust(_circumstances(context))
@@ -121,9 +122,12 @@ class Latency:
             return search.close(measure, self.measurements, context)
 
     def _allocator(
-        self, program: Program, model: LatencyModel, bound: LatencyBound | None
+        self,
+        program: Program,
+        model: LatencyModel,
+        importance: Mapping[str, FloatArray],
+        bound: LatencyBound | None,
     ) -> LatencyAllocator:
-        importance = measure_importance(program, self.norm)
         groups = [program.coupling.group(name) for name in model.groups]
         ladders = [
             with_useful_counts(build_ladder(group, importance[group.name]), model, place)

@@ -52,7 +52,7 @@ def weigh_by_throughput(
         counts[place] = ladder.counts[rung]
         saved_ms[place] = before - model.partial_ms(model.touched[place], counts)
         halved = replace(program.plan, keep={ladder.group.name: ladder.mask(rung)})
-        saved_macs[place] = whole - program.coupling.cost(halved).macs
+        saved_macs[place] = whole - program.coupling.cost(program.coupling.fit_ranks(halved)).macs
     average = saved_macs.sum() / max(saved_ms.sum(), _TINY)
     relative = saved_macs / np.maximum(saved_ms * average, _TINY * max(whole, 1))
     weights = saved_macs * np.clip(relative, 1 / _SPREAD, _SPREAD) ** _POWER

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from compressc.coupling.kept import Kept
+from compressc.factors.sites import CONVOLUTIONS
 from compressc.passes.reconstruction.least_squares import NormalEquations
 from compressc.passes.reconstruction.patches import (
-    CONVOLUTIONS,
     LAYERS,
     Geometry,
     Grid,

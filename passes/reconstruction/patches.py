@@ -11,18 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from compressc.factors.sites import CONVOLUTIONS
+
 aten = torch.ops.aten
 
-CONVOLUTIONS = frozenset(
-    {
-        aten.conv1d.default,
-        aten.conv2d.default,
-        aten.conv3d.default,
-        aten.conv1d.padding,
-        aten.conv2d.padding,
-        aten.conv3d.padding,
-    }
-)
 LAYERS = CONVOLUTIONS | {aten.linear.default}
 
 

@@ -82,6 +82,8 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     block = CostTable.from_json(device.read_text()).block
     even = Magnitude()(program.with_constraints(Constraints(multiple_of=block)), context)
     assert predicted(fast, device) <= predicted(even, device)
+    # Steps are wide here, so that the even cut may be the best; not at both targets.
+    assert target > 0.5 or predicted(fast, device) < predicted(even, device)
     with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths"):
         Latency()(program, replace(context, goal=Goal(macs=0.0001)))
 
