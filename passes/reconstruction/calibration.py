@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from compressc.passes.reconstruction.staged_execution import (
     peak_values_per_sample,
 )
 from compressc.passes.rehearsal import NoCounts
+from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.tasks.protocol import draw_samples, require_task
 
@@ -35,8 +37,9 @@ class Calibration:
     Layers are taken in graph order. Each gets the weights with which, on what the repaired network
     in front of it computes, it best reproduces what it computed in the original network: ridge
     regression in closed form. The last layer of a residual branch aims at the original sum minus
-    the shortcut as it is now, and so also makes up for errors made in front of the block. Batch
-    norms behind no such layer have their statistics moved along.
+    the shortcut as it is now, and so also makes up for errors made in front of the block. Weights
+    that a plan sets to zero stay zero, and a factorised layer gets the best weights of its ranks.
+    Batch norms behind no such layer have their statistics moved along.
 
     Attributes:
         samples: how many unlabelled samples of the training split are used.
@@ -51,7 +54,8 @@ class Calibration:
 
     Deviations:
         The ridge pulls towards the original weights instead of zero; inputs are those of the
-        repaired network; an intercept is fitted and put into the bias or the batch norm.
+        repaired network; an intercept is fitted and put into the bias or the batch norm. Zeros and
+        ranks are ours: see ``constrained_fit``.
 
     Raises:
         GoalError: if a number is out of range.
@@ -82,7 +86,8 @@ class Calibration:
             DataError: if there is no task.
         """
         task = require_task(context.task, self.name)
-        if not program.plan.keep:
+        plan = program.plan
+        if not (plan.keep or plan.zero or plan.rank):
             raise PlanError(
                 f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
                 "such as magnitude before it"
@@ -109,11 +114,13 @@ class Calibration:
     def _repair(self, program: Program, batches: Batches, context: Context) -> Program:
         original = program.graph_module
         clone = replace(program, graph_module=clone_module(original))
-        pupil_graph = masked(clone)
         state = dict(clone.graph_module.state_dict())
         by_name = {node.name: node for node in original.graph.nodes}
-        fitted = {name for name, node in by_name.items() if node.target in LAYERS}
-        order = order_nodes(pupil_graph.graph, lambda node: node.name in fitted)
+        first, _ = self._find(program, order_nodes(original.graph, _is_layer))
+        pupil_graph = masked(clone.with_plan(_without_fitted(program, first)))
+        order = order_nodes(
+            pupil_graph.graph, lambda node: node.name in by_name and _is_layer(node)
+        )
         original_order = [by_name[node.name] for node in order if node.name in by_name]
         layers, norms = self._find(program, original_order)
         watched = [by_name[layer.target] for layer in layers.values()]
@@ -148,6 +155,21 @@ class Calibration:
             if norm is not None and node.name not in settled:
                 norms[node.name] = norm
         return layers, norms
+
+
+def _is_layer(node: fx.Node) -> bool:
+    return node.target in LAYERS
+
+
+def _without_fitted(program: Program, layers: Mapping[str, Layer]) -> Plan:
+    """Return the plan without zeros and ranks of weights that are fitted in this very form."""
+    plan, sites = program.plan, program.coupling.factor_sites
+    fitted = {layer.weight for layer in layers.values()}
+    return replace(
+        plan,
+        zero={name: mask for name, mask in plan.zero.items() if name not in fitted},
+        rank={name: r for name, r in plan.rank.items() if sites.site(name).weight not in fitted},
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from compressc.coupling.kept import Kept
 from compressc.factors.sites import CONVOLUTIONS
+from compressc.passes.reconstruction.constrained_fit import Constraint, LowRank, Support
 from compressc.passes.reconstruction.least_squares import NormalEquations
 from compressc.passes.reconstruction.patches import (
     LAYERS,
@@ -47,6 +48,8 @@ class Layer:
         shortcut: the other operand of the addition.
         geometry: how the input is read.
         inputs, outputs: which channels stay.
+        alive: where the weight may differ from zero, in its shape; None for everywhere.
+        ranks: of the weight; none where they are free.
     """
 
     node: str
@@ -58,6 +61,8 @@ class Layer:
     geometry: Geometry
     inputs: NDArray[np.bool_]
     outputs: NDArray[np.bool_]
+    alive: NDArray[np.bool_] | None
+    ranks: tuple[int, ...]
 
     @property
     def target(self) -> str:
@@ -95,23 +100,25 @@ class Norm:
 def find_layers(program: Program, order: list[str]) -> dict[str, Layer]:
     """Return the layers whose weights can be reconstructed, by node name.
 
-    Left out are weights that are shared, computed, or under a ``zero`` mask, and transposed
-    convolutions.
+    Left out are weights that are shared or computed, and transposed convolutions.
 
     Args:
-        program: with a pending keep plan.
+        program: with a pending plan.
         order: node names in the order of execution; a residual addition is a target only where
             its other operand comes before the layer.
     """
     coupling = program.coupling
     kept = coupling.view(program.plan)
+    ranks = {
+        coupling.factor_sites.site(name).node: ranks for name, ranks in program.plan.rank.items()
+    }
     position = {name: index for index, name in enumerate(order)}
     layers = {}
     for node in program.graph_module.graph.nodes:
         if node.target in LAYERS:
             layer = _read_layer(program, node, kept, position)
             if layer is not None:
-                layers[node.name] = layer
+                layers[node.name] = replace(layer, ranks=ranks.get(node.name, ()))
     return layers
 
 
@@ -153,7 +160,7 @@ def _read_layer(
     source, given_bias = argument(node, "input"), argument(node, "bias")
     weight = own_tensor(program, argument(node, "weight"))
     bias = own_tensor(program, given_bias)
-    if weight is None or weight in program.plan.zero or (given_bias is not None and bias is None):
+    if weight is None or (given_bias is not None and bias is None):
         return None
     tensor = program.coupling.propagation.tensors[weight]
     read, made = values.get(source.name), values.get(node.name)
@@ -180,6 +187,8 @@ def _read_layer(
         read_geometry(node, tensor),
         kept.mask(read[channel]),
         kept.mask(made[channel]),
+        program.plan.zero.get(weight),
+        (),
     )
 
 
@@ -215,6 +224,8 @@ def reconstruct(
 ) -> None:
     """Fit the weights of a layer, in place, so that its target keeps its original value.
 
+    Weights under a mask of zeros become zero, and a layer with ranks gets a weight of these ranks.
+
     Args:
         layer: which one.
         state: tensors of the network under repair, by name; changed in place.
@@ -239,7 +250,16 @@ def reconstruct(
             goal = (goal - now - offset) / scale
         patches = unfold_input(inputs[index][samples], geometry, grid)
         equations.add(patches[:, :, columns], goal[:, :, outputs])
-    fitted, constant = equations.solve(rows, ridge, intercept=layer.has_intercept)
+    constraint = _constraint(layer, columns, outputs, weight.device)
+    fitted, constant = equations.solve(
+        rows,
+        ridge,
+        intercept=layer.has_intercept,
+        project=None if constraint is None else constraint.project,
+    )
+    if constraint is not None:
+        # A row that kept its old weights would break the form; hidden ones may be anything.
+        seen = torch.ones_like(seen)
     with torch.no_grad():
         _write(layer, state, fitted, constant, columns, outputs, seen)
 
@@ -255,6 +275,19 @@ def _selection(layer: Layer, rows: Tensor) -> tuple[Tensor, Tensor]:
     taps = rows.shape[2] // len(layer.inputs)
     columns = torch.as_tensor(np.flatnonzero(np.repeat(layer.inputs, taps)))
     return columns, torch.as_tensor(np.flatnonzero(layer.outputs))
+
+
+def _constraint(
+    layer: Layer, columns: Tensor, outputs: Tensor, device: torch.device
+) -> Constraint | None:
+    """Return what form the weights that take part must have."""
+    if layer.ranks:
+        return LowRank(layer.ranks, prod(layer.geometry.kernel))
+    if layer.alive is None:
+        return None
+    alive = torch.tensor(layer.alive, device=device)
+    rows = alive.reshape(layer.geometry.conv_groups, -1, alive[0].numel())
+    return Support(rows[:, outputs][:, :, columns])
 
 
 def _branch_affine(layer: Layer, state: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -42,13 +44,22 @@ class NormalEquations:
         """Return the covariance of the features, (conv_groups, features, features)."""
         return self._second_moments(centred=True)
 
-    def solve(self, start: Tensor, ridge: float, *, intercept: bool) -> tuple[Tensor, Tensor]:
+    def solve(
+        self,
+        start: Tensor,
+        ridge: float,
+        *,
+        intercept: bool,
+        project: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the weights and the intercept (zeros where none is wanted).
 
         Args:
             start: the weights that the ridge pulls towards, (conv_groups, outputs, features).
             ridge: strength as a share of the mean square of the features.
             intercept: whether a constant may be added to each output.
+            project: takes the free solution and the second moments of the features, damped by the
+                ridge, to the best weights of some form; None where all weights are free.
 
         Shape:
             weights (conv_groups, outputs, features), intercept (conv_groups, outputs), float64.
@@ -62,7 +73,9 @@ class NormalEquations:
         strength = ridge * diagonal.mean(1).clamp_min(torch.finfo(torch.float64).tiny)
         damped = moments + torch.diag_embed(strength[:, None].expand_as(diagonal))
         # Solving for the change makes the ridge pull towards the start.
-        weights = start + _solve(damped, cross - moments @ start.mT).mT
+        weights = start + solve_positive(damped, cross - moments @ start.mT).mT
+        if project is not None:
+            weights = project(weights, damped)
         if not intercept:
             return weights, torch.zeros_like(mean_t)
         return weights, mean_t - (weights @ mean_x[:, :, None])[:, :, 0]
@@ -75,7 +88,12 @@ class NormalEquations:
         return moments
 
 
-def _solve(gram: Tensor, right: Tensor) -> Tensor:
+def solve_positive(gram: Tensor, right: Tensor) -> Tensor:
+    """Return what a positive matrix takes to ``right``, of least norm where it is singular.
+
+    Shape:
+        gram (..., n, n), right (..., n, k); the result as right.
+    """
     factor, failures = torch.linalg.cholesky_ex(gram)
     if not failures.any():
         return torch.cholesky_solve(right, factor)

@@ -157,14 +157,57 @@ def test_a_branch_makes_up_for_the_error_of_its_shortcut():
     assert with_target < 0.9 * without
 
 
-def test_weights_under_a_zero_mask_stay_as_they_are():
+def halve_weights(program: Program, **others: object) -> Program:
+    """Set the smaller half of the weights of three layers to zero."""
+    state, zero = program.state(), {}
+    for name in ("a.weight", "grouped.weight", "fc1.weight"):
+        sizes = state[name].abs()
+        zero[name] = (sizes > sizes.median()).numpy()
+    return program.with_plan(Plan(zero=zero, **others))
+
+
+@pytest.mark.parametrize("others", [{}, {"keep": HALVES}])
+def test_weights_under_a_zero_mask_make_up_for_each_other(others):
     original = make(duplicated=False)
-    mask = np.random.default_rng(0).random((8, 12, 1, 1)) < 0.5
-    pruned = original.with_plan(Plan(keep=HALVES, zero={"b.weight": mask}))
+    pruned = halve_weights(original, **others)
     repaired = calibrate(pruned)
-    assert torch.equal(repaired.state()["b.weight"], pruned.state()["b.weight"])
-    assert not torch.equal(repaired.state()["c.weight"], pruned.state()["c.weight"])
+    assert error(repaired, original) < 0.75 * error(pruned, original)
+    for name in pruned.plan.zero:
+        assert not torch.equal(repaired.state()[name], pruned.state()[name])
+    lowered = compressc.lower(repaired)
+    assert prove(repaired, lowered).passed
+
+
+RANKS = {"a": (5, 3), "b": (3,), "fc1": (3,)}
+
+
+@pytest.mark.parametrize("others", [{}, {"keep": HALVES}])
+def test_factorised_layers_get_the_weights_that_suit_their_ranks(others):
+    original = make(duplicated=False)
+    pruned = original.with_plan(Plan(**others).with_rank(RANKS))
+    repaired = calibrate(pruned)
+    assert error(repaired, original) < 0.8 * error(pruned, original)
+    # The weight has its ranks already, so that factorising it loses nothing more.
+    whole, x = repaired.with_plan(Plan(**others)), torch.randn(8, 3, 8, 8, dtype=torch.double)
+    with torch.no_grad():
+        torch.testing.assert_close(masked(whole)(x), masked(repaired)(x), atol=1e-10, rtol=1e-10)
     assert prove(repaired, compressc.lower(repaired)).passed
+
+
+def test_without_reconstruction_zeros_and_ranks_still_hold():
+    original = make(duplicated=False)
+    plan = halve_weights(original).plan
+    zero = {name: mask for name, mask in plan.zero.items() if name == "grouped.weight"}
+    pruned = original.with_plan(Plan(zero=zero).with_rank(RANKS))
+    moved = calibrate(pruned, reconstruct=False)
+    changed = {
+        name
+        for name, tensor in pruned.state().items()
+        if not torch.equal(moved.state()[name], tensor)
+    }
+    assert changed
+    assert all("running" in name for name in changed)
+    assert prove(moved, compressc.lower(moved)).passed
 
 
 def test_shared_weights_stay_as_they_are():
