@@ -12,9 +12,8 @@ Run: pip install 'compressc[benchmark]', then
     python benchmarks/ascai.py --case mnist --data mnist/ --arch lenet5_caffe
     python benchmarks/ascai.py --case cifar --data cifar10-jpeg.tar.gz --model resnet56.pt \
         --arch resnet56 --spaces ps --recalibrate 256 --val-samples 2000
-    python benchmarks/ascai.py --case digits --ablation start
-    python benchmarks/ascai.py --case digits --ablation population
-    python benchmarks/ascai.py --case digits --ablation workers
+    python benchmarks/ascai.py --case mnist --data mnist/ --ablation start
+    python benchmarks/ascai.py --case mnist --data mnist/ --ablation population
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--dask", default="")
     parser.add_argument("--only", help="searchers, joined by commas")
-    parser.add_argument("--ablation", choices=("start", "population", "workers"))
+    parser.add_argument("--ablation", choices=("start", "population"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     options.arch = (
@@ -183,8 +182,6 @@ def make_variants(search: Ascai, options: argparse.Namespace) -> dict[str, tuple
     if options.ablation == "population":
         sizes = (10, 20, 50, 100)
         return {f"population {size}": (replace(search, population=size), evolve) for size in sizes}
-    if options.ablation == "workers":
-        return {f"workers {n}": (replace(search, workers=n), evolve) for n in (0, 1, 2, 4)}
     searchers: dict[str, Searcher] = {
         "ascai": evolve,
         "uniform": try_uniform,

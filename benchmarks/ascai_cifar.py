@@ -44,7 +44,7 @@ CASES: dict[str, tuple[float | None, dict[str, Any]]] = {
     "d+ps": (0.37, {"spaces": ("ps", "svd", "tucker"), "search_drop": 40.0}),
     "pn": (None, {"spaces": ("pn",), "score": "params"}),
 }
-KEY = ("case", "seed", "trials", "val_samples", "recalibrate", "epochs", "pn_drop")
+KEY = ("case", "importance", "seed", "trials", "val_samples", "recalibrate", "epochs", "pn_drop")
 
 
 def run_row(
@@ -58,6 +58,7 @@ def run_row(
         generations=10**6,
         val_samples=options.val_samples,
         recalibrate=options.recalibrate,
+        importance=options.importance,
         elite=2,
     )
     goal = Goal(macs=share, trials=options.trials, seed=options.seed)
@@ -83,6 +84,7 @@ def run_row(
     cost, full = PlanCosts(program.coupling).cost(found.plan), program.cost
     return {
         "case": case,
+        "importance": options.importance,
         "seed": options.seed,
         "trials": options.trials,
         "val_samples": options.val_samples,
@@ -124,6 +126,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--val-samples", type=int, default=1000)
     parser.add_argument("--recalibrate", type=int, default=256)
+    parser.add_argument("--importance", default="gradient")
     parser.add_argument("--pn-drop", type=float, default=5.0, help="points that pn may lose as cut")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--learning-rate", type=float, default=0.02)

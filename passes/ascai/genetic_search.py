@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from compressc.costs import Cost
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment, Scored
@@ -25,6 +25,7 @@ from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
 from compressc.passes.importance import FloatArray, measure_importance
 from compressc.passes.lowrank.remarks import describe_ranks
+from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.reporting.search_page import write_search
@@ -33,12 +34,14 @@ from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
 from compressc.search.failure import SearchError
 from compressc.search.history import History
-from compressc.tasks.protocol import Batch, Task, require_task
+from compressc.tasks.protocol import Batch, Task, draw_samples, require_task
 from compressc.writing import check_writable
 
 # Points of the metric that may be lost where nobody says.
 _DROP = 5.0
 _FEWEST = 4
+# Of the least squares behind the importance by reconstruction; the surgeon's default.
+_RIDGE = 1e-3
 # Fields that say where to compute and what to write, which changes no result.
 _PLACES = ("workers", "dask", "history")
 
@@ -62,7 +65,9 @@ class Ascai:
         search_drop: points of the metric that a candidate may lose before any training; None for
             the goal's ``max_drop``, or 5 where it has none.
         initialization: "warm" around what each layer bears alone, or "naive": anywhere.
-        importance: of channels, for "ps": "gradient" at the activations, or "magnitude".
+        importance: of channels, for "ps": "gradient" at the activations, "magnitude", or
+            "reconstruction", the error that calibrate cannot repair: the best of the three
+            before calibrate, but candidates look worse as they are cut.
         p_cross: probability that neighbours are crossed.
         p_swap: that a crossed pair exchanges a coordinate.
         p_mutate: that an individual is mutated.
@@ -72,7 +77,7 @@ class Ascai:
         val_samples: search-validation samples per candidate; 0 for all.
         recalibrate: unlabelled samples on which every candidate's batch norm statistics are
             measured anew, and the result's; 0 to leave them.
-        importance_samples: training samples for "gradient".
+        importance_samples: training samples for "gradient" and "reconstruction".
         workers: local processes; 0 for this one.
         dask: address of a Dask scheduler, such as tcp://host:8786.
         history: file for the history of the search: a page with plots if its name ends in .html,
@@ -85,10 +90,11 @@ class Ascai:
 
     Deviations:
         The paper's probabilities are not known to us; the defaults are ours. Elitism (``elite``)
-        is not in the paper and off. Bounds are not, either: see ``Bounding``. A zero or negative
-        denominator of the score is guarded: see ``Scoring``. Thresholds are found by bisection;
-        individuals that are refused at the start: see ``start_warm``. The best individual of all
-        generations is returned, not the best of the last.
+        is not in the paper and off. Importance by reconstruction is not, either, nor are bounds:
+        see ``Bounding``. A zero or negative denominator of the score is guarded: see ``Scoring``.
+        Thresholds are found by bisection; individuals that are refused at the start: see
+        ``start_warm``. The best individual of all generations is returned, not the best of the
+        last.
 
     Raises:
         GoalError: if a number is out of range.
@@ -100,7 +106,7 @@ class Ascai:
     score: Literal["macs", "params", "size_bytes"] = "macs"
     search_drop: float | None = None
     initialization: Literal["warm", "naive"] = "warm"
-    importance: Literal["gradient", "magnitude"] = "gradient"
+    importance: Literal["gradient", "magnitude", "reconstruction"] = "gradient"
     p_cross: float = 0.8
     p_swap: float = 0.3
     p_mutate: float = 0.8
@@ -242,6 +248,9 @@ class Ascai:
             return {}
         if self.importance == "magnitude":
             return measure_importance(program, "l1")
+        if self.importance == "reconstruction":
+            batches = draw_samples(task, self.importance_samples, seed, self.name)
+            return measure_reconstruction_importance(program, batches, _RIDGE, ignore_progress)
         return measure_gradient_importance(
             program, task, _first_samples(task, self.importance_samples, seed)
         )

@@ -219,8 +219,9 @@ def test_recalibrated_candidates_leave_their_statistics_in_the_result():
     assert trained()[1].validate(stale) != validated(found)
 
 
-def test_importance_can_come_from_weights():
-    found = run(replace(SEARCH, importance="magnitude"))
+@pytest.mark.parametrize("importance", ["magnitude", "reconstruction"])
+def test_importance_can_come_from_weights_and_from_reconstruction(importance):
+    found = run(replace(SEARCH, importance=importance))
     assert found.plan.keep
     assert found.plan != run().plan
 

@@ -1,0 +1,121 @@
+"""How fast ASCAI's candidates are judged: by the network's depth and by the number of workers.
+
+Claims: a search spends less than 5 % of its time outside evaluation, at any depth; and workers on
+cores of their own are worth nearly their number. The networks are untrained and the images noise,
+since only time counts: every candidate is cut for real, gets batch norm statistics anew and runs
+over the samples. ``start_seconds`` is what it takes until the first answers are there, which for
+workers is the start of their processes and the one copy of the network that each gets; the rate is
+that of the search behind it.
+
+    python benchmarks/ascai_speed.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import compressc
+from compressc.goal import Goal
+from compressc.models.checkpoints import Normalization
+from compressc.models.registry import build
+from compressc.models.training_data import DataSet, Labeled
+from compressc.pass_protocol import Context
+from compressc.passes.ascai.assessment import Assessment
+from compressc.passes.ascai.bounding import Bounding
+from compressc.passes.ascai.genetic_search import Ascai
+from compressc.plan import Plan
+from compressc.program import Program
+from compressc.runtime.machine import describe_machine
+from compressc.search.evaluation import Conditions, Evaluator
+from compressc.search.executors import open_executor
+from compressc.tasks.classification import ClassificationTask
+
+PLAIN = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+DEPTHS = ("resnet20", "resnet56", "resnet110")
+
+
+def make_task(samples: int) -> ClassificationTask:
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int) -> Labeled:
+        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return Labeled(images, torch.randint(0, 10, (count,), generator=generator))
+
+    data = DataSet("noise", part(512), part(samples), part(1), 0)
+    return ClassificationTask(data, tuple("0123456789"), PLAIN)
+
+
+def measure(
+    program: Program, task: ClassificationTask, spaces: str, workers: int, trials: int
+) -> dict[str, float]:
+    search = Ascai(
+        spaces=tuple(spaces.split(",")),  # type: ignore[arg-type]
+        recalibrate=128,
+        search_drop=100.0,
+        generations=10**6,
+        importance="magnitude",
+    )
+    context = Context(Goal(trials=trials), task=task)
+    space = search.build_space(program, task, 0)
+    with open_executor(workers) as executor:
+        evaluator = Evaluator(
+            program, task, context.goal, Conditions(0, search.recalibrate), executor=executor
+        )
+        bounding = Bounding(space, {}, program.coupling.cost(Plan()))
+        scoring = search.make_scoring(evaluator.base, bounding.full, program, context)
+        assessment = Assessment(space, evaluator, scoring, bounding, search.score)
+        started = time.perf_counter()
+        # One candidate for every slot, so that each worker has the network.
+        shares = np.linspace(0.1, 0.2, max(1, 2 * workers))[:, None]
+        assessment.assess(space.whole + shares * (space.least - space.whole))
+        begun, judged, inside = time.perf_counter(), len(evaluator.trials), evaluator.seconds
+        search.evolve(assessment, context)
+        wall = time.perf_counter() - begun
+        count = len(evaluator.trials) - judged
+    return {
+        "hyper_parameters": len(space.coordinates),
+        "trials": count,
+        "start_seconds": round(begun - started, 2),
+        "seconds": round(wall, 2),
+        "evaluations_per_second": round(count / wall, 3),
+        "overhead": round(1 - (evaluator.seconds - inside) / wall, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--trials", type=int, default=80)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    task = make_task(options.samples)
+    programs = {
+        name: compressc.capture(build(name).eval(), (torch.randn(2, 3, 32, 32),)) for name in DEPTHS
+    }
+    runs = [(name, spaces, 0) for name in DEPTHS for spaces in ("ps", "ps,svd,tucker")]
+    runs += [("resnet56", "ps", workers) for workers in options.workers if workers]
+    rows = []
+    for name, spaces, workers in runs:
+        found = measure(programs[name], task, spaces, workers, options.trials)
+        rows.append({"model": name, "spaces": spaces, "workers": workers, **found})
+        print(rows[-1], flush=True)
+        document = {
+            "samples": options.samples,
+            "threads": 1,
+            "machine": describe_machine().to_dict(),
+            "torch": torch.__version__,
+            "rows": rows,
+        }
+        options.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
