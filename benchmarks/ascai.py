@@ -209,7 +209,7 @@ def run(
     with open_executor(search.workers, search.dask) as executor:
         conditions = Conditions(search.val_samples, search.recalibrate, seed)
         evaluator = Evaluator(program, task, goal, conditions, executor=executor)
-        scoring = search.make_scoring(evaluator.base, bounding.full, program, context)
+        scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
         assessment = Watched(space, evaluator, scoring, bounding, search.score)
         started, processor = time.perf_counter(), time.process_time()
         searcher(search, assessment, context)

@@ -36,8 +36,8 @@ from compressc.runtime.machine import describe_machine
 from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
 
-# Bounded searches compare candidates that all lose much as cut: a wide threshold keeps the score
-# from looking at the best one only. Zeros cannot be bounded: the smallest within a loss is taken.
+# Bounded searches compare candidates that all lose much as cut: above a wide threshold the score
+# tells them apart. Zeros cannot be bounded: the smallest within a loss is taken.
 CASES: dict[str, tuple[float | None, dict[str, Any]]] = {
     "ps": (0.44, {"spaces": ("ps",), "search_drop": 20.0}),
     "d": (0.59, {"spaces": ("svd", "tucker"), "search_drop": 20.0}),

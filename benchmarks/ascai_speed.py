@@ -68,7 +68,7 @@ def measure(
             program, task, context.goal, Conditions(0, search.recalibrate), executor=executor
         )
         bounding = Bounding(space, {}, program.coupling.cost(Plan()))
-        scoring = search.make_scoring(evaluator.base, bounding.full, program, context)
+        scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
         assessment = Assessment(space, evaluator, scoring, bounding, search.score)
         started = time.perf_counter()
         # One candidate for every slot, so that each worker has the network.

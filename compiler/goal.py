@@ -128,6 +128,10 @@ class Goal:
         object.__setattr__(self, "latency_ms", parse_latency(self.latency_ms))
         if self.max_drop is not None and not (self.max_drop >= 0):
             raise GoalError(f"max_drop {self.max_drop:g}: must be 0 or more")
+        if self.trials is not None and self.trials < 1:
+            raise GoalError(f"trials {self.trials}: a search must try at least 1 candidate")
+        if self.seconds is not None and not self.seconds >= 0:
+            raise GoalError(f"seconds {self.seconds:g}: must be 0 or more")
 
     @property
     def bounds(self) -> dict[str, Bound]:

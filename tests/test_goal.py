@@ -51,6 +51,12 @@ def test_a_drop_below_zero_is_refused(drop: float) -> None:
         Goal(max_drop=drop)
 
 
+@pytest.mark.parametrize("budget", [{"trials": 0}, {"seconds": -1.0}, {"seconds": math.nan}])
+def test_a_budget_of_nothing_is_refused(budget: dict[str, float]) -> None:
+    with pytest.raises(GoalError, match=next(iter(budget))):
+        Goal(**budget)
+
+
 def test_goals_of_equal_bounds_are_equal() -> None:
     assert Goal(macs=0.5) == Goal(macs=Bound(0.5, True))
     assert Goal(max_drop=0.0).max_drop == 0.0

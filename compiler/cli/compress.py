@@ -44,6 +44,8 @@ examples:
   compressc model.pt --target-flops 0.5 --data DIR -o small.onnx    accurate, without training
   compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \\
       --epochs 10 -o small.onnx                            and trained, for the last tenths
+  compressc model.pt --target-flops 0.5 --data DIR --pass ascai --trials 300 --pass calibrate \\
+      -o small.onnx                                        the best of 300 candidates
   compressc model.pt --target-flops 0.5 --int8 --int8-samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
@@ -155,6 +157,15 @@ def build_parser() -> Parser:
         "more is an error and leaves no file",
     )
     group.add_argument(
+        "--trials",
+        metavar="N",
+        type=int,
+        help="candidates that a search such as ascai may try; default: what the pass says",
+    )
+    group.add_argument(
+        "--search-seconds", metavar="S", type=float, help="time that a search may take"
+    )
+    group.add_argument(
         "--freeze-statistics",
         action="store_true",
         help="keep every channel that a layer norm, group norm or the like computes statistics "
@@ -232,6 +243,8 @@ def _goal(options: argparse.Namespace) -> Goal:
         size_bytes=bounds.get("size_bytes"),
         latency_ms=options.target_latency,
         max_drop=options.max_drop,
+        trials=options.trials,
+        seconds=options.search_seconds,
         seed=options.seed,
     )
 

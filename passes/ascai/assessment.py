@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.costs import Cost
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.ascai.space import Individual, SearchSpace
@@ -81,7 +82,7 @@ class Assessment:
         """Return the score of an evaluated plan."""
         if trial.digest not in self._amounts:
             self._amounts[trial.digest] = measure_amount(
-                self.space.program, plan, trial, self._amount
+                self.space.program, plan, trial.cost, self._amount
             )
         return self.scoring.score(self._amounts[trial.digest], trial.metric)
 
@@ -93,11 +94,11 @@ class Assessment:
             self.best = scored
 
 
-def measure_amount(program: Program, plan: Plan, trial: Trial, amount: str | Amount) -> float:
-    """Return what a plan costs in the unit that the score counts."""
+def measure_amount(program: Program, plan: Plan, cost: Cost, amount: str | Amount) -> float:
+    """Return what a plan of some cost takes in the unit that the score counts."""
     if callable(amount):
         return float(amount(program.with_plan(plan)))
-    return float(getattr(trial.cost, amount))
+    return float(getattr(cost, amount))
 
 
 def as_matrix(population: tuple[Scored, ...]) -> FloatArray:

@@ -17,6 +17,8 @@ from compressc.plan import Plan
 
 _WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 _HALVINGS = 7
+# Coordinates that hardly move do not decide how far a ray goes on.
+_LEAST_CHANGE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,31 @@ class Bounding:
         if not self.bounds:
             return population
         return np.stack([self._enforce_one(values) for values in population])
+
+    def reach(self, towards: FloatArray) -> FloatArray:
+        """Return the point nearest to the original that meets the bounds, straight towards another.
+
+        The ray goes on beyond ``towards``; where it ends before the bounds are met, the rest of the
+        way leads to the most compressed individual.
+
+        Shape:
+            (coordinates,), as the result.
+        """
+        whole = self.space.whole
+        change = np.abs(towards - whole) / np.abs(self.space.least - whole)
+        low, high = 0.0, 1.0 / max(float(change[change > 0].min(initial=1.0)), _LEAST_CHANGE)
+
+        def point(share: float) -> FloatArray:
+            values = whole + share * (towards - whole)
+            return self.space.clip(np.where(self.space.discrete, np.floor(values), values))
+
+        for _ in range(2 * _HALVINGS):
+            middle = (low + high) / 2
+            if self._holds(point(middle)):
+                high = middle
+            else:
+                low = middle
+        return self._enforce_one(point(high))
 
     def _enforce_one(self, values: FloatArray) -> FloatArray:
         if self._holds(values):

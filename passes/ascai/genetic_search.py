@@ -15,7 +15,7 @@ from compressc.errors import GoalError
 from compressc.pass_protocol import Context, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
-from compressc.passes.ascai.assessment import Assessment, Scored
+from compressc.passes.ascai.assessment import Amount, Assessment, Scored, measure_amount
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.evolution import Evolution
 from compressc.passes.ascai.reach import ReachRehearsal
@@ -24,6 +24,7 @@ from compressc.passes.ascai.space import METHODS, Method, SearchSpace, build_spa
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
 from compressc.passes.importance import FloatArray, measure_importance
+from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.plan import Plan
@@ -37,8 +38,10 @@ from compressc.search.history import History
 from compressc.tasks.protocol import Batch, Task, draw_samples, require_task
 from compressc.writing import check_writable
 
-# Points of the metric that may be lost where nobody says.
+# Points of the metric that may be lost where nobody says; bounds leave less choice, and the score
+# tells candidates apart only above the threshold.
 _DROP = 5.0
+_BOUNDED_DROP = 20.0
 _FEWEST = 4
 # Of the least squares behind the importance by reconstruction; the surgeon's default.
 _RIDGE = 1e-3
@@ -52,18 +55,20 @@ class Ascai:
 
     Without bounds in the goal, the best score wins among the candidates that lose at most
     ``search_drop`` points. With bounds on MACs, params or bytes, every candidate is made to meet
-    them. Candidates are judged on the search-validation split as they are cut, without training;
-    the test split is never touched. Trials go to the work directory as they are made, and the
-    history after every generation; an interrupted search goes on from there to the same result.
+    them, and the most accurate wins where the score counts what is bounded. Candidates are judged
+    on the search-validation split as they are cut, without training; the test split is never
+    touched. Trials go to the work directory as they are made, and the history after every
+    generation; an interrupted search goes on from there to the same result.
 
     Attributes:
         spaces: what is searched, together in one individual: "ps" channels, "pn" single weights,
             "svd" ranks of linear and 1x1 layers, "tucker" ranks of other convolutions.
         population: individuals per generation; fewer where the goal allows few trials.
         generations: after the initial one; the goal's trials and seconds may end it sooner.
-        score: what is saved: MACs, params or bytes.
+        score: what is saved: MACs, params, bytes, or "latency" as the cost table predicts it, which
+            knows widths only ("ps").
         search_drop: points of the metric that a candidate may lose before any training; None for
-            the goal's ``max_drop``, or 5 where it has none.
+            the goal's ``max_drop``, or where it has none for 5, and 20 under bounds.
         initialization: "warm" around what each layer bears alone, or "naive": anywhere.
         importance: of channels, for "ps": "gradient" at the activations, "magnitude", or
             "reconstruction", the error that calibrate cannot repair: the best of the three
@@ -103,7 +108,7 @@ class Ascai:
     spaces: tuple[Method, ...] = ("ps", "svd", "tucker")
     population: int = 50
     generations: int = 50
-    score: Literal["macs", "params", "size_bytes"] = "macs"
+    score: Literal["macs", "params", "size_bytes", "latency"] = "macs"
     search_drop: float | None = None
     initialization: Literal["warm", "naive"] = "warm"
     importance: Literal["gradient", "magnitude", "reconstruction"] = "gradient"
@@ -128,6 +133,11 @@ class Ascai:
         for what in ("p_cross", "p_swap", "p_mutate", "p_tweak"):
             if not 0 <= getattr(self, what) <= 1:
                 raise GoalError(f"{what} {getattr(self, what):g}: a probability is from 0 to 1")
+        if self.score == "latency" and self.amount is None and set(self.spaces) != {"ps"}:
+            raise GoalError(
+                f"score latency: the cost table predicts widths, not {','.join(self.spaces)}; "
+                "search --spaces ps, or score macs"
+            )
         if self.population < _FEWEST:
             raise GoalError(f"population {self.population}: at least {_FEWEST} are needed")
         if not 0 <= self.elite < self.population:
@@ -162,6 +172,7 @@ class Ascai:
         space = self.build_space(program, task, context.goal.seed)
         bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()))
         bounding.check()
+        amount = self._choose_amount(program, context)
         with open_executor(self.workers, self.dask) as executor:
             evaluator = Evaluator(
                 program,
@@ -172,8 +183,9 @@ class Ascai:
                 work_dir=context.work_dir,
                 progress=announcer.count,
             )
-            scoring = self.make_scoring(evaluator.base, bounding.full, program, context)
-            assessment = Assessment(space, evaluator, scoring, bounding, self.amount or self.score)
+            original = measure_amount(program, Plan(), bounding.full, amount)
+            scoring = self.make_scoring(evaluator.base, original, context)
+            assessment = Assessment(space, evaluator, scoring, bounding, amount)
             start, history = self.evolve(assessment, context)
         if self.history:
             write_search(self.history, history)
@@ -193,25 +205,27 @@ class Ascai:
         """Return the space that is searched."""
         return build_space(program, self.spaces, self._measure_importance(program, task, seed))
 
-    def make_scoring(
-        self, base_metric: float, full: Cost, program: Program, context: Context
-    ) -> Scoring:
+    def make_scoring(self, base_metric: float, original: float, context: Context) -> Scoring:
         """Return how candidates are scored.
 
         Args:
             base_metric: of the original, on the samples that candidates are judged on.
-            full: cost of the original.
-            program: the original.
+            original: what the original takes of what is saved.
             context: its goal may say how much accuracy may be lost.
         """
+        bounds = context.goal.bounds
         drop = self.search_drop if self.search_drop is not None else context.goal.max_drop
-        whole = program.with_plan(Plan())
-        original = self.amount(whole) if self.amount else getattr(full, self.score)
+        if drop is None:
+            drop = _BOUNDED_DROP if bounds else _DROP
+        most_saved = 1.0
+        if self.amount is None and self.score in bounds:
+            most_saved -= bounds[self.score].absolute(original) / original
         return Scoring(
             base_metric=base_metric,
-            threshold=base_metric - (_DROP if drop is None else drop),
-            original=float(original),
+            threshold=base_metric - drop,
+            original=original,
             least_penalty=self.least_penalty,
+            most_saved=most_saved,
         )
 
     def evolve(self, assessment: Assessment, context: Context) -> tuple[Start, History]:
@@ -242,6 +256,15 @@ class Ascai:
             self._history_path(assessment, context),
         )
         return start, evolution.run(start)
+
+    def _choose_amount(self, program: Program, context: Context) -> str | Amount:
+        """Return what is saved: a kind of cost, or a function of a program with a plan."""
+        if self.amount is not None:
+            return self.amount
+        if self.score != "latency":
+            return self.score
+        model = predict_from_table(program, "p50", context)
+        return lambda decided: model.latency_ms(model.counts_of(decided.plan))
 
     def _measure_importance(self, program: Program, task: Task, seed: int) -> dict[str, FloatArray]:
         if "ps" not in self.spaces:

@@ -21,24 +21,29 @@ class Scoring:
     gained. Here ``acc_o - acc_v`` is at least ``least_penalty``: losses smaller than that, and
     gains, are taken for the noise of the held-out sample, and cost alone decides among them.
 
+    Where a goal bounds the cost itself, what is saved beyond it counts nothing (``most_saved``):
+    the paper has no bounds, and who asks for half the FLOPs wants the most accurate half.
+
     Attributes:
         base_metric: of the original, acc_o.
         threshold: acc_thr.
         original: the original's cost.
         least_penalty: points, above 0.
+        most_saved: share of the cost beyond which saving more is worth nothing.
     """
 
     base_metric: float
     threshold: float
     original: float
     least_penalty: float
+    most_saved: float = 1.0
 
     def score(self, amount: float, metric: float) -> float:
         """Return the score of a network of some cost and metric; higher is better.
 
         A metric that is not a number scores 0, unless the network is larger than the original.
         """
-        saved = (self.original - amount) / self.original
+        saved = min((self.original - amount) / self.original, self.most_saved)
         if not isfinite(metric):
             return min(saved, 0.0)
         penalty = max(self.base_metric - metric, self.least_penalty)

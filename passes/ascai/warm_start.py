@@ -16,8 +16,10 @@ _MOST_HALVINGS = 8
 _FOR_THRESHOLDS = 0.3
 _FOR_REFUSED = 0.2
 _ROUNDS = 6
-_BOUNDED_ROUNDS = 2
 _SHRINK = 0.7
+# Spread of individuals around the point where the way to the thresholds meets the bounds, as a
+# share of how far it is from the original.
+_SPREAD = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +53,18 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
         Where not even the middle of that distribution is accurate, since hardly ever do many
         layers all bear half of what each bears alone, individuals are drawn nearer to the
         original: theta is scaled by what bisection finds for the middle, and by 0.7 after every
-        round of which fewer than a quarter are accepted. After six rounds (two under bounds, which
-        push every individual out again), or a fifth of the budget, the best of the refused fill up
-        the population.
+        round of which fewer than a quarter are accepted. After six rounds, or a fifth of the
+        budget, the best of the refused fill up the population. Under bounds, which decide how far
+        to go, see ``_start_at_bounds``.
     """
     thresholds, notes = find_thresholds(assessment)
-    bounded = bool(assessment.bounding.bounds)
-    reach = 1.0 if bounded else _find_reach(assessment, thresholds)
+    if assessment.bounding.bounds:
+        return _start_at_bounds(assessment, thresholds, notes, size, rng)
+    reach = _find_reach(assessment, thresholds)
     allowed = _share_of_budget(assessment, _FOR_REFUSED)
     accepted: dict[str, Scored] = {}
     refused: dict[str, Scored] = {}
-    for _ in range(_BOUNDED_ROUNDS if bounded else _ROUNDS):
+    for _ in range(_ROUNDS):
         drawn = _around(assessment, thresholds, reach, size, rng)
         found = assessment.assess(drawn)
         good = [assessment.scoring.accepts(one.trial.metric) for one in found]
@@ -71,7 +74,7 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
             break
         if allowed is not None and len(refused) >= allowed:
             break
-        if sum(good) < len(found) / 4 and not bounded:
+        if sum(good) < len(found) / 4:
             reach *= _SHRINK
     if reach < 1:
         notes += (f"initial individuals drawn at {reach:.2g} of the thresholds",)
@@ -83,6 +86,25 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
     # Fewer distinct plans than individuals: some stand in the population twice.
     population = tuple(chosen[index % len(chosen)] for index in range(size) if chosen)
     return Start(population, thresholds, notes)
+
+
+def _start_at_bounds(
+    assessment: Assessment,
+    thresholds: FloatArray,
+    notes: tuple[str, ...],
+    size: int,
+    rng: np.random.Generator,
+) -> Start:
+    """Return individuals around the point where the way to the thresholds meets the bounds.
+
+    The first is that point: every layer is compressed in proportion to what it bears alone.
+    """
+    space = assessment.space
+    centre = assessment.bounding.reach(thresholds)
+    spread = _SPREAD * np.abs(centre - space.whole)
+    drawn = space.clip(rng.normal(centre, spread, (size, len(centre))))
+    drawn[0] = centre
+    return Start(tuple(assessment.assess(drawn)), thresholds, notes)
 
 
 def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]]:

@@ -13,14 +13,9 @@ import numpy as np
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.errors import GoalError, PlanError
 from compressc.goal import LatencyBound
-from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
-from compressc.latency.network_listing import (
-    axis_sizes,
-    find_listing,
-    list_program,
-    write_original,
-)
+from compressc.latency.network_listing import axis_sizes, write_original
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
 from compressc.passes.importance import FloatArray, Norm, measure_importance
@@ -30,6 +25,7 @@ from compressc.passes.latency.allocation import (
     losses_of,
 )
 from compressc.passes.latency.fastest import seek_fastest
+from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
@@ -37,7 +33,6 @@ from compressc.passes.widths.choice import WidthRule
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Program
 from compressc.runtime.bench import bench
-from compressc.runtime.cost_store import table_for
 
 _SECONDS = 3.0
 
@@ -101,7 +96,7 @@ class Latency:
         _require_original(program, context)
         context.progress(0, 0, "listing the kernels of the original")
         percentile = "p50" if bound is None else bound.percentile
-        model = _build_model(program, percentile, context)
+        model = predict_from_table(program, percentile, context)
         importance = measure_importance(program, self.norm)
         search = LatencySearch(
             program,
@@ -180,20 +175,6 @@ def _require_original(program: Program, context: Context) -> None:
             "latency: the model was made smaller by a pass before; put --pass latency in front of "
             "passes that train"
         )
-
-
-def _build_model(program: Program, percentile: str, context: Context) -> LatencyModel:
-    table = context.cost_table
-    if table is not None:
-        kernels = find_listing(table, program.coupling)
-    else:
-        kernels = program.once(
-            ("kernels", context.threads, context.batch),
-            lambda: list_program(program, context.threads, context.batch),
-        )
-        table = table_for(kernels, context.threads, progress=context.progress)
-    measured_ms = kernels.latency_ms.get(percentile)
-    return build_latency_model(program.coupling, kernels, table, measured_ms)
 
 
 def _circumstances(context: Context) -> str:

@@ -100,6 +100,18 @@ def test_a_drop_beyond_the_bound_is_one_line_and_no_file(workplace: Path, cli: C
     assert not list(workplace.glob("small.onnx*"))
 
 
+def test_a_search_keeps_to_the_trials_it_is_given(workplace: Path, cli: Cli) -> None:
+    write_images(workplace)
+    search = ("--target-flops", "0.5", "--pass", "ascai", "--spaces", "ps", "--no-measure")
+    words = (*TINY, *search, "--data", "images.npz", "--multiple-of", "4", "-o", "small.onnx")
+    code, _, err = cli(*words, "--trials", "7", "--report", "report.json")
+    assert code == 0, err
+    notes = json.loads((workplace / "report.json").read_text())["passes"][0]["notes"]
+    assert notes[0].startswith("best of 7 candidates")
+    expect_one_line(cli(*words, "--trials", "0"), 4, "trials 0")
+    expect_one_line(cli(*words, "--search-seconds", "-1"), 4, "seconds -1")
+
+
 def test_the_file_says_how_to_feed_it(workplace: Path, cli: Cli) -> None:
     write_images(workplace)
     words = (*TINY, "--target-flops", "0.5", "--multiple-of", "4", "--no-measure")

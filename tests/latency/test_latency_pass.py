@@ -171,8 +171,8 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
     """Make this machine one whose latency is a function of what the table predicts."""
     table = CostTable.from_json(device.read_text())
     kernels = table.networks["n.onnx"]
-    monkeypatch.setattr("compressc.passes.latency.pruning.list_program", lambda *_: kernels)
-    monkeypatch.setattr("compressc.passes.latency.pruning.table_for", lambda *_, **__: table)
+    monkeypatch.setattr("compressc.passes.latency.prediction.list_program", lambda *_: kernels)
+    monkeypatch.setattr("compressc.passes.latency.prediction.table_for", lambda *_, **__: table)
 
     def with_truth(truth: Truth) -> list[float]:
         measured: list[float] = []

@@ -160,9 +160,28 @@ def test_the_threshold_is_the_pass_s_own_or_the_goal_s(tmp_path):
 
 @pytest.mark.parametrize("trials", [10, 40, 75])
 def test_the_budget_of_trials_holds(trials, tmp_path):
-    run(replace(SEARCH, generations=50), Goal(trials=trials, macs=0.7), work_dir=tmp_path)
+    search = replace(SEARCH, generations=50, p_tweak=0.6)
+    run(search, Goal(trials=trials, macs=0.7), work_dir=tmp_path)
     (journal,) = tmp_path.glob("trials-*.jsonl")
     assert trials - 5 <= len(journal.read_text().splitlines()) <= trials
+
+
+def test_under_bounds_the_first_individual_takes_what_each_layer_bears(tmp_path):
+    run(replace(SEARCH, generations=0), Goal(macs=0.5), work_dir=tmp_path)
+    first = history(tmp_path).generations[0].population[0]
+    full = trained()[0].coupling.cost(Plan()).macs
+    assert 0.4 < first.macs / full <= 0.5
+    assert len(set(np.round(first.values, 3))) > 1  # not all layers alike
+
+
+def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
+    found = run(
+        replace(SEARCH, generations=6, spaces=("ps", "svd")), Goal(macs=0.5), work_dir=tmp_path
+    )
+    everyone = [one for g in history(tmp_path).generations for one in g.population]
+    full = trained()[0].coupling.cost(Plan()).macs
+    assert all(one.macs <= 0.5 * full for one in everyone)
+    assert validated(found) == pytest.approx(max(one.metric for one in everyone))
 
 
 def test_the_same_seed_finds_the_same_and_another_something_else():
@@ -271,6 +290,7 @@ def test_it_needs_a_task():
         ({"spaces": ()}, "spaces"),
         ({"spaces": ("ps", "prune")}, "spaces ps,prune"),
         ({"p_swap": 1.5}, "p_swap 1.5"),
+        ({"score": "latency", "spaces": ("ps", "svd")}, "score latency: .* not ps,svd"),
         ({"population": 2}, "population 2"),
         ({"elite": 8}, "elite 8"),
         ({"generations": -1}, "generations -1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, nan
 
 import numpy as np
@@ -35,6 +36,13 @@ def test_the_denominator_never_reaches_zero(metric):
 def test_smaller_is_better_where_nothing_is_lost():
     assert SCORING.score(50.0, 94.0) > SCORING.score(100.0, 93.5) > SCORING.score(200.0, 99.0) == 0
     assert SCORING.score(300.0, 93.0) < 0
+
+
+def test_beyond_a_bound_only_the_metric_counts():
+    bounded = replace(SCORING, most_saved=0.5)
+    assert bounded.score(20.0, 91.0) == bounded.score(100.0, 91.0) == SCORING.score(100.0, 91.0)
+    assert bounded.score(20.0, 91.0) < bounded.score(100.0, 91.1)
+    assert bounded.score(150.0, 91.0) == SCORING.score(150.0, 91.0)
 
 
 def test_a_metric_that_is_no_number_is_worth_nothing():

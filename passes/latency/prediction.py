@@ -1,0 +1,34 @@
+"""Prediction: the latency of a program's plans, from this machine's kernels or a device's table."""
+
+from __future__ import annotations
+
+from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.latency.network_listing import find_listing, list_program
+from compressc.pass_protocol import Context
+from compressc.program import Program
+from compressc.runtime.cost_store import table_for
+
+
+def predict_from_table(program: Program, percentile: str, context: Context) -> LatencyModel:
+    """Return what predicts the latency of a program under its keep plans.
+
+    Args:
+        program: the original.
+        percentile: of the calls, such as "p50".
+        context: its cost table counts, else kernels are measured here (and remembered).
+
+    Raises:
+        GoalError: if the table is of another model.
+        RuntimeFailure: if the model cannot be run.
+    """
+    table = context.cost_table
+    if table is not None:
+        kernels = find_listing(table, program.coupling)
+    else:
+        kernels = program.once(
+            ("kernels", context.threads, context.batch),
+            lambda: list_program(program, context.threads, context.batch),
+        )
+        table = table_for(kernels, context.threads, progress=context.progress)
+    measured_ms = kernels.latency_ms.get(percentile)
+    return build_latency_model(program.coupling, kernels, table, measured_ms)
