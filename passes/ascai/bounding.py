@@ -1,4 +1,4 @@
-"""Bounding: individuals that break the goal's bounds are compressed further until they meet it."""
+"""Bounding: individuals are moved to where the goal's bounds just hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 
 _WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
-_HALVINGS = 7
+_HALVINGS = 10
+_ROUNDING = 1e-9
 # Coordinates that hardly move do not decide how far a ray goes on.
 _LEAST_CHANGE = 0.05
 
@@ -27,17 +28,21 @@ class Bounding:
 
     Bounds are no part of the paper. Costs are exact and free, so no candidate that breaks a bound
     is ever evaluated: it moves on a straight line towards the most compressed individual, as far
-    as it must.
+    as it must. Where saving beyond the bounds is worth nothing, one that leaves room takes it: it
+    moves towards the original, as far as it can, and the steps that are still free then go to one
+    rank after another.
 
     Attributes:
         space: the space.
         bounds: by what they bound; may be empty.
         full: cost of the original.
+        fills: whether room that is left is taken.
     """
 
     space: SearchSpace
     bounds: Mapping[str, Bound]
     full: Cost
+    fills: bool = False
 
     def check(self) -> None:
         """Check that the bounds can be met.
@@ -77,36 +82,53 @@ class Bounding:
         """
         whole = self.space.whole
         change = np.abs(towards - whole) / np.abs(self.space.least - whole)
-        low, high = 0.0, 1.0 / max(float(change[change > 0].min(initial=1.0)), _LEAST_CHANGE)
+        least = max(float(change[change > 0].min(initial=1.0)), _LEAST_CHANGE)
+        return self._enforce_one(self._along(whole, towards, 1.0 / least))
+
+    def _enforce_one(self, values: FloatArray) -> FloatArray:
+        moved = values
+        if not self._holds(values):
+            moved = self._along(values, self.space.least)
+        elif self.fills:
+            moved = self._along(self.space.whole, values)
+        # Bounds do not see zeros.
+        zeros = np.array([one.method == "pn" for one in self.space.coordinates])
+        moved = np.where(zeros, values, moved)
+        return self._take_steps(moved) if self.fills else moved
+
+    def _along(self, start: FloatArray, end: FloatArray, far: float = 1.0) -> FloatArray:
+        """Return the point nearest to ``start`` on its way to ``end`` at which the bounds hold.
+
+        Where they do not even ``far`` times as far as ``end``, that is the point.
+        """
 
         def point(share: float) -> FloatArray:
-            values = whole + share * (towards - whole)
-            return self.space.clip(np.where(self.space.discrete, np.floor(values), values))
+            values = start + share * (end - start)
+            # Rank steps go down to the next whole one.
+            return self.space.clip(
+                np.where(self.space.discrete, np.floor(values + _ROUNDING), values)
+            )
 
-        for _ in range(2 * _HALVINGS):
+        low, high = 0.0, far
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
             if self._holds(point(middle)):
                 high = middle
             else:
                 low = middle
-        return self._enforce_one(point(high))
+        return point(high)
 
-    def _enforce_one(self, values: FloatArray) -> FloatArray:
-        if self._holds(values):
-            return values
-        low, high = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if self._holds(self._moved(values, middle)):
-                high = middle
-            else:
-                low = middle
-        return self._moved(values, high)
-
-    def _moved(self, values: FloatArray, share: float) -> FloatArray:
-        moved = values + share * (self.space.least - values)
-        # Rank steps go down to the next whole one; at share 1 all arrive.
-        return self.space.clip(np.where(self.space.discrete, np.floor(moved), moved))
+    def _take_steps(self, values: FloatArray) -> FloatArray:
+        """Return the individual with as many ranks one step higher as the bounds allow."""
+        places = np.flatnonzero(self.space.discrete & (values != self.space.whole))
+        # An order of its own for every individual, so that no layer is always first.
+        rng = np.random.default_rng(np.ascontiguousarray(values).view(np.uint64))
+        for place in rng.permutation(places):
+            raised = values.copy()
+            raised[place] += 1
+            if self._holds(raised):
+                values = raised
+        return values
 
     def _holds(self, values: FloatArray) -> bool:
         if not self.bounds:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from compressc.costs import Cost
 from compressc.errors import GoalError
+from compressc.goal import Goal
 from compressc.pass_protocol import Context, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
@@ -170,7 +171,9 @@ class Ascai:
         context = replace(context, progress=announcer.announce)
         context.progress(0, self.generations, "measuring importance")
         space = self.build_space(program, task, context.goal.seed)
-        bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()))
+        bounding = Bounding(
+            space, context.goal.bounds, program.coupling.cost(Plan()), self._caps(context.goal)
+        )
         bounding.check()
         amount = self._choose_amount(program, context)
         with open_executor(self.workers, self.dask) as executor:
@@ -218,7 +221,7 @@ class Ascai:
         if drop is None:
             drop = _BOUNDED_DROP if bounds else _DROP
         most_saved = 1.0
-        if self.amount is None and self.score in bounds:
+        if self._caps(context.goal):
             most_saved -= bounds[self.score].absolute(original) / original
         return Scoring(
             base_metric=base_metric,
@@ -256,6 +259,10 @@ class Ascai:
             self._history_path(assessment, context),
         )
         return start, evolution.run(start)
+
+    def _caps(self, goal: Goal) -> bool:
+        """Return whether saving beyond the goal's bound is worth nothing."""
+        return self.amount is None and self.score in goal.bounds
 
     def _choose_amount(self, program: Program, context: Context) -> str | Amount:
         """Return what is saved: a kind of cost, or a function of a program with a plan."""

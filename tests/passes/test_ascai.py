@@ -11,7 +11,10 @@ import compressc
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
+from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
+from compressc.passes.ascai.space import build_space
+from compressc.passes.importance import measure_importance
 from compressc.passes.lowrank.factorization import Lowrank
 from compressc.plan import Plan
 from compressc.program import Program
@@ -182,6 +185,40 @@ def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
     full = trained()[0].coupling.cost(Plan()).macs
     assert all(one.macs <= 0.5 * full for one in everyone)
     assert validated(found) == pytest.approx(max(one.metric for one in everyone))
+
+
+def bounded(spaces, share, fills):
+    program, _ = trained()
+    space = build_space(program, spaces, measure_importance(program, "l1"))
+    full = program.coupling.cost(Plan())
+    return space, Bounding(space, Goal(macs=share).bounds, full, fills)
+
+
+@pytest.mark.parametrize("spaces", [("ps",), ("svd", "tucker"), ("ps", "svd", "tucker")])
+def test_room_that_a_bound_leaves_is_taken(spaces):
+    space, bounding = bounded(spaces, 0.6, fills=True)
+    rng = np.random.default_rng(0)
+    drawn = space.clip(
+        space.whole + rng.random((20, len(space.whole))) * (space.least - space.whole)
+    )
+    moved = bounding.enforce(drawn)
+    full = bounding.full.macs
+    shares = [
+        PlanCosts(space.program.coupling).cost(space.plan_of(space.individual(v))).macs / full
+        for v in moved
+    ]
+    assert max(shares) <= 0.6
+    assert np.mean(shares) > 0.55
+    again = bounding.enforce(drawn)
+    assert (again == moved).all()
+
+
+def test_zeros_stay_where_a_bound_does_not_see_them():
+    space, bounding = bounded(("ps", "pn"), 0.6, fills=True)
+    zeros = np.array([one.method == "pn" for one in space.coordinates])
+    drawn = np.full((1, len(zeros)), 0.3)
+    for start in (drawn, drawn * 3):
+        assert (bounding.enforce(start)[:, zeros] == start[:, zeros]).all()
 
 
 def test_the_same_seed_finds_the_same_and_another_something_else():
