@@ -20,6 +20,8 @@ _MODE_ARGUMENT: dict[Any, int] = {
     torch.ops.aten.feature_alpha_dropout.default: 2,
 }
 _FLAG = "training"
+# Positions of a batch norm's momentum and of a dropout's probability.
+_MOMENTUM, _PROBABILITY = 6, 1
 
 
 class ProgramModule(fx.GraphModule):
@@ -122,3 +124,19 @@ def trainable(module: fx.GraphModule) -> ProgramModule:
     for parameter in result.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return result.eval()
+
+
+def keep_batch_statistics_only(module: fx.GraphModule) -> None:
+    """Let training mode mean nothing but batch statistics, in place.
+
+    Batch norms that follow ``train()`` then leave their running statistics as they are, and
+    dropouts drop nothing: what a frozen network needs whose activations somebody else changes.
+    """
+    for node in _mode_nodes(module.graph):
+        if not _is_linked(node):
+            continue
+        if node.target is torch.ops.aten.batch_norm.default:
+            node.update_arg(_MOMENTUM, 0.0)
+        elif node.target is not torch.ops.aten.instance_norm.default:
+            node.update_arg(_PROBABILITY, 0.0)
+    module.recompile()

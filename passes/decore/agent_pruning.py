@@ -36,11 +36,12 @@ class Decore(DecoreSettings):
     An agent is one weight w; its channel is open with probability sigmoid(w), drawn anew for every
     image. Dropped channels are rewarded where the prediction is right and punished where it is
     wrong. In the joint mode the network learns at the same time, under the actions, and comes back
-    with new weights; in the constraint mode it is frozen. Without a goal the channels with a
-    probability below one half leave. With a goal (--target-flops and so on) all agents are put in
-    one order and the lowest leave until it is met; whatever the penalty was, the goal holds. The
-    policies themselves come near the goal with ``adapt_penalty``, a controller of the penalty.
-    Follow it with finetune, or with calibrate and distill.
+    with new weights; in the constraint mode it is frozen, its batch norms on the statistics of the
+    batch. Without a goal the channels with a probability below one half leave. With a goal
+    (--target-flops and so on) all agents are put in one order and the lowest leave until it is met;
+    whatever the penalty was, the goal holds. The policies themselves come near the goal with
+    ``adapt_penalty``, a controller of the penalty. Follow it with finetune, or with calibrate and
+    distill.
 
     Agents act on what convolutions, linear layers and matrix products read; none sits on a batch
     norm or a depthwise convolution. Coupled channels share one agent.

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
+from compressc.frontend.trainable import keep_batch_statistics_only
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import GatedNetwork
 from compressc.passes.decore.policies import Policies
@@ -128,7 +129,11 @@ class JointLesson:
 
 
 class FrozenLesson:
-    """Policies learn alone; the network runs as it is used later, in evaluation mode.
+    """Policies learn alone; the network is frozen.
+
+    Batch norms run on the statistics of the batch and remember none of them: a network that lost
+    channels gets statistics of its own before it is used, and judged by the original's, channels
+    count for more than they are worth.
 
     Args:
         program: stays as it is.
@@ -152,11 +157,11 @@ class FrozenLesson:
         self._channels_last, self._processes, self._precision = channels_last, processes, precision
         module = place_program(program, processes.device, channels_last)
         assert isinstance(module, fx.GraphModule)
+        keep_batch_statistics_only(module)
         self.network = GatedNetwork(module, agents, processes.device)
 
     def begin_epoch(self) -> None:
-        """Switch to evaluation mode."""
-        self.network.module.eval()
+        """Do nothing: every step sets the mode that it needs."""
 
     def step(self, batch: Batch) -> Tensor:
         """Let the policies learn from one batch."""
@@ -165,6 +170,8 @@ class FrozenLesson:
         targets = place_targets(targets, self._processes.device)
         actions = self._policies.sample(len(inputs[0]))
         self.network.act(actions)
+        # One image alone has no statistics.
+        self.network.module.train(len(inputs[0]) > 1)
         with torch.no_grad():
             with self._precision.autocast():
                 outputs = self.network.module(*inputs)

@@ -101,6 +101,31 @@ def test_useless_channels_are_dropped_and_useful_ones_are_kept() -> None:
     assert (weights[4:] < 0).all()
 
 
+def test_a_frozen_network_runs_on_batch_statistics() -> None:
+    """Running statistics that are off, as those of a cut network are, must not fool the agents."""
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.norm = nn.Linear(4, 8, bias=False), nn.BatchNorm1d(8)
+            self.fc2 = nn.Linear(8, 4, bias=False)
+            with torch.no_grad():
+                self.fc1.weight.copy_(torch.eye(4).repeat(2, 1))
+                self.fc2.weight.copy_(torch.eye(4, 8))
+                self.norm.running_mean.fill_(100.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc2(self.norm(self.fc1(x)).relu())
+
+    program = compressc.capture(Shifted().eval(), (torch.randn(2, 4),))
+    settings = decore(mode="constraint", epochs=6, agent_rate=0.1, penalty=4.0)
+    aim = context(macs=0.5, task=lookup_task())
+    weights = train_agents(program, find_agents(program), settings, aim).weights
+    # The first class needs no channel of its own: where no other is found, argmax says 0.
+    assert weights[4:].max() < 0 < weights[1:4].min()
+    assert float(program.state()["norm.running_mean"].min()) == 100.0
+
+
 def test_the_controller_comes_to_the_goal_where_the_penalty_is_wrong() -> None:
     wrong = {"epochs": 10, "agent_rate": 0.1, "penalty": 50.0}
     assert (learn_lookup(**wrong) > 0).all()

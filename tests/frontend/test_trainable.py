@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressc.frontend.tracing import capture
-from compressc.frontend.trainable import ProgramModule
+from compressc.frontend.trainable import ProgramModule, keep_batch_statistics_only
 from compressc.lowering.lowered import lower
 from compressc.masking import masked
 from tests.plans import random_plan
@@ -154,6 +154,30 @@ class Partly(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.frozen(x)) * self.steps
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm1d(6), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.norm(x))
+
+
+def test_training_can_mean_batch_statistics_alone() -> None:
+    module = capture(Noisy().eval(), (torch.randn(4, 6),)).module()
+    keep_batch_statistics_only(module)
+    x = 3 + 2 * torch.randn(64, 6)
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    expected = F.batch_norm(x, None, None, training=True)
+    torch.testing.assert_close(module.train()(x), expected)
+    assert all(
+        torch.equal(value, before[name])
+        for name, value in module.named_buffers()
+        if "num" not in name
+    )
+    torch.testing.assert_close(module.eval()(x), x, atol=1e-4, rtol=1e-4)
 
 
 def test_every_float_parameter_can_be_trained() -> None:
