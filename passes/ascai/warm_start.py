@@ -17,6 +17,9 @@ _FOR_THRESHOLDS = 0.3
 _FOR_REFUSED = 0.2
 _ROUNDS = 6
 _SHRINK = 0.7
+# Points that a layer alone may lose where bounds decide how far to go: what matters then is how much
+# more one layer bears than another, and nearly all of them bear much where much may be lost.
+_ALONE = 2.0
 # Spread of individuals around the point where the way to the thresholds meets the bounds, as a
 # share of how far it is from the original.
 _SPREAD = 0.25
@@ -97,7 +100,8 @@ def _start_at_bounds(
 ) -> Start:
     """Return individuals around the point where the way to the thresholds meets the bounds.
 
-    The first is that point: every layer is compressed in proportion to what it bears alone.
+    The first is that point: every layer is compressed in proportion to what it bears alone with at
+    most 2 points lost.
     """
     space = assessment.space
     centre = assessment.bounding.reach(thresholds)
@@ -110,13 +114,15 @@ def _start_at_bounds(
 def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]]:
     """Return theta: the most that each coordinate can compress alone with an accurate network.
 
+    Accurate is what reaches the threshold; under bounds, what loses at most 2 points.
+
     Bisection, all coordinates at once; the metric is taken to fall with compression. Without a
     budget for it, one share for all layers is found, and twice as much taken for what each bears.
 
     Shape:
         (coordinates,): the largest share, or the smallest rank step.
     """
-    space = assessment.space
+    space, least = assessment.space, _least_metric(assessment)
     # Good is known to be accurate; bad is the nearest value beyond, known or assumed not to be.
     good, bad = space.whole.copy(), np.where(space.discrete, 0.0, 1.0)
     allowed = _share_of_budget(assessment, _FOR_THRESHOLDS)
@@ -133,7 +139,7 @@ def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]
         alone[np.arange(len(places)), places] = middle[places]
         found = assessment.assess(alone, bounded=False)
         for place, one in zip(places, found, strict=False):
-            side = good if assessment.scoring.accepts(one.trial.metric) else bad
+            side = good if one.trial.metric >= least else bad
             side[place] = middle[place]
         if len(found) < len(places):
             break
@@ -143,6 +149,13 @@ def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]
         share = _largest_share(assessment, space.least)
         good = space.whole + min(1.0, 2 * share) * (space.least - space.whole)
     return good, notes
+
+
+def _least_metric(assessment: Assessment) -> float:
+    scoring = assessment.scoring
+    if not assessment.bounding.bounds:
+        return scoring.threshold
+    return max(scoring.threshold, scoring.base_metric - _ALONE)
 
 
 def _find_reach(assessment: Assessment, thresholds: FloatArray) -> float:
