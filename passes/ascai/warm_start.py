@@ -17,8 +17,8 @@ _FOR_THRESHOLDS = 0.3
 _FOR_REFUSED = 0.2
 _ROUNDS = 6
 _SHRINK = 0.7
-# Points that a layer alone may lose where bounds decide how far to go: what matters then is how much
-# more one layer bears than another, and nearly all of them bear much where much may be lost.
+# Points that a layer alone may lose where bounds decide how far to go: what matters then is how
+# much more one layer bears than another, and nearly all bear everything where much may be lost.
 _ALONE = 2.0
 # Spread of individuals around the point where the way to the thresholds meets the bounds, as a
 # share of how far it is from the original.
