@@ -18,6 +18,8 @@ from compressc.plan import Plan
 _WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 _HALVINGS = 10
 _ROUNDING = 1e-9
+# Steps in a row that do not fit after which the room counts as taken.
+_REFUSALS = 8
 # Coordinates that hardly move do not decide how far a ray goes on.
 _LEAST_CHANGE = 0.05
 
@@ -123,11 +125,16 @@ class Bounding:
         places = np.flatnonzero(self.space.discrete & (values != self.space.whole))
         # An order of its own for every individual, so that no layer is always first.
         rng = np.random.default_rng(np.ascontiguousarray(values).view(np.uint64))
+        refused = 0
         for place in rng.permutation(places):
             raised = values.copy()
             raised[place] += 1
             if self._holds(raised):
-                values = raised
+                values, refused = raised, 0
+            else:
+                refused += 1
+            if refused == _REFUSALS:
+                break
         return values
 
     def _holds(self, values: FloatArray) -> bool:
