@@ -83,7 +83,7 @@ class Bounding:
             (coordinates,), as the result.
         """
         whole = self.space.whole
-        change = np.abs(towards - whole) / np.abs(self.space.least - whole)
+        change = np.abs(towards - whole) / np.maximum(np.abs(self.space.least - whole), 1.0)
         least = max(float(change[change > 0].min(initial=1.0)), _LEAST_CHANGE)
         return self._enforce_one(self._along(whole, towards, 1.0 / least))
 

@@ -72,8 +72,7 @@ class Ascai:
             the goal's ``max_drop``, or where it has none for 5, and 20 under bounds.
         initialization: "warm" around what each layer bears alone, or "naive": anywhere.
         importance: of channels, for "ps": "gradient" at the activations, "magnitude", or
-            "reconstruction", the error that calibrate cannot repair: the best of the three
-            before calibrate, but candidates look worse as they are cut.
+            "reconstruction", the error that calibrate, run afterwards, cannot repair.
         p_cross: probability that neighbours are crossed.
         p_swap: that a crossed pair exchanges a coordinate.
         p_mutate: that an individual is mutated.
