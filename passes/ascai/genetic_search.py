@@ -81,7 +81,8 @@ class Ascai:
         least_penalty: points of the metric below which a loss counts as noise.
         val_samples: search-validation samples per candidate; 0 for all.
         recalibrate: unlabelled samples on which every candidate's batch norm statistics are
-            measured anew, and the result's; 0 to leave them.
+            measured anew, and the result's; 0 to leave them. Calibrate behind it starts from the
+            statistics of the original in its context.
         importance_samples: training samples for "gradient" and "reconstruction".
         workers: local processes; 0 for this one.
         dask: address of a Dask scheduler, such as tcp://host:8786.

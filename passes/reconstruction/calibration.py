@@ -81,6 +81,9 @@ class Calibration:
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights and the same plan.
 
+        Where weights are still those of ``context.original``, so is the network to reproduce, with
+        the statistics that it came with.
+
         Raises:
             PlanError: if nothing was removed, so that there is nothing to repair.
             DataError: if there is no task.
@@ -95,7 +98,7 @@ class Calibration:
         samples, note = self._affordable(program)
         batches = draw_samples(task, samples, context.goal.seed, self.name)
         used = sum(len(batch[0]) for batch in batches)
-        repaired = self._repair(program, batches, context)
+        repaired = self._repair(_as_trained(program, context.original), batches, context)
         notes = (f"repaired from {used} unlabelled samples", *note)
         return repaired.with_step(Step(self.name, notes=notes))
 
@@ -155,6 +158,28 @@ class Calibration:
             if norm is not None and node.name not in settled:
                 norms[node.name] = norm
         return layers, norms
+
+
+def _as_trained(program: Program, original: Program | None) -> Program:
+    """Return the program with the original's buffers, if it has the original's weights.
+
+    A search may leave the statistics of the network it decided on, with which the whole network,
+    the one to reproduce, computes nothing sensible.
+    """
+    if original is None:
+        return program
+    before, now = original.state(), program.state()
+    if any(before[name].shape != tensor.shape for name, tensor in now.items() if name in before):
+        return program
+    changed = {
+        name
+        for name, tensor in now.items()
+        if name not in before or not torch.equal(before[name], tensor)
+    }
+    weights = {name for name, _ in program.graph_module.named_parameters()}
+    if not changed or changed & weights or before.keys() != now.keys():
+        return program
+    return program.with_state(before)
 
 
 def _is_layer(node: fx.Node) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compressc.coupling.axes import IntArray
 from compressc.passes.importance import FloatArray
+from compressc.passes.reconstruction.least_squares import damping
 
 # At most this share of the units left leaves in one step.
 _SHARE = 64
@@ -75,7 +76,7 @@ def make_consumer(
         units: which units these are.
         ridge: added to the covariance, as a share of its mean diagonal.
     """
-    strength = ridge * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    strength = damping(covariance.diagonal().mean(), ridge)
     damped = covariance + strength * torch.eye(len(covariance), dtype=torch.float64)
     return Consumer(
         weights.double(),

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+# Far below the rounding of any features that carry something.
+_LEAST_DAMPING = 1e-30
+
 
 class NormalEquations:
     """Sums that determine ``min ||X W^T + c - T||^2 + ridge ||W - W0||^2``, in float64.
@@ -70,7 +73,7 @@ class NormalEquations:
         if intercept:
             cross = cross - mean_x[:, :, None] * mean_t[:, None, :]
         diagonal = moments.diagonal(dim1=1, dim2=2)
-        strength = ridge * diagonal.mean(1).clamp_min(torch.finfo(torch.float64).tiny)
+        strength = damping(diagonal.mean(1), ridge)
         damped = moments + torch.diag_embed(strength[:, None].expand_as(diagonal))
         # Solving for the change makes the ridge pull towards the start.
         weights = start + solve_positive(damped, cross - moments @ start.mT).mT
@@ -86,6 +89,14 @@ class NormalEquations:
             mean = self._sum_x / self.rows
             moments = moments - mean[:, :, None] * mean[:, None, :]
         return moments
+
+
+def damping(power: Tensor, ridge: float) -> Tensor:
+    """Return what a ridge adds to second moments of a mean ``power``; never 0.
+
+    Features that are all zero, behind channels that never fire, then keep their weights.
+    """
+    return (ridge * power).clamp_min(_LEAST_DAMPING)
 
 
 def solve_positive(gram: Tensor, right: Tensor) -> Tensor:

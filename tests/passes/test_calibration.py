@@ -13,6 +13,7 @@ from compressc.goal import Goal
 from compressc.masking import masked
 from compressc.pass_protocol import Context
 from compressc.passes.reconstruction.calibration import Calibration
+from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.plan import Plan
 from compressc.program import Program
 from tests.noise_tasks import Noise
@@ -194,6 +195,26 @@ def test_factorised_layers_get_the_weights_that_suit_their_ranks(others):
     assert prove(repaired, compressc.lower(repaired)).passed
 
 
+def test_statistics_of_the_decided_network_are_not_what_is_reproduced():
+    """A search may leave such statistics; with them the whole network computes nothing sensible."""
+    original = make(duplicated=False)
+    pruned = prune(original)
+    state = {name: tensor.clone() for name, tensor in pruned.state().items()}
+    for name in state:
+        if "running_mean" in name:
+            state[name] += 0.7
+    context = Context(Goal(), task=Noise(), original=original)
+    adapted = Calibration()(pruned.with_state(state), context)
+    expected = calibrate(pruned)
+    for name, tensor in expected.state().items():
+        assert torch.equal(adapted.state()[name], tensor)
+    # Without the original nothing says which network was meant; with new weights it is this one.
+    assert error(calibrate(pruned.with_state(state)), original) > 2 * error(expected, original)
+    trained = {**state, "c.weight": state["c.weight"] * 1.5}
+    own = Calibration()(pruned.with_state(trained), context)
+    assert not torch.equal(own.state()["a.weight"], expected.state()["a.weight"])
+
+
 def test_without_reconstruction_zeros_and_ranks_still_hold():
     original = make(duplicated=False)
     plan = halve_weights(original).plan
@@ -208,6 +229,18 @@ def test_without_reconstruction_zeros_and_ranks_still_hold():
     assert changed
     assert all("running" in name for name in changed)
     assert prove(moved, compressc.lower(moved)).passed
+
+
+def test_channels_that_never_fire_are_no_trouble():
+    original = make(duplicated=False)
+    state = {name: tensor.clone() for name, tensor in original.state().items()}
+    state["a_norm.running_mean"] += 1e3
+    dead = original.with_state(state)
+    repaired = calibrate(prune(dead))
+    assert all(torch.isfinite(t).all() for t in repaired.state().values() if t.is_floating_point())
+    assert error(repaired, dead) < error(prune(dead), dead)
+    found = Surgeon(samples=64)(dead, Context(Goal(macs=0.6), task=Noise()))
+    assert found.plan.keep
 
 
 def test_shared_weights_stay_as_they_are():

@@ -59,3 +59,12 @@ def test_fewer_rows_than_features_have_a_solution_even_without_a_ridge():
     found, constant = equations(x, t).solve(torch.zeros_like(w), 0.0, intercept=True)
     assert torch.isfinite(found).all()
     torch.testing.assert_close(x @ found.mT + constant[:, None], t, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_features_that_are_all_zero_keep_their_weights(ridge):
+    x, w, t = problem()
+    start = torch.full_like(w, 3.0)
+    found, constant = equations(torch.zeros_like(x), t).solve(start, ridge, intercept=True)
+    torch.testing.assert_close(found, start)
+    torch.testing.assert_close(constant, t.mean(1))
