@@ -133,7 +133,7 @@ def choose_at_random(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 def offer_every_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted fault: no count is left out for being slow."""
     monkeypatch.setattr(
-        "compressc.passes.latency.pruning.with_useful_counts", lambda ladder, _model, _place: ladder
+        "compressc.passes.latency.meeting.with_useful_counts", lambda ladder, _model, _place: ladder
     )
 
 

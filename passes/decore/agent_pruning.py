@@ -11,11 +11,12 @@ from weakref import WeakKeyDictionary
 from torch import fx
 
 from compressc.errors import GoalError, PlanError
+from compressc.goal import LatencyBound
 from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_training import identify_training, train_agents
 from compressc.passes.decore.agents import Agents, find_agents
-from compressc.passes.decore.selection import drop_decided, drop_lowest
+from compressc.passes.decore.selection import drop_decided, drop_for_latency, drop_lowest
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.passes.training.processes import Processes
@@ -39,7 +40,8 @@ class Decore(DecoreSettings):
     with new weights; in the constraint mode it is frozen, its batch norms on the statistics of the
     batch. Without a goal the channels with a probability below one half leave. With a goal
     (--target-flops and so on) all agents are put in one order and the lowest leave until it is met;
-    whatever the penalty was, the goal holds. The policies themselves come near the goal with
+    whatever the penalty was, the goal holds. For a latency the agents leave that are worth least
+    for the time they take. The policies themselves come near the goal with
     ``adapt_penalty``, a controller of the penalty. Follow it with finetune, or with calibrate and
     distill.
 
@@ -73,9 +75,15 @@ class Decore(DecoreSettings):
             OutputError: if state or policies cannot be written.
         """
         _check_nothing_pending(program)
-        if self.mode == "constraint" and not context.goal.bounds:
+        timed = isinstance(context.goal.latency_ms, LatencyBound)
+        if self.mode == "constraint" and not (context.goal.bounds or timed):
             raise GoalError(
                 f"{self.name} in the constraint mode needs a goal such as --target-flops 0.5"
+            )
+        if self.adapt_penalty and timed and not context.goal.bounds:
+            raise GoalError(
+                f"{self.name}: --adapt-penalty steers towards MACs, parameters or bytes; give "
+                "--target-flops beside --target-latency, or leave it out"
             )
         agents = find_agents(program)
         if not agents.count:
@@ -89,6 +97,9 @@ class Decore(DecoreSettings):
             shares = (_ANALYSED_SHARE,)
             notes += map(str, analyse_agents(program, agents, trained.weights, task, shares))
         program = program.with_step(Step(self.name, notes=tuple(notes)))
+        if timed:
+            weights = trained.weights
+            return drop_for_latency(program, context, agents, weights, self.floor, self.name)
         if context.goal.bounds:
             goal, weights = context.goal, trained.weights
             return drop_lowest(program, goal, agents, weights, self.floor, self.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compressc.goal import Goal
+from compressc.pass_protocol import Context
 from compressc.passes.decore.agents import Agents
 from compressc.passes.importance import FloatArray
+from compressc.passes.latency.meeting import LatencyRule, meet_latency, open_search
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.passes.widths.ladders import sparing_mask
 from compressc.plan import BoolArray
@@ -14,6 +16,8 @@ from compressc.program import Program, Step
 
 # What the least agent is worth above nothing, so that every unit counts.
 _LEAST = 1e-6
+# How often a result may be measured on the way to a latency.
+_MEASUREMENTS = 4
 
 
 def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: str) -> Program:
@@ -66,11 +70,46 @@ def drop_lowest(
     Raises:
         GoalError: if the bounds cannot be met.
     """
+    rule = WidthRule("global", (), floor)
+    bare = replace(program, plan=replace(program.plan, keep={}))
+    return choose_widths(bare, goal, rule, _importance(program, agents, weights), name)
+
+
+def drop_for_latency(
+    program: Program,
+    context: Context,
+    agents: Agents,
+    weights: FloatArray,
+    floor: float,
+    name: str,
+) -> Program:
+    """Return the program without those channels whose agents are worth least for their time.
+
+    What an agent is worth is its weight above the lowest one. Agents do not leave in one order
+    here: latency is a staircase, on which the last channels of a block bring the time.
+
+    Args:
+        program: decisions other than ``keep`` stay.
+        context: its goal has a latency; other bounds hold as well.
+        agents: of the program.
+        weights: of the agents, shape (agents,).
+        floor: share of a group that stays.
+        name: the pass, for remarks and errors.
+
+    Raises:
+        GoalError: if the goal is out of reach.
+        RuntimeFailure: if the model cannot be run.
+    """
+    rule = LatencyRule("global", floor, _MEASUREMENTS)
+    bare = replace(program, plan=replace(program.plan, keep={}))
+    importance = _importance(program, agents, weights)
+    return meet_latency(open_search(bare, context, importance, rule, name), rule, context)
+
+
+def _importance(program: Program, agents: Agents, weights: FloatArray) -> dict[str, FloatArray]:
     above = weights - weights.min() + _LEAST
     importance = agents.by_group(above)
     for group in program.coupling.groups:
         if group.pinned is None and group.name not in importance:
             importance[group.name] = above.max() + 1 + 0 * group.classes
-    rule = WidthRule("global", (), floor)
-    bare = replace(program, plan=replace(program.plan, keep={}))
-    return choose_widths(bare, goal, rule, importance, name)
+    return importance

@@ -74,7 +74,7 @@ def test_a_whole_run_measures_the_file_that_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("compressc.passes.latency.pruning._SECONDS", 0.2)
+    monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
     monkeypatch.setattr("compressc.pipeline.checks._LATENCY_TOLERANCE", 1.0)  # a busy test machine
     settings = Settings(seconds=0.5)
     result = compressc.compress(free(), goal=Goal(latency_ms=0.8), settings=settings)

@@ -184,7 +184,7 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
 
             return measure
 
-        monkeypatch.setattr("compressc.passes.latency.pruning._measurer", measurer)
+        monkeypatch.setattr("compressc.passes.latency.meeting._measurer", measurer)
         return measured
 
     return with_truth
@@ -242,7 +242,7 @@ def test_a_target_between_two_steps_is_explained(
 
 def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("compressc.passes.latency.pruning._SECONDS", 0.2)
+    monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
     seen: list[str] = []
     context = Context(Goal(latency_ms=0.8), progress=lambda _d, _t, text: seen.append(text))
     decided = Latency(measurements=1)(build_program(NAME), context)

@@ -1,0 +1,98 @@
+"""Passes that aim at a latency with decisions of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressc.errors import GoalError
+from compressc.goal import Goal
+from compressc.latency.latency_model import LatencyModel, build_latency_model
+from compressc.pass_protocol import Context
+from compressc.passes.ascai.genetic_search import Ascai
+from compressc.passes.decore.agent_pruning import Decore
+from compressc.program import Program
+from compressc.runtime.cost_table import CostTable
+from tests.latency.conftest import formula_table, kernels_of
+from tests.search_kit import trained
+
+DECORE = Decore(mode="constraint", epochs=1, agent_rate=0.3, first_weight=2.0)
+
+
+@cache
+def device(folder: Path) -> tuple[CostTable, LatencyModel]:
+    """Return the cost table of some machine that knows the network, and what it predicts."""
+    program, _ = trained()
+    kernels = kernels_of(program, folder / "full.onnx")
+    table = formula_table(kernels)
+    table = replace(table, networks={"n.onnx": kernels})
+    percentile = kernels.latency_ms["p50"]
+    return table, build_latency_model(program.coupling, kernels, table, percentile)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("device")
+
+
+def predicted(found: Program, model: LatencyModel) -> float:
+    return model.latency_ms(model.counts_of(found.plan)) / model.latency_ms(model.sizes)
+
+
+def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
+    program, task = trained()
+    table, model = device(folder)
+    search = Ascai(population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0)
+    found = search(program, Context(Goal(), task=task, cost_table=table))
+    saved = 1 - predicted(found, model)
+    assert saved > 0
+    score = float(found.history[-1].notes[0].split("score ")[1].split(",")[0])
+    assert score == pytest.approx(saved / 5, rel=1e-3)
+
+
+@pytest.mark.parametrize("target", [0.8, 0.6])
+def test_agents_leave_until_the_predicted_latency_holds(folder: Path, target: float) -> None:
+    program, task = trained()
+    table, model = device(folder)
+    found = DECORE(program, Context(Goal(latency_ms=target), task=task, cost_table=table))
+    assert 0.7 * target < predicted(found, model) <= target * (1 + 1e-6)
+    both = Goal(latency_ms=target, macs=0.4)
+    smaller = DECORE(program, Context(both, task=task, cost_table=table))
+    assert smaller.cost.macs <= 0.4 * program.cost.macs
+    assert predicted(smaller, model) <= target
+
+
+def test_the_agents_decide_which_channels_leave(folder: Path, tmp_path: Path) -> None:
+    program, task = trained()
+    table, _ = device(folder)
+    one = replace(DECORE, policies=str(tmp_path / "policies.npz"))
+    context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
+    found = one(program, context)
+    with np.load(tmp_path / "policies.npz", allow_pickle=False) as stored:
+        weights = next(
+            stored[name]
+            for name in stored.files
+            if stored[name].ndim == 1 and stored[name].dtype.kind == "f"
+        )
+    position = 0
+    for group in program.coupling.groups:
+        if group.pinned is not None:
+            continue
+        own = weights[position : position + group.size]
+        position += group.size
+        mask = found.plan.keep.get(group.name)
+        if mask is not None and mask.any():
+            assert own[mask].min() >= own[~mask].max()
+    assert position == len(weights)
+
+
+def test_the_controller_needs_a_cost_to_steer_to(folder: Path) -> None:
+    program, task = trained()
+    table, _ = device(folder)
+    context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
+    with pytest.raises(GoalError, match="give --target-flops beside --target-latency"):
+        replace(DECORE, adapt_penalty=True)(program, context)
