@@ -10,7 +10,10 @@ row is written when it is finished, and rows that are there are not run again; w
 a killed row goes on from its journal of trials and its last epoch.
 
     python benchmarks/ascai_cifar.py --data cifar10-jpeg.tar.gz --model resnet56-cifar10-jpeg.pt \
-        --work-dir /tmp/ascai
+        --work-dir /tmp/ascai --val-samples 500 --recalibrate 128 --case ps --trials 400
+
+The other rows were made with ``--case d+ps --trials 480 --epochs 0`` and ``--case pn --trials 250
+--pn-drop 8``.
 """
 
 from __future__ import annotations
