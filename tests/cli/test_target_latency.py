@@ -22,7 +22,7 @@ def device(workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(workplace / "cache"))
     monkeypatch.setattr("compressc.runtime.kernel_list._SECONDS", 0.02)
     monkeypatch.setattr("compressc.runtime.kernel_list._WARM_UP_SECONDS", 0.02)
-    monkeypatch.setattr("compressc.passes.latency.pruning._SECONDS", 0.2)
+    monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
     code, _, err = cli(
         *TINY,
         "--pass",
