@@ -7,7 +7,7 @@ cut for real, gets batch norm statistics anew and runs over the samples. ``start
 it takes until the first answers are there, which for workers is the start of their processes and
 the one copy of the network that each gets; the rate is that of the search behind it.
 
-    python benchmarks/ascai_speed.py
+    python benchmarks/ascai_speed.py --trials 16
 """
 
 from __future__ import annotations
