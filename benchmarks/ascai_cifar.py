@@ -73,9 +73,7 @@ def run_row(
 
     found = clock.time("search", lambda: search(program, context))
     accuracies = {"as_cut": accuracy(program.with_plan(found.plan)), "statistics": accuracy(found)}
-    repaired = clock.time(
-        "calibrate", lambda: Calibration()(program.with_plan(found.plan), context)
-    )
+    repaired = clock.time("calibrate", lambda: Calibration()(found, context))
     accuracies["calibrated"] = accuracy(repaired)
     print(f"  {accuracies}", flush=True)
     notes = list(found.history[-1].notes)

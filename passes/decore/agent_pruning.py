@@ -80,10 +80,10 @@ class Decore(DecoreSettings):
             raise GoalError(
                 f"{self.name} in the constraint mode needs a goal such as --target-flops 0.5"
             )
-        if self.adapt_penalty and timed and not context.goal.bounds:
+        if self.adapt_penalty and not context.goal.bounds:
             raise GoalError(
                 f"{self.name}: --adapt-penalty steers towards MACs, parameters or bytes; give "
-                "--target-flops beside --target-latency, or leave it out"
+                "--target-flops (also beside --target-latency), or leave it out"
             )
         agents = find_agents(program)
         if not agents.count:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from compressc.errors import GoalError
@@ -15,6 +14,8 @@ from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.decore.agent_pruning import Decore
+from compressc.passes.decore.agents import find_agents
+from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import formula_table, kernels_of
@@ -72,27 +73,19 @@ def test_the_agents_decide_which_channels_leave(folder: Path, tmp_path: Path) ->
     one = replace(DECORE, policies=str(tmp_path / "policies.npz"))
     context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
     found = one(program, context)
-    with np.load(tmp_path / "policies.npz", allow_pickle=False) as stored:
-        weights = next(
-            stored[name]
-            for name in stored.files
-            if stored[name].ndim == 1 and stored[name].dtype.kind == "f"
-        )
-    position = 0
-    for group in program.coupling.groups:
-        if group.pinned is not None:
-            continue
-        own = weights[position : position + group.size]
-        position += group.size
-        mask = found.plan.keep.get(group.name)
-        if mask is not None and mask.any():
-            assert own[mask].min() >= own[~mask].max()
-    assert position == len(weights)
+    agents = find_agents(program)
+    weights = TrainedAgents.load(tmp_path / "policies.npz", program, agents).weights
+    cut = {name: mask for name, mask in found.plan.keep.items() if mask.any()}
+    assert cut
+    values = agents.by_group(weights)
+    for name, mask in cut.items():
+        assert values[name][mask].min() >= values[name][~mask].max()
 
 
 def test_the_controller_needs_a_cost_to_steer_to(folder: Path) -> None:
     program, task = trained()
     table, _ = device(folder)
-    context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
-    with pytest.raises(GoalError, match="give --target-flops beside --target-latency"):
-        replace(DECORE, adapt_penalty=True)(program, context)
+    for goal in (Goal(latency_ms=0.7), Goal()):
+        context = Context(goal, task=task, cost_table=table)
+        with pytest.raises(GoalError, match="give --target-flops"):
+            replace(DECORE, mode="joint", adapt_penalty=True)(program, context)

@@ -11,13 +11,16 @@ import compressc
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
+from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.ascai.space import build_space
+from compressc.passes.ascai.warm_start import find_thresholds
 from compressc.passes.importance import measure_importance
 from compressc.passes.lowrank.factorization import Lowrank
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.search.evaluation import Evaluator
 from compressc.search.failure import SearchError
 from compressc.search.history import History, read_history
 from compressc.search.plan_costs import PlanCosts
@@ -192,6 +195,26 @@ def bounded(spaces, share, fills):
     space = build_space(program, spaces, measure_importance(program, "l1"))
     full = program.coupling.cost(Plan())
     return space, Bounding(space, Goal(macs=share).bounds, full, fills)
+
+
+def test_under_bounds_a_threshold_is_what_a_layer_bears_within_two_points():
+    space, bounding = bounded(("ps", "svd"), 0.5, fills=True)
+    program, task = trained()
+    evaluator = Evaluator(program, task, Goal(macs=0.5))
+    search = replace(SEARCH, search_drop=40.0)
+    scoring = search.make_scoring(evaluator.base, bounding.full.macs, Context(Goal(macs=0.5)))
+    assessment = Assessment(space, evaluator, scoring, bounding, "macs")
+    thresholds, _ = find_thresholds(assessment)
+    alone = np.repeat(space.whole[None], len(thresholds), axis=0)
+    np.fill_diagonal(alone, thresholds)
+    found = assessment.assess(alone, bounded=False)
+    assert min(one.trial.metric for one in found) >= evaluator.base - 2
+    assert (thresholds != space.whole).any()
+    # With all 40 points of the score's threshold some layer would go further.
+    free = Assessment(space, evaluator, scoring, Bounding(space, {}, bounding.full), "macs")
+    further, _ = find_thresholds(free)
+    assert (np.abs(further - space.whole) >= np.abs(thresholds - space.whole)).all()
+    assert (further != thresholds).any()
 
 
 @pytest.mark.parametrize("spaces", [("ps",), ("svd", "tucker"), ("ps", "svd", "tucker")])
