@@ -3,10 +3,12 @@
 Claims: MNIST LeNet-5 loses at most 0.1 points at 10 times fewer MACs; ResNets on CIFAR-10-JPEG lose
 nothing at 2 times and at most 2.4 points at 5.4 times fewer; and DECORE is better than magnitude
 pruning at equal MACs and equal budget. ``decore`` trains agents and network together, drops the
-lowest agents until the goal holds, and fine-tunes for the rest of the epochs; ``magnitude`` cuts at
-once (L2 norm; uniform, or all groups ranked together) and fine-tunes for all of them. Same batches,
-optimizer, rate and seed. Epochs of fine-tuning are judged on search-validation; each row sees the
-test split once, before and after fine-tuning. A row is written when it is finished, and rows that
+lowest agents until the goal holds, and trains the small network for the rest of the epochs;
+``magnitude`` cuts at once (L2 norm; uniform, or all groups ranked together) and trains for all of
+them. Same batches, optimizer, rate and seed. ``--recover finetune`` trains on the labels;
+``--recover distill`` first calibrates (least squares on activations, no epochs) and then trains on
+the original's answers too. Epochs of that training are judged on search-validation; each row sees
+the test split once, before and after it. A row is written when it is finished, and rows that
 are there are not run again; with ``--work-dir`` a killed row goes on after its last epoch.
 
     python benchmarks/decore.py --data mnist --arch lenet5 --speedup 10 --seed 0 1 2 --epochs 24 \
@@ -15,7 +17,10 @@ are there are not run again; with ``--work-dir`` a killed row goes on after its 
         --model resnet20-cifar10-jpeg.th --speedup 2 5.4 --epochs 12 --agent-epochs 6 --baseline \
         --adapt-penalty --agent-rate 0.05 --work-dir /tmp/decore
 
-The row in the constraint mode was made with ``--mode constraint --agent-epochs 3`` added.
+The rows with ``"recover": "distill"`` were made with ``--recover distill --mode constraint
+--agent-epochs 8 --agent-rate 0.03 --epochs EPOCHS`` instead. The row of the constraint mode with
+``finetune`` was made with ``--mode constraint --agent-epochs 3`` before agents were judged on
+batch statistics.
 """
 
 from __future__ import annotations
@@ -36,8 +41,10 @@ from compressc.models.checkpoints import Normalization
 from compressc.models.registry import architectures, weights_path
 from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_pruning import Decore
+from compressc.passes.distill import Distill
 from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
+from compressc.passes.reconstruction.calibration import Calibration
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
@@ -46,6 +53,7 @@ from compressc.tasks.classification import ClassificationTask
 CIFAR = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TOOLS = ("decore", "magnitude", "magnitude global")
 SETTINGS = (
+    "recover",
     "epochs",
     "agent_epochs",
     "penalty",
@@ -64,7 +72,7 @@ KEY = ("arch", "tool", "speedup", "seed", *SETTINGS)
 
 def settings_of(options: argparse.Namespace, tool: str, images: int) -> dict[str, Any]:
     """Return what a row depends on; settings of agents are none for tools without agents."""
-    shared = ("epochs", "learning_rate", "batch_size")
+    shared = ("recover", "epochs", "learning_rate", "batch_size")
     values = {name: getattr(options, name, None) for name in SETTINGS}
     if tool != "decore":
         values = {name: values[name] if name in shared else None for name in SETTINGS}
@@ -101,10 +109,12 @@ def run_row(
     wall, processor = time.perf_counter(), time.process_time()
     pruned, spent = prune(tool, options, program, context)
     pruning = time.perf_counter() - wall, time.process_time() - processor
-    small = compressc.lower(pruned)
+    distills = options.recover == "distill"
+    small = compressc.lower(Calibration()(pruned, context) if distills else pruned)
     before = task.evaluate(small.module())
+    train = Distill if distills else Finetune
     epochs = options.epochs - spent
-    tuned = Finetune(epochs=epochs, learning_rate=options.learning_rate)(small, context)
+    tuned = train(epochs=epochs, learning_rate=options.learning_rate)(small, context)
     after = task.evaluate(tuned.module())
     notes = [*pruned.history[len(program.history) :], tuned.history[-1]]
     return {
@@ -116,7 +126,7 @@ def run_row(
         "macs_ratio": round(program.cost.macs / small.cost.macs, 4),
         "params_ratio": round(program.cost.params / small.cost.params, 4),
         "widths": {name: int(mask.sum()) for name, mask in pruned.plan.keep.items()},
-        "test_accuracy_before_finetuning": round(before, 2),
+        "test_accuracy_before_training": round(before, 2),
         "test_accuracy": round(after, 2),
         "points_lost": round(options.base - after, 2),
         "pruning_seconds": round(pruning[0], 1),
@@ -161,6 +171,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--adapt-penalty", action="store_true")
     parser.add_argument("--mode", choices=("joint", "constraint"), default="joint")
+    parser.add_argument("--recover", choices=("finetune", "distill"), default="finetune")
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train-images", type=int, help="only so many, to try it out")
@@ -172,7 +183,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--tool", choices=TOOLS, nargs="+", default=list(TOOLS))
     parser.add_argument("--speedup", type=float, nargs="+", default=[2.0])
-    parser.add_argument("--epochs", type=int, default=40, help="in all, agents and fine-tuning")
+    parser.add_argument("--epochs", type=int, default=40, help="in all, with and without agents")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     if options.agent_epochs >= options.epochs:

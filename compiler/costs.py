@@ -35,8 +35,8 @@ class Terms:
 
     Attributes:
         weights: shape (terms,).
-        factors: row of the count matrix per factor, padded with the constant 1, shape
-            (terms, most factors).
+        factors: row of the count matrix per factor, padded with the row of the constant 1 (the
+            last; -1 is it, too), shape (terms, most factors).
     """
 
     weights: NDArray[np.float64]
@@ -48,23 +48,24 @@ class Terms:
         return products
 
     def exchanged(
-        self, gone: Sequence[int], entries: Sequence[tuple[float, Sequence[int]]], one: int
+        self, gone: Sequence[int], weights: NDArray[np.float64], factors: IntArray
     ) -> Terms:
         """Return the sum without some terms and with others.
 
         Args:
             gone: terms that leave.
-            entries: (weight, rows of the count matrix) of each new term.
-            one: the row that stands for the constant 1.
+            weights: of the new terms, shape (new,).
+            factors: rows of the count matrix of the new terms; -1 is the constant 1. Shape
+                (new, factors).
         """
-        width = max([self.factors.shape[1], *(len(rows) for _, rows in entries)])
-        factors = np.full((len(self.weights) + len(entries), width), one, dtype=np.int64)
-        factors[: len(self.weights), : self.factors.shape[1]] = self.factors
-        for index, (_, rows) in enumerate(entries, start=len(self.weights)):
-            factors[index, : len(rows)] = rows
-        weights = np.concatenate([self.weights, [weight for weight, _ in entries]])
+        width = max(self.factors.shape[1], factors.shape[1])
+        both = [
+            np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
+            for rows in (self.factors, factors)
+        ]
+        weights = np.concatenate([self.weights, weights])
         weights[list(gone)] = 0.0
-        return Terms(weights, factors)
+        return Terms(weights, np.concatenate(both))
 
 
 @dataclass(frozen=True, eq=False)

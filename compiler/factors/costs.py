@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axis
+from compressc.coupling.axes import Axis, IntArray
 from compressc.coupling.propagation import Propagation
 from compressc.factors.sites import Amount, FactorSite, FactorSites
 
-Entry = tuple[float, list[int]]
 FloatArray = NDArray[np.float64]
 
 
@@ -22,16 +21,28 @@ FloatArray = NDArray[np.float64]
 class _Place:
     """Where a layer stands in a cost model: its terms, and the rows that count its channels.
 
-    Rows are lists because an axis of size 1 is counted by none.
+    Rows are lists because an axis of size 1 is counted by none. In factors a layer has three terms:
+    of its inputs, of its outputs and of the core.
+
+    Attributes:
+        macs, params, size_bytes: index of the term of the whole layer.
+        element_bytes: of its weight.
+        leading: positions before the channels when all stay. Amounts of MACs count them, and their
+            terms multiply by those that stay.
+        lead, inputs, outputs: rows of the count matrix.
+        macs_rows, params_rows: the same for the three terms, shape (3, factors); -1 is none.
     """
 
     macs: int
     params: int
     size_bytes: int
     element_bytes: int
+    leading: int
     lead: list[int]
     inputs: list[int]
     outputs: list[int]
+    macs_rows: IntArray
+    params_rows: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +60,25 @@ class FactorCosts:
         """
         if not rank:
             return model
-        macs: list[Entry] = []
-        params: list[Entry] = []
-        size_bytes: list[Entry] = []
-        places = []
-        for layer, ranks in rank.items():
-            site = self.sites.site(layer)
-            place = self._places[layer]
-            places.append(place)
-            # Amounts count every leading position; the terms multiply by those that stay.
-            lead = prod(len(ids) for ids in site.lead)
-            macs += _entries(site.macs(ranks), place, 1 / lead, place.lead)
-            elements = site.params(ranks)
-            params += _entries(elements, place, 1.0, [])
-            size_bytes += _entries(elements, place, float(place.element_bytes), [])
-        one = model.matrix.shape[0] - 1
+        sites = [self.sites.site(layer) for layer in rank]
+        places = [self._places[layer] for layer in rank]
+        chosen = list(zip(sites, rank.values(), strict=True))
+        macs = _weights([site.macs(ranks) for site, ranks in chosen])
+        params = _weights([site.params(ranks) for site, ranks in chosen])
+        macs /= np.array([[place.leading] for place in places])
+        size_bytes = params * np.array([[place.element_bytes] for place in places])
+        macs_rows = np.concatenate([place.macs_rows for place in places])
+        params_rows = np.concatenate([place.params_rows for place in places])
         return replace(
             model,
-            macs_terms=model.macs_terms.exchanged([p.macs for p in places], macs, one),
-            params_terms=model.params_terms.exchanged([p.params for p in places], params, one),
+            macs_terms=model.macs_terms.exchanged(
+                [p.macs for p in places], macs.ravel(), macs_rows
+            ),
+            params_terms=model.params_terms.exchanged(
+                [p.params for p in places], params.ravel(), params_rows
+            ),
             bytes_terms=model.bytes_terms.exchanged(
-                [p.size_bytes for p in places], size_bytes, one
+                [p.size_bytes for p in places], size_bytes.ravel(), params_rows
             ),
         )
 
@@ -111,7 +120,7 @@ class FactorSavings:
                 r_out = r_in = np.minimum(r_out, r_in)
             ends = (inputs, outputs, r_in, r_out)
             macs = _saving(site, ends, site.written if site.modes == 1 else site.read, site.written)
-            share = positions[:, place.lead].prod(axis=1) / prod(len(ids) for ids in site.lead)
+            share = positions[:, place.lead].prod(axis=1) / place.leading
             elements = np.where(macs > 0, _saving(site, ends, 1, 1), 0.0)
             total["macs"] += np.maximum(macs, 0.0) * share
             total["params"] += elements
@@ -127,12 +136,9 @@ def _saving(site: FactorSite, ends: tuple[FloatArray, ...], read: int, written: 
     return difference
 
 
-def _entries(amount: Amount, place: _Place, scale: float, lead: list[int]) -> list[Entry]:
-    return [
-        (scale * amount.per_input, [*lead, *place.inputs]),
-        (scale * amount.per_output, [*lead, *place.outputs]),
-        (scale * amount.constant, lead),
-    ]
+def _weights(amounts: Sequence[Amount]) -> FloatArray:
+    rows = [(one.per_input, one.per_output, one.constant) for one in amounts]
+    return np.array(rows, dtype=np.float64)
 
 
 def place_sites(sites: FactorSites, propagation: Propagation, builder: CostBuilder) -> FactorCosts:
@@ -142,19 +148,36 @@ def place_sites(sites: FactorSites, propagation: Propagation, builder: CostBuild
     parameters = [name for name in names if propagation.is_parameter(name)]
     params = {name: index for index, name in enumerate(parameters)}
     size_bytes = {name: index for index, name in enumerate(names)}
+    rows = {
+        layer: (
+            [builder.row(ids) for ids in site.lead],
+            _rows(site.in_axis, builder),
+            _rows(site.out_axis, builder),
+        )
+        for layer, site in sites.sites.items()
+    }
+    width = max((len(a) + max(len(b), len(c)) for a, b, c in rows.values()), default=0)
     places = {}
     for layer, site in sites.sites.items():
         weight = propagation.canonical[site.weight]
+        lead, inputs, outputs = rows[layer]
         places[layer] = _Place(
             macs=macs[site.node],
             params=params[weight],
             size_bytes=size_bytes[weight],
             element_bytes=propagation.tensors[weight].element_size(),
-            lead=[builder.row(ids) for ids in site.lead],
-            inputs=_rows(site.in_axis, builder),
-            outputs=_rows(site.out_axis, builder),
+            leading=prod(len(ids) for ids in site.lead),
+            lead=lead,
+            inputs=inputs,
+            outputs=outputs,
+            macs_rows=_padded([[*lead, *inputs], [*lead, *outputs], lead], width),
+            params_rows=_padded([inputs, outputs, []], width),
         )
     return FactorCosts(sites, places)
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int) -> IntArray:
+    return np.array([[*row, *[-1] * (width - len(row))] for row in rows], dtype=np.int64)
 
 
 def _rows(axis: Axis, builder: CostBuilder) -> list[int]:

@@ -13,13 +13,12 @@ from compressc.errors import GoalError
 from compressc.goal import Bound
 from compressc.passes.ascai.space import SearchSpace
 from compressc.passes.importance import FloatArray
-from compressc.plan import Plan
 
 _WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 _HALVINGS = 10
 _ROUNDING = 1e-9
-# Steps in a row that do not fit after which the room counts as taken.
-_REFUSALS = 8
+# Steps that are tried behind the first that does not fit.
+_TRIED = 4
 # Coordinates that hardly move do not decide how far a ray goes on.
 _LEAST_CHANGE = 0.05
 
@@ -125,16 +124,27 @@ class Bounding:
         places = np.flatnonzero(self.space.discrete & (values != self.space.whole))
         # An order of its own for every individual, so that no layer is always first.
         rng = np.random.default_rng(np.ascontiguousarray(values).view(np.uint64))
-        refused = 0
-        for place in rng.permutation(places):
-            raised = values.copy()
-            raised[place] += 1
-            if self._holds(raised):
-                values, refused = raised, 0
+        order = rng.permutation(places)
+
+        def raised(count: int) -> FloatArray:
+            steps = values.copy()
+            steps[order[:count]] += 1
+            return steps
+
+        # The first that fit one after another, found by halving.
+        taken, refused = 0, len(order) + 1
+        while refused - taken > 1:
+            middle = (taken + refused) // 2
+            if self._holds(raised(middle)):
+                taken = middle
             else:
-                refused += 1
-            if refused == _REFUSALS:
-                break
+                refused = middle
+        values = raised(taken)
+        for place in order[refused : refused + _TRIED]:
+            higher = values.copy()
+            higher[place] += 1
+            if self._holds(higher):
+                values = higher
         return values
 
     def _holds(self, values: FloatArray) -> bool:
@@ -145,7 +155,7 @@ class Bounding:
 
     def _cost(self, values: FloatArray) -> Cost:
         plan = self.space.plan_of(self.space.individual(values))
-        return self.space.program.coupling.cost(Plan(keep=plan.keep, rank=plan.rank))
+        return self.space.program.coupling.cost(plan)
 
     def _excess(self, what: str, cost: Cost) -> float:
         original = float(getattr(self.full, what))

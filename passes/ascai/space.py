@@ -145,27 +145,45 @@ class SearchSpace:
 
     def _rank(self, found: Values, kept: Kept) -> dict[str, tuple[int, ...]]:
         sites = self.program.coupling.factor_sites
-        step_of = self.program.constraints.multiple_of
         rank = {}
         for one in self.coordinates:
             if one.method not in ("svd", "tucker") or one.side == "in":
                 continue
             site = sites.site(one.place)
-            inputs, outputs = kept.count(site.in_axis), kept.count(site.out_axis)
-            shares = [found[one.method, one.place, one.side] / one.steps]
-            if one.side == "out":
-                # A layer of one input channel has no rank to choose on that side.
-                narrow: tuple[Method, str, Side] = ("tucker", one.place, "in")
-                steps = min(_TUCKER_STEPS, _width(self.program, site)[0])
-                shares.append(found[narrow] / steps if narrow in found else 1.0)
-            grid = rank_steps(inputs, outputs, site.modes, step_of)
-            ranks = tuple(
-                min(-(-max(1, int(np.ceil(share * size - 1e-9))) // step) * step, size)
-                for share, size, step in zip(shares, site.sizes(inputs, outputs), grid, strict=True)
+            width = kept.count(site.in_axis), kept.count(site.out_axis)
+            # Only Tucker-2 has a second side, and a layer of one input channel no rank there.
+            steps = (
+                found[one.method, one.place, one.side],
+                found.get(("tucker", one.place, "in"), 0.0),
             )
-            if site.saves(ranks, inputs, outputs):
+            # Bounds ask for the same ranks again and again.
+            key = one.place, width, steps
+            if key not in self._known_ranks:
+                self._known_ranks[key] = self._ranks_of(one, site, width, steps)
+            ranks = self._known_ranks[key]
+            if ranks is not None:
                 rank[one.place] = ranks
         return rank
+
+    @cached_property
+    def _known_ranks(self) -> dict[tuple[object, ...], tuple[int, ...] | None]:
+        return {}
+
+    def _ranks_of(
+        self, one: Coordinate, site: FactorSite, width: tuple[int, int], steps: tuple[float, float]
+    ) -> tuple[int, ...] | None:
+        """Return the ranks of a layer of (input, output) channels, or None where it stays whole."""
+        inputs, outputs = width
+        shares = [steps[0] / one.steps]
+        if one.side == "out":
+            narrow = min(_TUCKER_STEPS, _width(self.program, site)[0])
+            shares.append(steps[1] / narrow if steps[1] else 1.0)
+        grid = rank_steps(inputs, outputs, site.modes, self.program.constraints.multiple_of)
+        ranks = tuple(
+            min(-(-max(1, int(np.ceil(share * size - 1e-9))) // step) * step, size)
+            for share, size, step in zip(shares, site.sizes(inputs, outputs), grid, strict=True)
+        )
+        return ranks if site.saves(ranks, inputs, outputs) else None
 
     def _zero(self, found: Values, plan: Plan) -> dict[str, BoolArray]:
         zero = {}

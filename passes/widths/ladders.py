@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,13 +52,16 @@ class Ladder:
         Where the model loses a share of its channels, a group loses that share times its
         intensity. Shape: (steps,).
         """
-        lost = 1 - (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
-        return 1 - lost / self.intensity
+        return 1 - (1 - self._middles) / self.intensity
 
     def rung_at(self, ratio: float) -> int:
         """Return the rung whose count is nearest to ``ratio`` of the size, the higher on a tie."""
-        middles = (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
-        return int(np.searchsorted(middles, ratio, side="right"))
+        return int(np.searchsorted(self._middles, ratio, side="right"))
+
+    @cached_property
+    def _middles(self) -> FloatArray:
+        middles: FloatArray = (self.counts[:-1] + self.counts[1:]) / (2.0 * self.group.size)
+        return middles
 
     def mask(self, rung: int) -> NDArray[np.bool_]:
         """Return which units stay at a rung, shape (units,)."""
