@@ -69,3 +69,9 @@ def test_values_never_fall_along_the_order_even_where_units_leave_together():
     added = eliminate([consumer(x, w, columns)], 140)
     assert len(np.unique(added)) == 140
     assert (added > 0).all()
+
+
+def test_features_that_are_all_zero_cost_nothing():
+    x, w, columns = problem()
+    added = eliminate([consumer(torch.zeros_like(x), w, columns)], 6)
+    np.testing.assert_allclose(added, 0.0, atol=1e-12)

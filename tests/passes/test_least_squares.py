@@ -68,3 +68,13 @@ def test_features_that_are_all_zero_keep_their_weights(ridge):
     found, constant = equations(torch.zeros_like(x), t).solve(start, ridge, intercept=True)
     torch.testing.assert_close(found, start)
     torch.testing.assert_close(constant, t.mean(1))
+
+
+def test_a_projection_gets_moments_that_can_be_inverted():
+    x, w, t = problem()
+
+    def project(free, moments):
+        torch.linalg.cholesky(moments)
+        return free
+
+    equations(torch.zeros_like(x), t).solve(w, 1e-6, intercept=True, project=project)
