@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,17 @@ _FOR_THRESHOLDS = 0.3
 _FOR_REFUSED = 0.2
 _ROUNDS = 6
 _SHRINK = 0.7
-# Points that a layer alone may lose where bounds decide how far to go: what matters then is how
-# much more one layer bears than another, and nearly all bear everything where much may be lost.
+# Points that a layer alone may lose: what matters is how much more one layer bears than another,
+# and nearly all bear everything where much may be lost.
 _ALONE = 2.0
-# Spread of individuals around the point where the way to the thresholds meets the bounds, as a
-# share of how far it is from the original.
+# How far beyond the thresholds the network as a whole may be accurate enough.
+_FARTHEST = 2.0
+# Spread of individuals around a point on the way to the thresholds, as a share of how far it is
+# from the original.
 _SPREAD = 0.25
+
+
+Draw = Callable[[Assessment, FloatArray, float, int, np.random.Generator], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +63,26 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
         layers all bear half of what each bears alone, individuals are drawn nearer to the
         original: theta is scaled by what bisection finds for the middle, and by 0.7 after every
         round of which fewer than a quarter are accepted. After six rounds, or a fifth of the
-        budget, the best of the refused fill up the population. Under bounds, which decide how far
-        to go, see ``_start_at_bounds``.
+        budget, the best of the refused fill up the population. Under bounds, or where more than 2
+        points may be lost, thresholds are what a layer bears within 2, and individuals are drawn
+        around the point on the way to them, or beyond, at which the network as a whole meets the
+        bounds or that loss.
     """
     thresholds, notes = find_thresholds(assessment)
     if assessment.bounding.bounds:
-        return _start_at_bounds(assessment, thresholds, notes, size, rng)
-    reach = _find_reach(assessment, thresholds)
+        centre = assessment.bounding.reach(thresholds)
+        near = assessment.assess(_near(assessment, centre, 1.0, size, rng))
+        return Start(tuple(near), thresholds, notes)
+    draw: Draw
+    if _least_metric(assessment) > assessment.scoring.threshold:
+        draw, towards, reach = _near, _find_edge(assessment, thresholds), 1.0
+    else:
+        draw, towards, reach = _around, thresholds, _find_reach(assessment, thresholds)
     allowed = _share_of_budget(assessment, _FOR_REFUSED)
     accepted: dict[str, Scored] = {}
     refused: dict[str, Scored] = {}
     for _ in range(_ROUNDS):
-        drawn = _around(assessment, thresholds, reach, size, rng)
+        drawn = draw(assessment, towards, reach, size, rng)
         found = assessment.assess(drawn)
         good = [assessment.scoring.accepts(one.trial.metric) for one in found]
         for one, is_good in zip(found, good, strict=True):
@@ -80,7 +94,8 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
         if sum(good) < len(found) / 4:
             reach *= _SHRINK
     if reach < 1:
-        notes += (f"initial individuals drawn at {reach:.2g} of the thresholds",)
+        end = "the thresholds" if draw is _around else "the way that is accurate enough"
+        notes += (f"initial individuals drawn at {reach:.2g} of {end}",)
     chosen = list(accepted.values())[:size]
     if len(chosen) < size and refused:
         chosen += sorted(refused.values(), key=lambda one: -one.score)[: size - len(chosen)]
@@ -91,30 +106,10 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
     return Start(population, thresholds, notes)
 
 
-def _start_at_bounds(
-    assessment: Assessment,
-    thresholds: FloatArray,
-    notes: tuple[str, ...],
-    size: int,
-    rng: np.random.Generator,
-) -> Start:
-    """Return individuals around the point where the way to the thresholds meets the bounds.
-
-    The first is that point: every layer is compressed in proportion to what it bears alone with at
-    most 2 points lost.
-    """
-    space = assessment.space
-    centre = assessment.bounding.reach(thresholds)
-    spread = _SPREAD * np.abs(centre - space.whole)
-    drawn = space.clip(rng.normal(centre, spread, (size, len(centre))))
-    drawn[0] = centre
-    return Start(tuple(assessment.assess(drawn)), thresholds, notes)
-
-
 def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]]:
     """Return theta: the most that each coordinate can compress alone with an accurate network.
 
-    Accurate is what reaches the threshold; under bounds, what loses at most 2 points.
+    Accurate is what reaches the threshold and loses at most 2 points.
 
     Bisection, all coordinates at once; the metric is taken to fall with compression. Without a
     budget for it, one share for all layers is found, and twice as much taken for what each bears.
@@ -153,8 +148,6 @@ def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]
 
 def _least_metric(assessment: Assessment) -> float:
     scoring = assessment.scoring
-    if not assessment.bounding.bounds:
-        return scoring.threshold
     return max(scoring.threshold, scoring.base_metric - _ALONE)
 
 
@@ -163,6 +156,13 @@ def _find_reach(assessment: Assessment, thresholds: FloatArray) -> float:
     whole = assessment.space.whole
     share = _largest_share(assessment, whole + (thresholds - whole) / 2)
     return max(share, 2.0**-_HALVINGS)
+
+
+def _find_edge(assessment: Assessment, thresholds: FloatArray) -> FloatArray:
+    """Return the last point on the way to the thresholds, and beyond, that is accurate enough."""
+    space = assessment.space
+    far = space.whole + _FARTHEST * (thresholds - space.whole)
+    return space.clip(space.whole + _largest_share(assessment, far) * (far - space.whole))
 
 
 def _largest_share(assessment: Assessment, towards: FloatArray) -> float:
@@ -197,6 +197,24 @@ def _around(
     lowest = space.whole - reach * (space.whole - thresholds)
     steps = np.floor(rng.uniform(lowest, space.whole + 1, shape))
     return space.clip(np.where(space.discrete, np.minimum(steps, space.whole), shares))
+
+
+def _near(
+    assessment: Assessment,
+    point: FloatArray,
+    reach: float,
+    size: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Return individuals around a share of the way to a point; the first is that place itself.
+
+    On the way to the thresholds every layer is compressed in proportion to what it bears alone.
+    """
+    whole = assessment.space.whole
+    centre = whole + reach * (point - whole)
+    drawn = rng.normal(centre, _SPREAD * np.abs(centre - whole), (size, len(centre)))
+    drawn[0] = centre
+    return assessment.space.clip(drawn)
 
 
 def _uniform(assessment: Assessment, size: int, rng: np.random.Generator) -> FloatArray:
