@@ -12,8 +12,8 @@ a killed row goes on from its journal of trials and its last epoch.
     python benchmarks/ascai_cifar.py --data cifar10-jpeg.tar.gz --model resnet56-cifar10-jpeg.pt \
         --work-dir /tmp/ascai --val-samples 500 --recalibrate 128 --case ps --trials 400
 
-The other rows were made with ``--case d+ps --trials 480 --epochs 0`` and ``--case pn --trials 250
---pn-drop 8``.
+The other rows were made with ``--case d --trials 740``, ``--case d+ps --trials 480`` and ``--case
+pn --trials 730 --pn-drop 8``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ are there are not run again; with ``--work-dir`` a killed row goes on after its 
         --adapt-penalty --agent-rate 0.05 --work-dir /tmp/decore
 
 The rows with ``"recover": "distill"`` were made with ``--recover distill --mode constraint
---agent-epochs 8 --agent-rate 0.03 --epochs EPOCHS`` instead. The row of the constraint mode with
+--agent-epochs 4 --agent-rate 0.05`` instead. The row of the constraint mode with
 ``finetune`` was made with ``--mode constraint --agent-epochs 3`` before agents were judged on
 batch statistics.
 """

@@ -6,7 +6,8 @@ it is), then channels are silenced without further training. Search-validation d
 and is used for the curve; the row of the claim is repeated on the test split.
 
     python benchmarks/decore_agents.py --data cifar10-jpeg.tar.gz --arch resnet20 \
-        --model resnet20-cifar10-jpeg.th --mode constraint --agent-epochs 4 --batch-size 128
+        --model resnet20-cifar10-jpeg.th --mode constraint --agent-epochs 4 \
+        --agent-rate 0.05 --baseline --batch-size 128
 """
 
 from __future__ import annotations
