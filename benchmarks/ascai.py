@@ -13,7 +13,8 @@ Run: pip install 'compressc[benchmark]', then
     python benchmarks/ascai.py --case cifar --data cifar10-jpeg.tar.gz --model resnet56.pt \
         --arch resnet56 --spaces ps --recalibrate 256 --val-samples 2000
     python benchmarks/ascai.py --case mnist --data mnist/ --ablation start
-    python benchmarks/ascai.py --case mnist --data mnist/ --ablation population
+    python benchmarks/ascai.py --case mnist --data mnist/ --ablation population --trials 500 \
+        --seeds 3 --arch lenet5_caffe --val-samples 500 --search-drop 1.0
 """
 
 from __future__ import annotations
