@@ -1,8 +1,8 @@
 """How fast ASCAI's candidates are judged: by the network's depth and by the number of workers.
 
 Claims: a search spends less than 5 % of its time outside evaluation, at any depth, also where
-every candidate is moved to a target; and workers on cores of their own are worth nearly their
-number. The networks are untrained and the images noise, since only time counts: every candidate is
+every candidate is moved to a target. Rows with workers say what these are worth: one worker has all
+cores for its threads, several share them. The networks are untrained and the images noise, since only time counts: every candidate is
 cut for real, gets batch norm statistics anew and runs over the samples. ``start_seconds`` is what
 it takes until the first answers are there, which for workers is the start of their processes and
 the one copy of the network that each gets; the rate is that of the search behind it.
@@ -108,7 +108,7 @@ def main() -> None:
         name: compressc.capture(build(name).eval(), (torch.randn(2, 3, 32, 32),)) for name in DEPTHS
     }
     runs = [(name, spaces, 0, 0.5) for name in DEPTHS for spaces in ("ps", "ps,svd,tucker")]
-    runs += [("resnet56", "ps", workers, None) for workers in options.workers]
+    runs += [("resnet56", "ps", workers, 0.5) for workers in options.workers]
     rows = []
     for name, spaces, workers, target in runs:
         found = measure(programs[name], task, spaces, workers, options.trials, target)
