@@ -2,10 +2,11 @@
 
 Claims: a search spends less than 5 % of its time outside evaluation, at any depth, also where
 every candidate is moved to a target. Rows with workers say what these are worth: one worker has all
-cores for its threads, several share them. The networks are untrained and the images noise, since only time counts: every candidate is
-cut for real, gets batch norm statistics anew and runs over the samples. ``start_seconds`` is what
-it takes until the first answers are there, which for workers is the start of their processes and
-the one copy of the network that each gets; the rate is that of the search behind it.
+cores for its threads, several share them. The networks are untrained and the images noise, since
+only time counts: every candidate is cut for real, gets batch norm statistics anew and runs over the
+samples. ``start_seconds`` is what it takes until the first answers are there, which for workers is
+the start of their processes and the one copy of the network that each gets; the rate is that of the
+search behind it.
 
     python benchmarks/ascai_speed.py --trials 16
 """
