@@ -7,9 +7,10 @@ lowest agents until the goal holds, and trains the small network for the rest of
 ``magnitude`` cuts at once (L2 norm; uniform, or all groups ranked together) and trains for all of
 them. Same batches, optimizer, rate and seed. ``--recover finetune`` trains on the labels;
 ``--recover distill`` first calibrates (least squares on activations, no epochs) and then trains on
-the original's answers too. Epochs of that training are judged on search-validation; each row sees
-the test split once, before and after it. A row is written when it is finished, and rows that
-are there are not run again; with ``--work-dir`` a killed row goes on after its last epoch.
+the original's answers too; ``--recover calibrate`` trains nothing behind the agents. Epochs of that
+training are judged on search-validation; each row sees the test split once, before and after it. A
+row is written when it is finished, and rows that are there are not run again; with ``--work-dir`` a
+killed row goes on after its last epoch.
 
     python benchmarks/decore.py --data mnist --arch lenet5 --speedup 10 --seed 0 1 2 --epochs 24 \
         --agent-epochs 12 --baseline --adapt-penalty --agent-rate 0.03
@@ -18,7 +19,8 @@ are there are not run again; with ``--work-dir`` a killed row goes on after its 
         --adapt-penalty --agent-rate 0.05 --work-dir /tmp/decore
 
 The rows with ``"recover": "distill"`` were made with ``--recover distill --mode constraint
---agent-epochs 4 --agent-rate 0.05`` instead. The row of the constraint mode with
+--agent-epochs 4 --agent-rate 0.05`` instead, those of ResNet-56 with ``--recover calibrate --mode
+constraint --agent-epochs 2 --agent-rate 0.1 --epochs 2``. The row of the constraint mode with
 ``finetune`` was made with ``--mode constraint --agent-epochs 3`` before agents were judged on
 batch statistics.
 """
@@ -51,6 +53,7 @@ from compressc.tasks.classification import ClassificationTask
 
 # Of the foreign checkpoints; the networks that ship say theirs.
 CIFAR = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+RECOVERIES = ("finetune", "distill", "calibrate")
 TOOLS = ("decore", "magnitude", "magnitude global")
 SETTINGS = (
     "recover",
@@ -109,14 +112,15 @@ def run_row(
     wall, processor = time.perf_counter(), time.process_time()
     pruned, spent = prune(tool, options, program, context)
     pruning = time.perf_counter() - wall, time.process_time() - processor
-    distills = options.recover == "distill"
-    small = compressc.lower(Calibration()(pruned, context) if distills else pruned)
-    before = task.evaluate(small.module())
-    train = Distill if distills else Finetune
-    epochs = options.epochs - spent
-    tuned = train(epochs=epochs, learning_rate=options.learning_rate)(small, context)
-    after = task.evaluate(tuned.module())
-    notes = [*pruned.history[len(program.history) :], tuned.history[-1]]
+    calibrates = options.recover != "finetune"
+    small = tuned = compressc.lower(Calibration()(pruned, context) if calibrates else pruned)
+    before = after = task.evaluate(small.module())
+    if options.recover != "calibrate":
+        train = Distill if options.recover == "distill" else Finetune
+        epochs = options.epochs - spent
+        tuned = train(epochs=epochs, learning_rate=options.learning_rate)(small, context)
+        after = task.evaluate(tuned.module())
+    notes = tuned.history[len(program.history) :]
     return {
         "arch": options.arch,
         "tool": tool,
@@ -171,7 +175,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", action="store_true")
     parser.add_argument("--adapt-penalty", action="store_true")
     parser.add_argument("--mode", choices=("joint", "constraint"), default="joint")
-    parser.add_argument("--recover", choices=("finetune", "distill"), default="finetune")
+    parser.add_argument("--recover", choices=RECOVERIES, default=RECOVERIES[0])
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train-images", type=int, help="only so many, to try it out")
@@ -186,7 +190,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="in all, with and without agents")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    if options.agent_epochs >= options.epochs:
+    if options.agent_epochs >= options.epochs and options.recover != "calibrate":
         parser.error("--agent-epochs are a part of --epochs: give fewer")
     torch.set_num_threads(options.threads)
     task = open_data(options)
