@@ -38,6 +38,8 @@ from compressc.search.executors import open_executor
 from compressc.tasks.classification import ClassificationTask
 
 PLAIN = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# Share of the MACs that every candidate is moved to.
+TARGET = 0.5
 DEPTHS = ("resnet20", "resnet56", "resnet110")
 
 
@@ -58,7 +60,6 @@ def measure(
     spaces: str,
     workers: int,
     trials: int,
-    target: float | None,
 ) -> dict[str, float]:
     search = Ascai(
         spaces=tuple(spaces.split(",")),  # type: ignore[arg-type]
@@ -67,15 +68,13 @@ def measure(
         generations=10**6,
         importance="magnitude",
     )
-    context = Context(Goal(macs=target, trials=trials), task=task)
+    context = Context(Goal(macs=TARGET, trials=trials), task=task)
     space = search.build_space(program, task, 0)
     with open_executor(workers) as executor:
         evaluator = Evaluator(
             program, task, context.goal, Conditions(0, search.recalibrate), executor=executor
         )
-        bounding = Bounding(
-            space, context.goal.bounds, program.coupling.cost(Plan()), target is not None
-        )
+        bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()), fills=True)
         scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
         assessment = Assessment(space, evaluator, scoring, bounding, search.score)
         started = time.perf_counter()
@@ -108,12 +107,12 @@ def main() -> None:
     programs = {
         name: compressc.capture(build(name).eval(), (torch.randn(2, 3, 32, 32),)) for name in DEPTHS
     }
-    runs = [(name, spaces, 0, 0.5) for name in DEPTHS for spaces in ("ps", "ps,svd,tucker")]
-    runs += [("resnet56", "ps", workers, 0.5) for workers in options.workers]
+    runs = [(name, spaces, 0) for name in DEPTHS for spaces in ("ps", "ps,svd,tucker")]
+    runs += [("resnet56", "ps", workers) for workers in options.workers]
     rows = []
-    for name, spaces, workers, target in runs:
-        found = measure(programs[name], task, spaces, workers, options.trials, target)
-        row = {"model": name, "spaces": spaces, "workers": workers, "target": target}
+    for name, spaces, workers in runs:
+        found = measure(programs[name], task, spaces, workers, options.trials)
+        row = {"model": name, "spaces": spaces, "workers": workers, "target": TARGET}
         rows.append({**row, **found})
         print(rows[-1], flush=True)
         document = {

@@ -238,6 +238,19 @@ def test_room_that_a_bound_leaves_is_taken(spaces):
     assert (again == moved).all()
 
 
+def test_ranks_take_single_steps_into_the_room_that_is_left(monkeypatch):
+    space, bounding = bounded(("svd", "tucker"), 0.6, fills=True)
+    rng = np.random.default_rng(0)
+    drawn = space.clip(
+        space.whole + rng.random((20, len(space.whole))) * (space.least - space.whole)
+    )
+    moved = bounding.enforce(drawn)
+    monkeypatch.setattr(Bounding, "_take_steps", lambda _self, values: values)
+    before = bounding.enforce(drawn)
+    assert (moved >= before).all()
+    assert (moved > before).any(axis=1).sum() >= 5
+
+
 def test_zeros_stay_where_a_bound_does_not_see_them():
     space, bounding = bounded(("ps", "pn"), 0.6, fills=True)
     zeros = np.array([one.method == "pn" for one in space.coordinates])
