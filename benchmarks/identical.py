@@ -22,7 +22,7 @@ import torch
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
-from compressc.runtime.bench import CONFIDENCE, bench
+from compressc.runtime.benchmark import CONFIDENCE, bench
 from compressc.runtime.machine import describe_machine
 
 

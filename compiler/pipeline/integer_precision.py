@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
 
-from compressc.backend.onnx_module import OnnxModule
 from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
 from compressc.errors import ExportError
 from compressc.goal import Goal
-from compressc.pipeline.judging import check_drop
 from compressc.program import Program
-from compressc.reporting.report import IntegerRow, Metric
+from compressc.reporting.report import IntegerRow
 from compressc.runtime.int8_path import int8_instructions, saturates
-from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Settings
+from compressc.target import Target
 from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import DataError
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -86,7 +84,7 @@ def check_int8(
     goal: Goal,
     task: Any,
     program: Program | None,
-    machine: Machine | None = None,
+    target: Target,
 ) -> None:
     """Refuse, before any work is done, what cannot become int8.
 
@@ -95,7 +93,7 @@ def check_int8(
         goal: a latency must be one that the int8 file can be measured for.
         task: what samples may come from.
         program: the model, where it is known already.
-        machine: what the model will run on; None for this one.
+        target: where the model will run.
 
     Raises:
         PrecisionError: if the machine has no fast int8, the storage is compact, or nothing would
@@ -105,7 +103,7 @@ def check_int8(
     wanted = settings.int8
     if wanted is None:
         return
-    machine = machine or describe_machine()
+    machine = target.machine
     if not wanted.force and not int8_instructions(machine):
         raise PrecisionError(
             f"int8 brings no speed here: {machine.cpu_model} ({machine.architecture}) has neither "
@@ -113,7 +111,7 @@ def check_int8(
         )
     _check_storage(settings)
     if goal.latency_ms is not None:
-        _check_measured(settings)
+        _check_measured(settings, target)
     if wanted.count < 1:
         raise DataError(f"{wanted.count} calibration samples: give 1 or more")
     if wanted.samples is None and not has_calibration(task):
@@ -185,26 +183,6 @@ def quantize_export(
     return Quantized(quantized.model, drift, row, _notes(samples, quantized, reduced))
 
 
-def check_int8_drop(
-    judge: Task, quantized: Quantized, program: Program, before: float, allowed: float
-) -> Check:
-    """Judge what the int8 model lost on search-validation, in points of the metric.
-
-    Args:
-        judge: the task.
-        quantized: the int8 model.
-        program: the float program it was made from.
-        before: the metric of the original.
-        allowed: points that may be lost.
-
-    Raises:
-        GoalError: if it is more.
-    """
-    after = float(judge.validate(OnnxModule(quantized.model, program).eval()))
-    check = check_drop(before, after, allowed)
-    return replace(check, name=f"{check.name}, int8")
-
-
 def latency_remark(check: Check) -> str:
     """Return what the user should know of widths that were chosen for a latency in float32.
 
@@ -220,19 +198,6 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
-def judge_int8(task: Any, quantized: Quantized, program: Program, metric: Metric) -> Metric:
-    """Return the task's metric with what the int8 model reaches in ONNX Runtime.
-
-    Args:
-        task: what judges.
-        quantized: the int8 model.
-        program: the float program it was made from.
-        metric: of the original and of ``program``.
-    """
-    after = float(task.evaluate(OnnxModule(quantized.model, program).eval()))
-    return replace(metric, after=after)
-
-
 def _check_storage(settings: Settings) -> None:
     if settings.storage != "dense":
         raise PrecisionError(
@@ -241,8 +206,8 @@ def _check_storage(settings: Settings) -> None:
         )
 
 
-def _check_measured(settings: Settings) -> None:
-    if settings.cost_table is not None:
+def _check_measured(settings: Settings, target: Target) -> None:
+    if not target.is_here:
         raise PrecisionError(
             "int8 and a latency for another device do not combine: its cost table knows kernels of "
             "float32 only; run on the device itself, bound the MACs instead, or leave out --int8"

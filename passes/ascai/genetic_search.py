@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, ignore_progress
+from compressc.pass_protocol import Context, Declaration, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Amount, Assessment, Scored, measure_amount
@@ -51,7 +51,7 @@ _PLACES = ("workers", "dask", "history")
 
 
 @dataclass(frozen=True)
-class Ascai:
+class Ascai(Pass):
     """Find per-layer pruning ratios and ranks by a genetic algorithm.
 
     Without bounds in the goal, the best score wins among the candidates that lose at most
@@ -127,6 +127,9 @@ class Ascai:
     history: str = ""
     amount: Callable[[Program], float] | None = None
     name: ClassVar[str] = "ascai"
+    declares: ClassVar[Declaration] = Declaration(
+        needs="labels", changes=frozenset({"keep", "zero", "rank", "weights"})
+    )
 
     def __post_init__(self) -> None:
         if not self.spaces or set(self.spaces) - set(METHODS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.space import Method, build_space
 from compressc.passes.importance import measure_importance
@@ -14,7 +14,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class ReachRehearsal:
+class ReachRehearsal(Pass):
     """Compresses everything alike until the bounds hold: what any candidate is made to do.
 
     Attributes:
@@ -23,6 +23,7 @@ class ReachRehearsal:
 
     spaces: tuple[Method, ...]
     name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "rank"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a plan inside the bounds, which may be empty.

@@ -21,6 +21,7 @@ from compressc.passes.magnitude import Magnitude
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
+from compressc.target import Target
 from tests.latency.conftest import build_program, formula_table, full_kernels
 
 NAME = "residual"
@@ -42,7 +43,7 @@ def device(tmp_path: Path) -> Path:
 
 def aiming_at(target: float | str, device: Path | None = None) -> Context:
     table = read_table(device) if device else None
-    return Context(Goal(latency_ms=target), cost_table=table)
+    return Context(Goal(latency_ms=target), target=Target(cost_table=table))
 
 
 def predicted(decided: Program, device: Path) -> float:
@@ -75,7 +76,7 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     device: Path, target: float
 ) -> None:
     program = build_program(NAME)
-    context = Context(Goal(macs=target), cost_table=read_table(device))
+    context = Context(Goal(macs=target), target=Target(cost_table=read_table(device)))
     fast = Latency()(program, context)
     assert 0.8 * target * program.cost.macs < fast.cost.macs <= target * program.cost.macs
     assert "not measured" in fast.history[-1].notes[0] or "measure it" in fast.history[-1].notes[0]
@@ -92,7 +93,7 @@ def test_an_even_cut_is_taken_where_it_is_the_fastest(
     device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = build_program(NAME)
-    context = Context(Goal(macs=0.6), cost_table=read_table(device))
+    context = Context(Goal(macs=0.6), target=Target(cost_table=read_table(device)))
     # A search that finds nothing but the original.
     monkeypatch.setattr(
         LatencySearch,
