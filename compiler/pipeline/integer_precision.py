@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import onnx
 
@@ -19,8 +18,9 @@ from compressc.reporting.report import IntegerRow, Metric
 from compressc.runtime.int8_path import int8_instructions, saturates
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Settings
-from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.calibration_samples import Samples, draw_samples
+from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.protocol import DataError, Scored, Task
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -84,7 +84,7 @@ class IntegerSize:
 def check_int8(
     settings: Settings,
     goal: Goal,
-    task: Any,
+    task: Scored | None,
     program: Program | None,
     machine: Machine | None = None,
 ) -> None:
@@ -116,7 +116,7 @@ def check_int8(
         _check_measured(settings)
     if wanted.count < 1:
         raise DataError(f"{wanted.count} calibration samples: give 1 or more")
-    if wanted.samples is None and not has_calibration(task):
+    if wanted.samples is None and not isinstance(task, GivesSamples):
         raise DataError(
             "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
             "(task=... or Int8(samples=...) in Python)"
@@ -149,7 +149,7 @@ def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
 
 
 def quantize_export(
-    model: onnx.ModelProto, program: Program, settings: Settings, task: Any, seed: int
+    model: onnx.ModelProto, program: Program, settings: Settings, task: Scored | None, seed: int
 ) -> Quantized:
     """Quantise an exported program and measure how its outputs drift.
 
@@ -220,7 +220,7 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
-def judge_int8(task: Any, quantized: Quantized, program: Program, metric: Metric) -> Metric:
+def judge_int8(task: Scored, quantized: Quantized, program: Program, metric: Metric) -> Metric:
     """Return the task's metric with what the int8 model reaches in ONNX Runtime.
 
     Args:
