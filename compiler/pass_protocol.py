@@ -17,6 +17,7 @@ from compressc.target import Target
 
 if TYPE_CHECKING:
     from compressc.program import Program
+    from compressc.tasks.protocol import Scored
 
 ENTRY_POINT_GROUP = "compressc.passes"
 
@@ -40,7 +41,7 @@ class Context:
     """
 
     goal: Goal = field(default_factory=Goal)
-    task: Any = None
+    task: Scored | None = None
     progress: Callable[[int, int, str], None] = ignore_progress
     work_dir: Path | None = None
     original: Program | None = None

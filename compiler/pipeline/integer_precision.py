@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+<<<<<<< HEAD
 from dataclasses import dataclass
-from typing import Any
+=======
+from dataclasses import dataclass, replace
+>>>>>>> wt-b
 
 import onnx
 
@@ -16,9 +19,16 @@ from compressc.program import Program
 from compressc.reporting.report import IntegerRow
 from compressc.runtime.int8_path import int8_instructions, saturates
 from compressc.settings import Settings
+<<<<<<< HEAD
+from compressc.target import Target
 from compressc.target import Target
 from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
 from compressc.tasks.protocol import DataError
+=======
+from compressc.tasks.calibration_samples import Samples, draw_samples
+from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.protocol import DataError, Scored
+>>>>>>> wt-b
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -82,7 +92,7 @@ class IntegerSize:
 def check_int8(
     settings: Settings,
     goal: Goal,
-    task: Any,
+    task: Scored | None,
     program: Program | None,
     target: Target,
 ) -> None:
@@ -114,7 +124,7 @@ def check_int8(
         _check_measured(settings, target)
     if wanted.count < 1:
         raise DataError(f"{wanted.count} calibration samples: give 1 or more")
-    if wanted.samples is None and not has_calibration(task):
+    if wanted.samples is None and not isinstance(task, GivesSamples):
         raise DataError(
             "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
             "(task=... or Int8(samples=...) in Python)"
@@ -147,7 +157,7 @@ def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
 
 
 def quantize_export(
-    model: onnx.ModelProto, program: Program, settings: Settings, task: Any, seed: int
+    model: onnx.ModelProto, program: Program, settings: Settings, task: Scored | None, seed: int
 ) -> Quantized:
     """Quantise an exported program and measure how its outputs drift.
 
@@ -198,6 +208,22 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
+<<<<<<< HEAD
+=======
+def judge_int8(task: Scored, quantized: Quantized, program: Program, metric: Metric) -> Metric:
+    """Return the task's metric with what the int8 model reaches in ONNX Runtime.
+
+    Args:
+        task: what judges.
+        quantized: the int8 model.
+        program: the float program it was made from.
+        metric: of the original and of ``program``.
+    """
+    after = float(task.evaluate(OnnxModule(quantized.model, program).eval()))
+    return replace(metric, after=after)
+
+
+>>>>>>> wt-b
 def _check_storage(settings: Settings) -> None:
     if settings.storage != "dense":
         raise PrecisionError(
