@@ -32,8 +32,12 @@ def masked(program: Program) -> fx.GraphModule:
 
     A layer with ranks multiplies by the product of its factors instead of its weight. The other
     weights are shared with the program (weights under a ``zero`` mask are copied).
+
+    Raises:
+        PlanError: if the plan does not fit.
     """
     coupling = program.coupling
+    coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
     apply_zero_masks(module, program.plan.zero)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -50,5 +50,5 @@ class DeadChannels:
                 f"{left} dead channels stay: counts step by a multiple (--multiple-of 1 for none) "
                 "or are equal over conv groups"
             )
-        planned = program.with_plan(replace(program.plan, keep={**program.plan.keep, **keep}))
+        planned = program.with_plan(program.coupling.fit_ranks(program.plan.with_keep(keep)))
         return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))
