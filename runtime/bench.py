@@ -25,6 +25,7 @@ from compressc.runtime.inputs import (
     input_dims,
     make_inputs,
 )
+from compressc.runtime.int8_weights import saturation_warning
 from compressc.runtime.machine import describe_machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.onnx_cost import OnnxCost, count_cost, file_bytes
@@ -196,7 +197,7 @@ def _prepare(
         raise RuntimeFailure(f"{path}: {error}") from error
     run_session(session, feeds, str(path))
     own_batch = actual_batch({name: array.shape for name, array in feeds.items()})
-    notes = []
+    notes = [saturation_warning(path)]
     if own_batch != batch:
         notes.append(f"{path}: runs at batch {own_batch}, which its inputs fix, not {batch}.")
     cost, memory = None, None
