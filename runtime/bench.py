@@ -251,7 +251,7 @@ def _measurement(
         peak_rss_bytes=memory.peak_rss_bytes if memory else None,
         baseline_rss_bytes=memory.baseline_rss_bytes if memory else None,
         size_bytes=cost.size_bytes if cost else file_bytes(contestant.path),
-        macs=round(cost.macs / contestant.batch) if cost else None,
+        macs=cost.macs_per_item if cost else None,
         params=cost.params if cost else None,
         machine=describe_machine(),
         sessions=sessions,
