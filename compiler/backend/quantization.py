@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from compressc.array_types import Array
 from compressc.backend.float_outputs import with_float_outputs
 from compressc.backend.quantized_stem import float_stem
 from compressc.errors import ExportError
@@ -39,7 +38,7 @@ PRECISION = "int8 (QDQ, uint8 activations, int8 weights per channel)"
 # Entries of ``metadata_props``: where the file computes what it should, and why only there.
 RUNS_ON, WEIGHT_BITS = "compressc.runs_on", "compressc.int8_weight_bits"
 
-Feeds = Mapping[str, NDArray[Any]]
+Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, feeds: Sequence[Feeds]) -> None:
         self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
+    def get_next(self) -> dict[str, Array] | None:
         """Return the next batch, None at the end."""
         batch = next(self._feeds, None)
         return None if batch is None else dict(batch)

@@ -8,11 +8,11 @@ from math import ceil
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.goal import Bound
 from compressc.passes.ascai.space import SearchSpace
-from compressc.passes.importance import FloatArray
 
 _WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 _HALVINGS = 10

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray, IntArray
 from compressc.costs import Terms
-from compressc.coupling.axes import IntArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
 from compressc.factors.costs import FactorSavings
 from compressc.goal import Bound
-from compressc.passes.importance import FloatArray
 
 # Float sums may fall short of the exact integer by rounding; the exact bound must hold.
 _MARGIN = 1e-9

@@ -45,7 +45,9 @@ def test_a_model_on_a_gpu_is_copied_with_a_note(on_gpu: Callable[[nn.Module], nn
     assert note == (
         "the model was on cuda:0; a copy on the CPU was compressed, and the original is unchanged"
     )
-    assert all(a is b for a, b in zip([*module.parameters(), *module.buffers()], tensors, strict=True))
+    assert all(
+        a is b for a, b in zip([*module.parameters(), *module.buffers()], tensors, strict=True)
+    )
     torch.testing.assert_close(program.graph_module(x), module(x))
 
 

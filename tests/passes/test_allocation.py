@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compressc.array_types import IntArray
 from compressc.costs import Terms
-from compressc.coupling.axes import IntArray
 from compressc.coupling.groups import ChannelGroup
 from compressc.passes.widths.allocation import WINDOW, Allocator
 from compressc.passes.widths.costs import CountCosts
