@@ -24,7 +24,8 @@ from compressc.errors import RuleError
 from compressc.factors.products import multiply_factors
 from compressc.frontend.trainable import share_module
 from compressc.program import Program
-from compressc.rules.registry import Contraction, Value
+from compressc.rules.records import Contraction
+from compressc.rules.site import Value
 
 
 def masked(program: Program) -> fx.GraphModule:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from compressc.array_types import BoolArray
 from compressc.lowering.constants import absorb_constants, find_dead
 from compressc.pass_protocol import Context
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
 

@@ -18,7 +18,7 @@ from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.rules.registry import Value
+from compressc.rules.site import Value
 
 
 def lower(program: Program) -> Program:

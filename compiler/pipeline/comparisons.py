@@ -23,7 +23,7 @@ from compressc.stages import ProgressCallback
 def count_file(model: ModelProto, program: Program) -> Counted:
     """Return what an ONNX model itself says it costs, per sample."""
     count = count_cost(model, 1, dynamic_sizes(program))
-    return Counted(round(count.macs / count.batch), count.size_bytes)
+    return Counted(count.macs_per_item, count.size_bytes, "; ".join(count.uncounted[:1]))
 
 
 def time_files(

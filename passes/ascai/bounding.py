@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.passes.ascai.space import SearchSpace
-from compressc.passes.importance import FloatArray
 
 _HALVINGS = 10
 _ROUNDING = 1e-9

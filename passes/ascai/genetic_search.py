@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from compressc.array_types import FloatArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.errors import GoalError
@@ -25,7 +26,7 @@ from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.ascai.space import METHODS, Method, SearchSpace, build_space
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
-from compressc.passes.importance import FloatArray, measure_importance
+from compressc.passes.importance import measure_importance
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from compressc.array_types import FloatArray
 from compressc.errors import GoalError
-from compressc.passes.importance import FloatArray
 from compressc.passes.latency.search import LatencySearch
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program, Step

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from compressc.array_types import BoolArray, FloatArray
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.allocation import Allocator, Scope
 from compressc.passes.widths.costs import build_count_costs
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.passes.widths.reach import explain_reach
 from compressc.passes.widths.traffic import measure_intensity
-from compressc.plan import BoolArray, Plan
+from compressc.plan import Plan
 from compressc.program import Program, Step
 
 Ratios = tuple[tuple[str, float], ...]

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray, IntArray
 from compressc.bounds import Bounds
 from compressc.costs import Terms
-from compressc.coupling.axes import IntArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
 from compressc.factors.costs import FactorSavings
 from compressc.goal import Bound
-from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 
 # Float sums may fall short of the exact integer by rounding; the exact bound must hold.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compressc.array_types import IntArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost, Terms
-from compressc.coupling.axes import IntArray
 from compressc.coupling.groups import ChannelGroup
 from compressc.goal import Bound
 from compressc.passes.widths.allocation import WINDOW, Allocator
