@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from compressc.goal import Goal
 if TYPE_CHECKING:
     from compressc.program import Program
     from compressc.runtime.cost_table import CostTable
+    from compressc.tasks.protocol import Scored
 
 ENTRY_POINT_GROUP = "compressc.passes"
 
@@ -40,7 +41,7 @@ class Context:
     """
 
     goal: Goal = field(default_factory=Goal)
-    task: Any = None
+    task: Scored | None = None
     progress: Callable[[int, int, str], None] = ignore_progress
     work_dir: Path | None = None
     original: Program | None = None

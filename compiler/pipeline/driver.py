@@ -51,6 +51,7 @@ from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.stages import ProgressCallback, Stages
+from compressc.tasks.capabilities import HasNotes
 from compressc.tasks.protocol import Scored, Task
 from compressc.verdict import Verdict
 
@@ -275,7 +276,7 @@ def _finish(run: _Run, program: Program, stages: Stages) -> Result:
         metric = judge_on_test(run.task, run.original, run.metric_before, program, stages)
         run = replace(run, metric_before=metric.before)
     row = quantized.row if quantized else None
-    if row is not None and quantized is not None and metric is not None:
+    if run.task and row is not None and quantized is not None and metric is not None:
         row = replace(row, float_metric=metric.after)
         with stages.stage("evaluating int8"):
             metric = judge_int8(run.task, quantized, program, metric)
@@ -376,7 +377,7 @@ def _notes(run: _Run, measured: BenchResult | None) -> tuple[str, ...]:
             [
                 *nothing,
                 *history,
-                *getattr(run.task, "notes", ()),
+                *(run.task.notes if isinstance(run.task, HasNotes) else ()),
                 *run.outcome.notes,
                 *run.outcome.constants.notes,
                 *(measured.notes if measured else ()),

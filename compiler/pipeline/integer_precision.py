@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import onnx
 
@@ -24,8 +23,9 @@ from compressc.runtime.int8_path import (
 )
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Settings
-from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.calibration_samples import Samples, draw_samples
+from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.protocol import DataError, Scored, Task
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -89,7 +89,7 @@ class IntegerSize:
 def check_int8(
     settings: Settings,
     goal: Goal,
-    task: Any,
+    task: Scored | None,
     program: Program | None,
     machine: Machine | None = None,
 ) -> None:
@@ -121,7 +121,7 @@ def check_int8(
         _check_measured(settings)
     if int8.count < 1:
         raise DataError(f"{int8.count} calibration samples: give 1 or more")
-    if int8.samples is None and not has_calibration(task):
+    if int8.samples is None and not isinstance(task, GivesSamples):
         raise DataError(
             "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
             "(task=... or Int8(samples=...) in Python)"
@@ -157,7 +157,7 @@ def quantize_export(
     model: onnx.ModelProto,
     program: Program,
     settings: Settings,
-    task: Any,
+    task: Scored | None,
     seed: int,
     machine: Machine | None = None,
 ) -> Quantized:
@@ -234,7 +234,7 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
-def judge_int8(task: Any, quantized: Quantized, program: Program, metric: Metric) -> Metric:
+def judge_int8(task: Scored, quantized: Quantized, program: Program, metric: Metric) -> Metric:
     """Return the task's metric with what the int8 model reaches in ONNX Runtime.
 
     Args:

@@ -11,6 +11,7 @@ from compressc.goal import Goal
 from compressc.program import Program
 from compressc.reporting.report import Metric
 from compressc.stages import Stages
+from compressc.tasks.capabilities import ChecksModel
 from compressc.tasks.protocol import Scored, Task, require_task
 from compressc.verdict import Check
 
@@ -27,14 +28,13 @@ def require_judge(task: Scored | None, goal: Goal) -> Task | None:
 
 
 def check_fit(task: Scored | None, program: Program) -> None:
-    """Let a task check that it fits a model, where it has a method ``check_model``.
+    """Let a task check that it fits a model, where it can tell.
 
     Raises:
         DataError: if it does not.
     """
-    check = getattr(task, "check_model", None)
-    if callable(check):
-        check(program)
+    if isinstance(task, ChecksModel):
+        task.check_model(program)
 
 
 def validate(task: Task, program: Program, what: str, stages: Stages) -> float:
