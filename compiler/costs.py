@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from compressc.coupling.axes import IntArray
-
-BoolArray = NDArray[np.bool_]
+from compressc.array_types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -39,17 +36,15 @@ class Terms:
             last; -1 is it, too), shape (terms, most factors).
     """
 
-    weights: NDArray[np.float64]
+    weights: FloatArray
     factors: IntArray
 
-    def values(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values(self, counts: FloatArray) -> FloatArray:
         """Return the value of every term, shape (terms,)."""
-        products: NDArray[np.float64] = self.weights * counts[self.factors].prod(axis=1)
+        products: FloatArray = self.weights * counts[self.factors].prod(axis=1)
         return products
 
-    def exchanged(
-        self, gone: Sequence[int], weights: NDArray[np.float64], factors: IntArray
-    ) -> Terms:
+    def exchanged(self, gone: Sequence[int], weights: FloatArray, factors: IntArray) -> Terms:
         """Return the sum without some terms and with others.
 
         Args:
@@ -83,7 +78,7 @@ class CostModel:
     params_terms: Terms
     bytes_terms: Terms
 
-    def counts(self, kept: BoolArray) -> NDArray[np.float64]:
+    def counts(self, kept: BoolArray) -> FloatArray:
         """Return the kept positions of every distinct axis, the constant 1 last."""
         counts = self.matrix @ kept.astype(np.float64)
         counts[-1] = 1.0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 import compressc
+from compressc.array_types import IntArray
 from compressc.backend.onnx_export import export_onnx
 from compressc.compression import Result
 from compressc.errors import HandOverError
@@ -132,7 +133,7 @@ def digits_task(normalization: Normalization) -> ClassificationTask:
     )
 
 
-def accuracy(model: ModelProto, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def accuracy(model: ModelProto, images: NDArray[np.float32], labels: IntArray) -> float:
     """Return the percentage of images that an ONNX model classifies correctly.
 
     Shape:

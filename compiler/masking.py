@@ -24,7 +24,8 @@ from compressc.errors import RuleError
 from compressc.factors.products import multiply_factors
 from compressc.frontend.trainable import share_module
 from compressc.program import Program
-from compressc.rules.registry import Contraction, Value
+from compressc.rules.records import Contraction
+from compressc.rules.site import Value
 
 
 def masked(program: Program) -> fx.GraphModule:
@@ -32,8 +33,12 @@ def masked(program: Program) -> fx.GraphModule:
 
     A layer with ranks multiplies by the product of its factors instead of its weight. The other
     weights are shared with the program (weights under a ``zero`` mask are copied).
+
+    Raises:
+        PlanError: if the plan does not fit.
     """
     coupling = program.coupling
+    coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
     apply_zero_masks(module, program.plan.zero)

@@ -13,11 +13,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compressc.array_types import BoolArray
 from compressc.errors import PlanError
-
-BoolArray = NDArray[np.bool_]
 
 # What reading a missing, truncated or foreign pair of files raises.
 _DAMAGED = (

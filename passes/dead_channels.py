@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from compressc.array_types import BoolArray
 from compressc.lowering.constants import absorb_constants, find_dead
 from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
 
@@ -51,5 +51,5 @@ class DeadChannels(Pass):
                 f"{left} dead channels stay: counts step by a multiple (--multiple-of 1 for none) "
                 "or are equal over conv groups"
             )
-        planned = program.with_plan(replace(program.plan, keep={**program.plan.keep, **keep}))
+        planned = program.with_plan(program.coupling.fit_ranks(program.plan.with_keep(keep)))
         return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))

@@ -9,11 +9,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from compressc.array_types import BoolArray, FloatArray
 from compressc.coupling.weight_masks import contracted_weights, layer_of, staying_weights
 from compressc.errors import GoalError, PlanError
 from compressc.pass_protocol import Context, Declaration, Pass
-from compressc.passes.importance import FloatArray
-from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a

@@ -51,7 +51,7 @@ class OnnxCost:
     """What an ONNX model costs.
 
     Attributes:
-        macs: multiply-accumulates of one run over the whole batch.
+        macs: multiply-accumulates of one run over the whole batch; those that were counted.
         params: stored weights; :mod:`compressc.runtime.onnx_weights` says which tensors count.
         size_bytes: the file with its external weights, or the serialised model.
         batch: the batch it was counted at: the one asked for unless the inputs fix another.
@@ -68,6 +68,11 @@ class OnnxCost:
     batch: int
     layers: tuple[LayerCost, ...]
     uncounted: tuple[str, ...]
+
+    @property
+    def macs_per_item(self) -> int | None:
+        """MACs of one item of the batch; None where some could not be counted."""
+        return None if self.uncounted else round(self.macs / self.batch)
 
 
 def count_cost(

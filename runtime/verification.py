@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Shapes, make_inputs
+from compressc.runtime.int8_weights import saturation_warning
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.runtime.session import check_file, open_session, run_session
 
@@ -67,6 +68,7 @@ class Verification:
         made_with: where the reference was made, as text; empty if the file does not say.
         machine: where it was checked.
         taken_at: UTC, ISO 8601.
+        notes: what the reader of the result must know, one line each.
     """
 
     path: str
@@ -77,6 +79,7 @@ class Verification:
     made_with: str
     machine: Machine
     taken_at: str
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -196,6 +199,7 @@ def verify(
         made_with=_origin(arrays),
         machine=describe_machine(),
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes=tuple(filter(None, [saturation_warning(path)])),
     )
 
 

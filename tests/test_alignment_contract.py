@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import compressc
-from compressc.coupling.axes import IntArray
+from compressc.array_types import IntArray
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, registered_passes

@@ -19,7 +19,8 @@ from compressc.lowering.lowered import lower
 from compressc.masking import masked
 from compressc.plan import Plan
 from compressc.randomization import randomized
-from compressc.rules.registry import RULES, Site
+from compressc.rules.registry import RULES
+from compressc.rules.site import Site
 from tests.oracle import disturb, fresh, inputs_for, original_state, silence, strays
 from tests.plans import free_groups, random_plan, single_plans
 from tests.strategies import Recipe

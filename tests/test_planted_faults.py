@@ -20,7 +20,9 @@ from compressc.coupling.axes import IdSpace, concatenate, exactly
 from compressc.lowering import slicing
 from compressc.program import Program
 from compressc.rules import concatenation, convolution, recurrence, reshaping
-from compressc.rules.registry import RULES, EqualCount, Site
+from compressc.rules.records import EqualCount
+from compressc.rules.registry import RULES
+from compressc.rules.site import Site
 from tests.oracle import check_theorem, fresh
 from tests.plans import random_plan
 from tests.strategies import Recipe

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from compressc.array_types import Array
 from compressc.backend.float64_reference import Float64Reference, evaluate
 from compressc.errors import VerificationError
 from compressc.runtime.errors import RuntimeFailure
@@ -34,8 +34,6 @@ _ULPS = 8.0
 _ULPS_UNMEASURED = 128.0
 # An output whose tolerance exceeds this part of its variation hardly depends on the input.
 _INFORMATIVE = 0.01
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log10
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from compressc.array_types import Array
 from compressc.runtime.session import create_session, run_session
 
 # An error this large beside the output's variation leaves little of the model: one that always
@@ -21,7 +20,6 @@ _CONSTANT = 1e-3
 # An output that varies by less of its own size hardly depends on the input.
 _INFORMATIVE = 1e-4
 
-Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
 

@@ -9,12 +9,13 @@ from math import gcd, lcm
 
 import numpy as np
 
-from compressc.coupling.axes import Axes, IntArray, Solution
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axes, Solution
 from compressc.coupling.groups import ChannelGroup, Member, Role
 from compressc.coupling.partitions import Partition
 from compressc.coupling.propagation import Propagation
 from compressc.program import Constraints
-from compressc.rules.registry import STRUCTURAL
+from compressc.rules.site import STRUCTURAL
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressc.coupling.axes import IntArray, Solution
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Solution
 from compressc.coupling.propagation import Propagation
-from compressc.rules.registry import EqualCount
+from compressc.rules.records import EqualCount
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,20 +12,14 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 import compressc.rules
-from compressc.costs import BoolArray
-from compressc.coupling.axes import Axes, IdSpace, IntArray, Solution, labelled, plain, size_of
+from compressc.array_types import BoolArray, IntArray
+from compressc.coupling.axes import Axes, IdSpace, Solution, labelled, plain, size_of
 from compressc.coupling.shapes import Sizes, hint, value_of
 from compressc.errors import RuleError
 from compressc.program import Program
-from compressc.rules.registry import (
-    RULES,
-    Records,
-    Site,
-    Value,
-    freeze_inputs,
-    is_computation,
-    unknown,
-)
+from compressc.rules.records import Records
+from compressc.rules.registry import RULES, freeze_inputs, is_computation, unknown
+from compressc.rules.site import Site, Value
 
 
 @dataclass(frozen=True, eq=False)

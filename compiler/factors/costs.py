@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compressc.array_types import FloatArray, IntArray
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axis, IntArray
+from compressc.coupling.axes import Axis
 from compressc.coupling.propagation import Propagation
 from compressc.factors.sites import Amount, FactorSite, FactorSites
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,11 @@ from torch.utils import _pytree as pytree
 
 from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.canonical import canonicalize
+from compressc.frontend.placement import (
+    copy_to_cpu,
+    move_exported_to_cpu,
+    move_inputs_to_cpu,
+)
 from compressc.frontend.soundness import check_state
 from compressc.frontend.trainable import clone_module
 from compressc.program import Program, Step
@@ -73,7 +78,8 @@ def capture(
     """Capture a model in eval mode.
 
     Args:
-        model: any exportable module; left as it was found, its weights are copied.
+        model: any exportable module; left as it was found, its weights are copied. One that lies
+            on a GPU is copied to the CPU, which a note in the program's history says.
         example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
             Tensors in lists and dicts become arguments of their own; None, numbers and strings
             become part of the graph.
@@ -83,7 +89,7 @@ def capture(
 
     Raises:
         HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
-            or infinite weights.
+            or infinite weights, weights without data, or cannot be copied to the CPU.
         CaptureError: if torch.export cannot capture the model.
     """
     if isinstance(example_inputs, Tensor):
@@ -94,7 +100,9 @@ def capture(
             "or a .pt2 written by torch.export.save"
         )
     check_state([*model.named_parameters(), *model.named_buffers()])
-    notes: list[str] = []
+    model, moved = copy_to_cpu(model)
+    example_inputs = move_inputs_to_cpu(example_inputs)
+    notes = [moved] if moved else []
     with _evaluating(model):
         exported: ExportedProgram | None = None
         if isinstance(dynamic_shapes, str):
@@ -195,9 +203,11 @@ def program_from_exported(
                 "export it with positional inputs"
             )
         example_inputs = tuple(positional)
+    exported, moved = move_exported_to_cpu(exported)
     module = _unlifted_module(exported)
     check_state([*module.named_parameters(), *module.named_buffers()])
-    return _assemble(module, example_inputs, input_names)
+    program = _assemble(module, move_inputs_to_cpu(example_inputs), input_names)
+    return program.with_step(Step("capture", notes=(moved,))) if moved else program
 
 
 def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:

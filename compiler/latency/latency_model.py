@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import IntArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.kept import Kept

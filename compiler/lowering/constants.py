@@ -16,20 +16,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from compressc.array_types import BoolArray, FloatArray
 from compressc.coupling.axes import size_of, spread
 from compressc.coupling.propagation import named_tensors
 from compressc.frontend.trainable import share_module
 from compressc.lowering.constant_values import find_constants
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.rules.registry import where
+from compressc.rules.site import where
 
 aten = torch.ops.aten
-BoolArray = NDArray[np.bool_]
-
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 
 
@@ -165,7 +163,7 @@ def _shared_tensors(module: fx.GraphModule) -> frozenset[str]:
     return frozenset(name for name, tensor in tensors.items() if readers[id(tensor)] > 1)
 
 
-def _move_to_bias(module: fx.GraphModule, node: fx.Node, constants: NDArray[np.float64]) -> bool:
+def _move_to_bias(module: fx.GraphModule, node: fx.Node, constants: FloatArray) -> bool:
     """Move what constant inputs add from the weight to the bias; say whether that is anything."""
     tensors = named_tensors(module)
     source: fx.Node = node.args[1]  # type: ignore[assignment]

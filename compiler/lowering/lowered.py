@@ -12,14 +12,13 @@ from compressc.coupling.axes import Axis
 from compressc.coupling.graph import Coupling
 from compressc.coupling.kept import Kept
 from compressc.coupling.propagation import named_tensors
-from compressc.errors import PlanError
 from compressc.frontend.trainable import share_module
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.slicing import slice_tensors
 from compressc.masking import apply_zero_masks
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.rules.registry import Value
+from compressc.rules.site import Value
 
 
 def lower(program: Program) -> Program:
@@ -30,11 +29,9 @@ def lower(program: Program) -> Program:
     computes.
 
     Raises:
-        PlanError: if the plan does not fit, or decides something this version cannot lower.
+        PlanError: if the plan does not fit.
     """
     plan = program.plan
-    if plan.choice:
-        raise PlanError("the plan decides choices; lower them with the pass that made it")
     coupling = program.coupling
     coupling.check(plan)
     kept = coupling.view(plan)

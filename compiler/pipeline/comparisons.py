@@ -12,7 +12,7 @@ from compressc.runtime.onnx_cost import count_cost
 def count_file(model: ModelProto, program: Program) -> Counted:
     """Return what an ONNX model itself says it costs, per sample."""
     count = count_cost(model, 1, dynamic_sizes(program))
-    return Counted(round(count.macs / count.batch), count.size_bytes)
+    return Counted(count.macs_per_item, count.size_bytes, "; ".join(count.uncounted[:1]))
 
 
 def dynamic_sizes(program: Program) -> dict[str, int]:

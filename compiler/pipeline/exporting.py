@@ -87,7 +87,7 @@ def quantize_to_int8(artifact: Artifact) -> Artifact:
     job, in_float = artifact.job, artifact.file
     with artifact.clock.stage("quantising to int8"):
         quantized = quantize_export(
-            in_float, artifact.program, job.settings, job.task, job.goal.seed
+            in_float, artifact.program, job.settings, job.task, job.goal.seed, job.target
         )
     artifact = replace(
         artifact, onnx=quantized.model, float_onnx=in_float, int8=quantized.row

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-<<<<<<< HEAD
 from dataclasses import dataclass
-=======
-from dataclasses import dataclass, replace
->>>>>>> wt-b
 
 import onnx
 
@@ -17,18 +13,12 @@ from compressc.errors import ExportError
 from compressc.goal import Goal
 from compressc.program import Program
 from compressc.reporting.report import IntegerRow
-from compressc.runtime.int8_path import int8_instructions, saturates
+from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
-<<<<<<< HEAD
 from compressc.target import Target
-from compressc.target import Target
-from compressc.tasks.calibration_samples import Samples, draw_samples, has_calibration
-from compressc.tasks.protocol import DataError
-=======
 from compressc.tasks.calibration_samples import Samples, draw_samples
 from compressc.tasks.capabilities import GivesSamples
 from compressc.tasks.protocol import DataError, Scored
->>>>>>> wt-b
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -110,11 +100,11 @@ def check_int8(
             measure the latency that the goal bounds.
         DataError: if there is nothing to calibrate on.
     """
-    wanted = settings.int8
-    if wanted is None:
+    int8 = settings.int8
+    if int8 is None:
         return
     machine = target.machine
-    if not wanted.force and not int8_instructions(machine):
+    if not int8.force and not int8_instructions(machine):
         raise PrecisionError(
             f"int8 brings no speed here: {machine.cpu_model} ({machine.architecture}) has neither "
             "VNNI, AMX int8 nor the dot product of ARM; --force-int8 makes the file all the same"
@@ -122,15 +112,15 @@ def check_int8(
     _check_storage(settings)
     if goal.latency_ms is not None:
         _check_measured(settings, target)
-    if wanted.count < 1:
-        raise DataError(f"{wanted.count} calibration samples: give 1 or more")
-    if wanted.samples is None and not isinstance(task, GivesSamples):
+    if int8.count < 1:
+        raise DataError(f"{int8.count} calibration samples: give 1 or more")
+    if int8.samples is None and not isinstance(task, GivesSamples):
         raise DataError(
             "int8 needs real inputs to calibrate on; give --int8-samples FILE.npz or --data DIR "
             "(task=... or Int8(samples=...) in Python)"
         )
-    if program is not None and wanted.samples is not None:
-        draw_samples(program, wanted, task, 0)
+    if program is not None and int8.samples is not None:
+        draw_samples(program, int8, task, 0)
 
 
 def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
@@ -157,7 +147,12 @@ def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
 
 
 def quantize_export(
-    model: onnx.ModelProto, program: Program, settings: Settings, task: Scored | None, seed: int
+    model: onnx.ModelProto,
+    program: Program,
+    settings: Settings,
+    task: Scored | None,
+    seed: int,
+    target: Target,
 ) -> Quantized:
     """Quantise an exported program and measure how its outputs drift.
 
@@ -167,6 +162,7 @@ def quantize_export(
         settings: with ``int8``.
         task: what samples come from, unless the settings name a file.
         seed: of the choice of samples.
+        target: where the model will run.
 
     Raises:
         PrecisionError: if the storage is compact.
@@ -176,8 +172,9 @@ def quantize_export(
     assert settings.int8 is not None
     _check_storage(settings)
     samples = draw_samples(program, settings.int8, task, seed)
-    reduced = saturates()
-    quantized = quantize(model, samples.calibration, reduce_range=reduced)
+    # The drift is judged here, so the sums must fit on this machine as well.
+    bits = 7 if saturates() else int8_weight_bits(target.machine)
+    quantized = quantize(model, samples.calibration, weight_bits=bits)
     drift = measure_drift(model, quantized.model, samples.judging)
     row = IntegerRow(
         precision=PRECISION,
@@ -189,8 +186,10 @@ def quantize_export(
         snr_db=drift.snr_db,
         agreement=drift.agreement,
         float_file_bytes=model.ByteSize(),
+        weight_bits=bits,
+        runs_on=runs_on(bits),
     )
-    return Quantized(quantized.model, drift, row, _notes(samples, quantized, reduced))
+    return Quantized(quantized.model, drift, row, _notes(samples, quantized))
 
 
 def latency_remark(check: Check) -> str:
@@ -208,22 +207,6 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
-<<<<<<< HEAD
-=======
-def judge_int8(task: Scored, quantized: Quantized, program: Program, metric: Metric) -> Metric:
-    """Return the task's metric with what the int8 model reaches in ONNX Runtime.
-
-    Args:
-        task: what judges.
-        quantized: the int8 model.
-        program: the float program it was made from.
-        metric: of the original and of ``program``.
-    """
-    after = float(task.evaluate(OnnxModule(quantized.model, program).eval()))
-    return replace(metric, after=after)
-
-
->>>>>>> wt-b
 def _check_storage(settings: Settings) -> None:
     if settings.storage != "dense":
         raise PrecisionError(
@@ -245,7 +228,7 @@ def _check_measured(settings: Settings, target: Target) -> None:
         )
 
 
-def _notes(samples: Samples, quantized: QuantizedModel, reduced: bool) -> tuple[str, ...]:
+def _notes(samples: Samples, quantized: QuantizedModel) -> tuple[str, ...]:
     notes = []
     if samples.count < _FEW:
         notes.append(
@@ -256,6 +239,8 @@ def _notes(samples: Samples, quantized: QuantizedModel, reduced: bool) -> tuple[
         notes.append("the drift of int8 was judged on the samples that it was calibrated on")
     if quantized.kept_float:
         notes.append(f"float32 stays in {', '.join(quantized.kept_float)}, where it is faster")
-    if reduced:
-        notes.append("int8 weights have 7 bits: this processor's sums of products would saturate")
+    notes.append(
+        f"int8 weights have {quantized.weight_bits} bits: the file is right on "
+        f"{runs_on(quantized.weight_bits)}"
+    )
     return tuple(notes)

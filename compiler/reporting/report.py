@@ -98,6 +98,8 @@ class IntegerRow:
         snr_db: the same in decibels.
         agreement: share of samples with the same top-1 as float32; None where there are no logits.
         float_file_bytes: the same model in float32.
+        weight_bits: how many bits of a byte the weights use, 7 or 8.
+        runs_on: on which processors the file computes what it should, in words.
         float_metric: the task's metric in float32; None without a task.
     """
 
@@ -110,6 +112,8 @@ class IntegerRow:
     snr_db: float
     agreement: float | None
     float_file_bytes: int
+    weight_bits: int
+    runs_on: str
     float_metric: float | None = None
 
 

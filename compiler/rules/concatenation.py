@@ -18,8 +18,10 @@ from compressc.coupling.axes import (
 )
 from compressc.coupling.edits import Reindex, SetRange, SetSplits
 from compressc.coupling.shapes import value_of
+from compressc.operators import schema_of
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 
@@ -177,7 +179,7 @@ def select_scatter(site: Site) -> Value:
 def _is_written(node: fx.Node) -> bool:
     """Return whether something writes through this view, or through a view of it."""
     for user in node.users:
-        schema = getattr(user.target, "_schema", None)
+        schema = schema_of(user)
         if schema is None:
             if _is_written(user):
                 return True

@@ -12,7 +12,8 @@ from compressc.coupling.axes import Axes, Axis, join_axes, plain, size_of
 from compressc.coupling.edits import SetNumber
 from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -9,7 +9,8 @@ from torch import fx
 
 from compressc.coupling.axes import Axes
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axes, Axis, IntArray, exactly, join_axes, plain, size_of
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axes, Axis, exactly, join_axes, plain, size_of
 from compressc.coupling.edits import Reindex
 from compressc.coupling.shapes import value_of
 from compressc.errors import RuleError
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import STRUCTURAL, Site, Value, freeze_inputs, rule
+from compressc.rules.registry import freeze_inputs, rule
+from compressc.rules.site import STRUCTURAL, Site, Value
 
 aten = torch.ops.aten
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.errors import GoalError
 from compressc.goal import LatencyBound
@@ -17,7 +18,6 @@ from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import axis_sizes, write_original
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
-from compressc.passes.importance import FloatArray
 from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from compressc.array_types import FloatArray
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
 from compressc.pass_protocol import Context, Declaration, Pass
-from compressc.passes.importance import FloatArray
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths

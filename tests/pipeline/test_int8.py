@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from compressc.backend.onnx_export import export_onnx
 from compressc.backend.quantization import is_quantized
 from compressc.compression import Result, compress
 from compressc.errors import GoalError, VerificationError
@@ -22,7 +23,10 @@ from compressc.pipeline import integer_precision, judging
 from compressc.pipeline.integer_precision import PrecisionError, check_int8
 from compressc.program import Program
 from compressc.reporting.summary import summarize
-from compressc.runtime.int8_path import int8_instructions, saturates
+from compressc.runtime import int8_path
+from compressc.runtime.cost_table import CostTable
+from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, saturates
+from compressc.runtime.int8_weights import find_wide_weights
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Int8, Settings
 from compressc.target import Target
@@ -196,12 +200,61 @@ def test_machines_without_a_fast_path_are_refused(
 
     old, new = with_features("avx2"), with_features("avx2", "avx_vnni")
     arm = with_features("neon", "asimddp", architecture="aarch64")
+    plain_arm = with_features("neon", architecture="aarch64")
     with pytest.raises(PrecisionError, match=r"Old one.*neither VNNI.*--force-int8"):
         check(Int8(), old)
     for settings, machine in ((Int8(force=True), old), (Int8(), new), (Int8(), arm)):
         check(settings, machine)
     assert int8_instructions(new) == ("avx_vnni",)
+    assert [int8_weight_bits(machine) for machine in (old, new, arm, plain_arm)] == [7, 8, 8, 7]
     assert [saturates(machine) for machine in (old, new, arm)] == [True, False, False]
+
+
+def table_of(machine: Machine) -> CostTable:
+    """Return a cost table that was brought along from another machine."""
+    return CostTable(machine, 1, 16, 0.0002, 0.005, {})
+
+
+VNNI = ("avx2", "avx512f", "avx512_vnni")
+
+
+@pytest.mark.parametrize(
+    ("here", "target", "bits"),
+    [
+        (VNNI, None, 8),
+        (("avx2",), None, 7),
+        (("avx2", "avx512f"), None, 7),
+        (VNNI, ("avx2",), 7),
+        # What is judged on a machine whose sums overflow must fit into them.
+        (("avx2",), VNNI, 7),
+    ],
+)
+def test_weights_have_8_bits_only_where_sums_are_known_to_fit(
+    program: Program,
+    task: Teacher,
+    monkeypatch: pytest.MonkeyPatch,
+    here: tuple[str, ...],
+    target: tuple[str, ...] | None,
+    bits: int,
+) -> None:
+    this_machine = with_features(*here)
+    monkeypatch.setattr(int8_path, "describe_machine", lambda: this_machine)
+    monkeypatch.setattr("compressc.target.describe_machine", lambda: this_machine)
+    result = integer_precision.quantize_export(
+        export_onnx(program),
+        program,
+        Settings(int8=INT8),
+        task,
+        0,
+        Target(cost_table=table_of(with_features(*target))) if target else Target(),
+    )
+    stored = {entry.key: entry.value for entry in result.model.metadata_props}
+    assert stored["compressc.int8_weight_bits"] == str(result.row.weight_bits) == str(bits)
+    assert stored["compressc.runs_on"] == result.row.runs_on == int8_path.runs_on(bits)
+    assert (find_wide_weights(result.model) == ()) is (bits == 7)
+    assert f"int8 weights have {bits} bits: the file is right on {result.row.runs_on}" in (
+        result.notes
+    )
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(
