@@ -1,0 +1,1 @@
+"""Synthetic samples: inputs made from a trained network alone."""
