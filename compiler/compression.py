@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from compressc.backend.onnx_export import write_onnx
 from compressc.goal import Goal
 from compressc.pass_protocol import ignore_progress
+from compressc.pipeline.accuracy import is_unjudged, tell_accuracy
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.exporting import (
     align_channels,
@@ -30,7 +31,7 @@ from compressc.pipeline.exporting import (
 )
 from compressc.pipeline.integer_precision import check_int8
 from compressc.pipeline.job import Job, Passes
-from compressc.pipeline.judging import bounds_drop, check_accuracy, has_task, judge_on_test
+from compressc.pipeline.judging import bounds_drop, check_accuracy, judge_on_test
 from compressc.pipeline.measuring import (
     bounds_latency,
     check_latency_goal,
@@ -40,12 +41,13 @@ from compressc.pipeline.measuring import (
 )
 from compressc.pipeline.preparing import begin, bounds_file_size, couple_channels, export_original
 from compressc.pipeline.recipe import follow_recipe
+from compressc.pipeline.sampling import makes_samples, take_samples
 from compressc.pipeline.stage import Stage, run_stages
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.reporting.assembly import assemble_report
 from compressc.reporting.report import Report
-from compressc.settings import Settings
+from compressc.settings import Repair, Settings
 from compressc.stages import ProgressCallback, Stages
 from compressc.target import Target
 from compressc.tasks.protocol import Scored
@@ -53,6 +55,7 @@ from compressc.tasks.protocol import Scored
 # From the captured model to a small one, each lowering proven. Several processes that train
 # together all come so far; only the first goes on.
 RECIPE = (
+    Stage("", take_samples, makes_samples),
     Stage("coupling channels", couple_channels),
     Stage("exporting the original", export_original, bounds_file_size),
     Stage("", follow_recipe),
@@ -67,6 +70,9 @@ FILE = (
     Stage("comparing with ONNX Runtime", compare_with_torch),
     Stage("", quantize_to_int8, asks_for_int8),
     Stage("counting costs", check_goal),
+    # Behind everything that decides, so that nothing is chosen by the test split.
+    Stage("", judge_on_test, is_unjudged),
+    Stage("", tell_accuracy, is_unjudged),
     Stage("stamping", stamp_file),
 )
 # What people want to know of the file that will be written.
@@ -74,7 +80,6 @@ FINDINGS = (
     Stage("measuring", time_files, is_measured),
     Stage("timing each layer", time_each_layer, is_measured),
     Stage("checking the latency", check_latency_goal, bounds_latency),
-    Stage("", judge_on_test, has_task),
 )
 
 
@@ -127,7 +132,11 @@ class Result:
         if storage is not None and storage != job.settings.storage:
             # Accuracy and latency are known: another storage is the same model.
             settings = replace(job.settings, storage=storage, measure=False)
-            again = replace(self._decided, job=replace(job, settings=settings))
+            again = replace(
+                self._decided,
+                job=replace(job, settings=settings),
+                accuracy=self._artifact.accuracy,
+            )
             model = run_stages(FILE, again).file
         write_onnx(model, path)
         return Path(path)
@@ -176,6 +185,7 @@ def compress(
     progress: ProgressCallback = ignore_progress,
     work_dir: str | Path | None = None,
     name: str = "",
+    repair: Repair | bool = True,
 ) -> Result:
     """Compress a model: decide, lower, prove, export, verify, measure.
 
@@ -194,6 +204,8 @@ def compress(
         progress: called with (done, total, text).
         work_dir: where passes keep state that lets them resume; None to keep none.
         name: what to call the model in the report; empty for its class.
+        repair: what stands in for data where there is no task; False for the bare cut, by the
+            size of weights alone.
 
     Raises:
         CompresscError: as :func:`run_job`.
@@ -210,6 +222,7 @@ def compress(
         settings or Settings(),
         work_dir,
         name,
+        repair if isinstance(repair, Repair) else Repair("auto" if repair else "never"),
     )
     return run_job(job, progress)
 

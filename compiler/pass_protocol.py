@@ -53,7 +53,7 @@ class Context:
 
 
 # What a pass reads besides the program.
-Needs = Literal["nothing", "samples", "labels"]
+Needs = Literal["nothing", "samples", "judge", "labels"]
 # What a pass may change of a program.
 Change = Literal["keep", "zero", "rank", "choice", "weights", "graph"]
 _DECISIONS: frozenset[Change] = frozenset({"keep", "zero", "rank", "choice"})
@@ -64,8 +64,9 @@ class Declaration:
     """What a pass says about itself; the runner holds it to every word.
 
     Attributes:
-        needs: "nothing" but the program; "samples", the inputs of a task without their labels; or
-            "labels", a whole task.
+        needs: "nothing" but the program; "samples", the inputs of a task without their labels;
+            "judge", a whole task, whose metric may be the agreement with the original; or "labels",
+            a whole task whose targets are more than what the original says.
         runs_on: "planned" for a program whose decisions may be pending; "lowered" for one that is
             already small, as training wants it. The plan is then applied before the pass runs.
         channel_step: "given" where channel counts are multiples of the step that the program's

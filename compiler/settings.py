@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from compressc.errors import GoalError
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,28 @@ class Int8:
     samples: str | Path | None = None
     count: int = 256
     force: bool = False
+
+
+@dataclass(frozen=True)
+class Repair:
+    """How a result is kept alive where there are no data.
+
+    Attributes:
+        synthetic: when inputs are made from the network itself. "auto": where there is no task and
+            the recipe is left to compressc; "always": where there is no task; "never".
+        seconds: how long the making may take, about; None for five minutes, which few networks
+            need.
+    """
+
+    synthetic: Literal["auto", "always", "never"] = "auto"
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds > 0:
+            raise GoalError(
+                f"repair seconds {self.seconds:g}: must be above 0; no repair at all is "
+                "--no-repair, or repair=False in Python"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import torch
 
 from compressc.errors import GoalError, PlanError
 from compressc.pass_protocol import Context, Declaration, Pass
-from compressc.passes.training.objectives import DistillationLoss
+from compressc.passes.training.objectives import DistillationLoss, Objective, SaidDistance
 from compressc.passes.training.placement import place_program
 from compressc.passes.training.precision import Precision
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.trainer import train
 from compressc.program import Program
+from compressc.tasks.capabilities import ComparesWithOriginal
 from compressc.tasks.protocol import Task
 
 
@@ -23,7 +24,8 @@ class Distill(TrainingSettings, Pass):
     """Train the compressed model to say what the uncompressed one says; the best epoch is kept.
 
     Logits are compared by their softened distributions, other outputs by mean squared error; the
-    loss on labels has the rest of the weight. Everything else is as in finetune.
+    loss on labels has the rest of the weight, and where there are none the teacher has all of it.
+    Everything else is as in finetune.
 
     Attributes:
         temperature: softens the logits of both models.
@@ -40,7 +42,7 @@ class Distill(TrainingSettings, Pass):
     teacher_weight: float = 0.9
     name: ClassVar[str] = "distill"
     declares: ClassVar[Declaration] = Declaration(
-        needs="labels", runs_on="lowered", changes=frozenset({"weights"})
+        needs="judge", runs_on="lowered", changes=frozenset({"weights"})
     )
 
     def __post_init__(self) -> None:
@@ -68,7 +70,9 @@ class Distill(TrainingSettings, Pass):
                 "finetune"
             )
 
-        def objective(task: Task, device: torch.device, precision: Precision) -> DistillationLoss:
+        def objective(task: Task, device: torch.device, precision: Precision) -> Objective:
+            if isinstance(task, ComparesWithOriginal):
+                return SaidDistance(self.temperature)
             module = place_program(teacher, device, self.channels_last).eval()
             return DistillationLoss(task, module, self.temperature, self.teacher_weight, precision)
 

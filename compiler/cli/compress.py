@@ -29,6 +29,7 @@ from compressc.process_rank import process_rank
 
 if TYPE_CHECKING:
     from compressc.compression import Result
+    from compressc.reporting.report import Report
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -106,7 +107,20 @@ def run(arguments: Sequence[str]) -> int:
         from compressc.reporting.table import print_report
 
         print_report(result.report, written)
+    warn_if_dead(result.report, options.output or options.save or options.report)
     return 0
+
+
+def warn_if_dead(report: Report, what: str) -> None:
+    """Say on stderr that a result is useless, where that is known; scripts read nothing else."""
+    accuracy = report.accuracy
+    if accuracy is not None and accuracy.is_at_chance:
+        sys.stdout.flush()
+        text = " ".join(accuracy.text.split())
+        print(
+            f"compressc: warning: {what} does not do what the original does: {text}",
+            file=sys.stderr,
+        )
 
 
 def help_text(commands: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compressc.cli.parsing import UsageError
@@ -11,7 +12,11 @@ from compressc.cli.parsing import UsageError
 if TYPE_CHECKING:
     from compressc.models.checkpoints import Normalization
     from compressc.program import Program
+    from compressc.settings import Repair
     from compressc.tasks.protocol import Task
+
+# What --data says where there are none.
+SYNTHETIC = "synthetic"
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +25,24 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data",
         metavar="SOURCE",
-        help="labelled images: a folder or .tar.gz with a sub-folder for each class, a folder of "
-        "MNIST's IDX files, an .npz, or module:factory. Its test part judges both models in the "
-        "report; passes such as calibrate and surgeon repair with its training part",
+        help="images: a folder or .tar.gz with a sub-folder for each class, a folder of MNIST's "
+        "IDX files, an .npz, or module:factory. Its test part judges both models in the report; "
+        "passes such as calibrate and surgeon repair with its training part. Images without class "
+        "folders and an .npz of inputs alone serve all but those that learn from labels, and the "
+        "report tells how far both models agree. 'synthetic' (the default where something is to "
+        "leave): inputs made from what the model's batch norms remember of its training data",
+    )
+    group.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="without --data: make no inputs, repair nothing; channels leave by the size of their "
+        "weights, and little is left of most models until they are trained on",
+    )
+    group.add_argument(
+        "--repair-seconds",
+        metavar="S",
+        type=float,
+        help="what making synthetic inputs may take (default 300; most models need less)",
     )
     group.add_argument(
         "--mean",
@@ -49,11 +69,12 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         DataError: if the data cannot be read, or do not fit the model.
         UsageError: if the normalisation is not whole or does not fit the model.
     """
-    if options.data is None:
+    if options.data in (None, SYNTHETIC):
         if options.mean is not None or options.std is not None:
             raise UsageError("--mean and --std say how to read --data; give that as well")
         return None
     from compressc.datasets.opening import open_task
+    from compressc.plan import Plan
     from compressc.tasks.classification import count_classes
 
     shape = tuple(program.example_inputs[0].shape[1:])
@@ -63,7 +84,29 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         input_shape=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
         class_count=count_classes(program),
         seed=options.seed,
+        original=replace(program, plan=Plan()),
     )
+
+
+def read_repair(options: argparse.Namespace, wants_samples: bool) -> Repair:
+    """Return what stands in for data.
+
+    Args:
+        options: of a parser with the options above.
+        wants_samples: whether the default recipe needs samples.
+
+    Raises:
+        UsageError: if synthetic inputs are both asked for and forbidden.
+        GoalError: if the time for them makes no sense.
+    """
+    from compressc.settings import Repair
+
+    if options.data == SYNTHETIC:
+        if options.no_repair:
+            raise UsageError("--no-repair and --data synthetic contradict each other; give one")
+        return Repair("always", options.repair_seconds)
+    makes = options.data is None and wants_samples and not options.no_repair
+    return Repair("always" if makes else "never", options.repair_seconds)
 
 
 def _normalization(

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.data_options import add_data_options, open_data
+from compressc.cli.data_options import SYNTHETIC, add_data_options, open_data, read_repair
 from compressc.cli.int8_options import add_int8_options, read_int8
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.parsing import ChosenPass
+from compressc.cli.pass_choice import wants_samples
 from compressc.cli.progress import ProgressDisplay
 from compressc.goal import Goal
 
@@ -140,7 +141,7 @@ def read_job(
     passes = [entry.build() for entry in chosen]
     progress(0, 0, f"loading {options.model}")
     program = load_model(options)
-    if options.data is not None:
+    if options.data not in (None, SYNTHETIC):
         progress(0, 0, f"reading {options.data}")
     return Job(
         program,
@@ -156,6 +157,7 @@ def read_job(
         settings=settings,
         work_dir=work_dir,
         name=Path(options.model).name,
+        repair=read_repair(options, wants_samples(chosen)),
     )
 
 

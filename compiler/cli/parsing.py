@@ -151,7 +151,7 @@ class ChosenPass:
     """A pass to run and the settings given for it; ``implied`` until a ``--pass`` names it."""
 
     name: str
-    pass_class: type
+    pass_class: Any
     implied: bool
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 

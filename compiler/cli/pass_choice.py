@@ -34,7 +34,13 @@ def choose_passes(
     sparse = bool(values_of(arguments, "--sparsity"))
     implied: tuple[str, ...] = ()
     if not named and not (sparse and zeros_may_do):
-        implied = choose_recipe(latency=latency, data=bool(values_of(arguments, "--data")))
+        samples = bool(values_of(arguments, "--data")) or "--no-repair" not in arguments
+        implied = choose_recipe(latency=latency, samples=samples)
     known = [*named, *implied, *(["sparsify"] if sparse else [])]
     classes = {name: find_pass(name) for name in dict.fromkeys(known)}
     return add_pass_options(parser, classes, implied if has_target else ())
+
+
+def wants_samples(chosen: Sequence[ChosenPass]) -> bool:
+    """Return whether a pass of the default recipe needs samples, real or synthetic."""
+    return any(entry.implied and entry.pass_class.declares.needs == "samples" for entry in chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,13 @@ def run(arguments: Sequence[str]) -> int:
 
         print_sweep(found)
         print_line(f"  wrote {folder / 'sweep.html'} and {folder / 'sweep.json'}")
+    dead = [row.file for row in found.met if row.at_chance]
+    if dead:
+        print(
+            f"compressc: warning: {', '.join(dead)}: at chance, so on no front; give --data, or "
+            "milder targets",
+            file=sys.stderr,
+        )
     if not found.met:
         raise GoalError(f"no target could be met; {found.rows[1].target}: {found.rows[1].reason}")
     return 0

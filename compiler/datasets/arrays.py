@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compressc.datasets.idx import read_pair
 from compressc.models.training_data import Labeled
@@ -52,11 +53,7 @@ def read_npz(path: Path) -> dict[str, Labeled]:
     Raises:
         DataError: if the file is damaged, or lacks arrays, or they do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error})") from error
+    arrays = _load(path)
     parts = {}
     for part in _PARTS:
         found = _find(arrays, part)
@@ -71,6 +68,33 @@ def read_npz(path: Path) -> dict[str, Labeled]:
             )
         parts["train"] = _labeled(str(path), *whole)
     return parts
+
+
+def has_labels(path: Path) -> bool:
+    """Return whether an ``.npz`` holds labels beside its images, under names that are known.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    arrays = _load(path)
+    return any(_find(arrays, part) is not None for part in (*_PARTS, ""))
+
+
+def read_pictures(where: str, images: NDArray[np.generic]) -> Tensor:
+    """Return images as (N, C, H, W): uint8, or float32 in [0, 1].
+
+    Raises:
+        DataError: if they are something else.
+    """
+    return _labeled(where, images, np.zeros(len(images), np.int64)).images
+
+
+def _load(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: not a readable .npz file ({error})") from error
 
 
 def _find(

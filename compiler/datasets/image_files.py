@@ -50,6 +50,11 @@ class ImageSet:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether folders tell classes apart: not where images lie in one, or in parts alone."""
+        return len(self.classes) > 1 and not set(map(str.lower, self.classes)) <= set(_PARTS)
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -64,7 +69,8 @@ def read_images(source: Path, size: tuple[int, int] | None, channels: int | None
 
     Args:
         source: a folder or a tar archive (also compressed) with class sub-folders, below
-            ``train``, ``val`` and ``test`` or without such parts.
+            ``train``, ``val`` and ``test`` or without such parts. Images beside such folders are
+            left out; where there are no others they are all of one class without a name.
         size: (height, width) that images are scaled and cropped to; None if all have one size.
         channels: 1 for grey, 3 for colour; None for grey if all images are.
 
@@ -88,10 +94,12 @@ def read_images(source: Path, size: tuple[int, int] | None, channels: int | None
     total = len(rows) + len(bad)
     if not total:
         raise DataError(
-            f"{source}: no images found; expected one sub-folder per class with .jpg or .png "
-            "files, below train/ and test/ or without parts"
+            f"{source}: no images found; expected .jpg or .png files, in one sub-folder per class "
+            "(below train/ and test/ or without parts), or without sub-folders and labels"
         )
     notes = _judge(source, sorted(bad), total)
+    in_folders = [row for row in rows if row[1]]
+    rows = in_folders or rows
     if channels is None:
         grey = all(row[3].shape[2] == 1 for row in rows)
     return _assemble(source, rows, grey, notes)
@@ -158,10 +166,10 @@ def _entries(source: Path) -> Iterator[_Entry]:
     for name, content in _files(source):
         path = PurePosixPath(name)
         folders = path.parts[:-1]
-        if path.suffix.lower() not in _SUFFIXES or not folders or path.name.startswith("."):
+        if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
             continue
         above = folders[-2].lower() if len(folders) > 1 else ""
-        yield _Entry(_PARTS.get(above, ""), folders[-1], name, content)
+        yield _Entry(_PARTS.get(above, ""), folders[-1] if folders else "", name, content)
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from compressc.datasets.arrays import holds_idx, read_idx_folder, read_npz
+from compressc.datasets.arrays import has_labels, holds_idx, read_idx_folder, read_npz
 from compressc.datasets.factories import call_factory
 from compressc.datasets.image_files import ImageSet, read_images
 from compressc.datasets.splitting import split
-from compressc.models.augmentation import Augmentation, flip, shift
+from compressc.datasets.unlabeled_files import open_arrays, open_pictures, usual_augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import Labeled
+from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.protocol import DataError, Task
 
@@ -30,20 +27,26 @@ def open_task(
     class_count: int | None = None,
     batch_size: int = 128,
     seed: int = 0,
+    original: Program | None = None,
 ) -> Task:
     """Return the Task for data on disk, or what a factory makes.
 
+    Images without class sub-folders and an ``.npz`` without labels make a task without labels,
+    which judges by the agreement with the original.
+
     Args:
-        source: a folder or tar archive of images in class sub-folders, a folder of MNIST's IDX
-            files, an ``.npz`` file, or ``module:factory``.
+        source: a folder or tar archive of images, in class sub-folders where there are labels, a
+            folder of MNIST's IDX files, an ``.npz`` file, or ``module:factory``.
         normalization: of the trained network; None for mean and deviation of the training split.
         input_shape: (channels, height, width) that image files are brought to; None for theirs.
         class_count: how many classes the model tells apart; None for any.
         batch_size: for training and evaluation.
         seed: decides the splits that the source does not have.
+        original: what models are compared with where there are no labels.
 
     Raises:
-        DataError: if the data cannot be read or are not fit for classification.
+        DataError: if the data cannot be read or are not fit for classification, or have no labels
+            and nothing to compare with.
     """
     text = str(source)
     path = Path(source)
@@ -51,7 +54,12 @@ def open_task(
         if _FACTORY.fullmatch(text):
             return call_factory(text)
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
+    if path.suffix == ".npz" and original is not None and not has_labels(path):
+        return open_arrays(path, original, normalization, batch_size, seed)
     found = _read(path, input_shape)
+    if not found.has_labels:
+        compared = _compared(path, original)
+        return open_pictures(path, found, compared, normalization, batch_size, seed)
     if class_count is not None and len(found.classes) > class_count:
         raise DataError(
             f"{path}: class {found.classes[-1]} is number {len(found.classes)}, but the model has "
@@ -74,7 +82,7 @@ def open_task(
         data,
         found.classes,
         normalization,
-        _augmentation(data.train),
+        usual_augmentation(data.train.images),
         batch_size,
         notes=found.notes,
     )
@@ -97,13 +105,15 @@ def _numbered(parts: dict[str, Labeled]) -> ImageSet:
     return ImageSet(parts, tuple(map(str, range(count))), ())
 
 
-def _augmentation(train: Labeled) -> Augmentation:
-    """Return the usual changes: shifts by an eighth of the side, and colour images mirrored."""
-    channels, height, width = train.images.shape[1:]
-    if channels == 3:
-        return partial(_shift_and_flip, pixels=min(height, width) // 8)
-    return partial(shift, pixels=min(height, width) // 14)
+def _compared(path: Path, original: Program | None) -> Program:
+    """Return what models are compared with.
 
-
-def _shift_and_flip(images: Tensor, generator: torch.Generator, pixels: int) -> Tensor:
-    return flip(shift(images, generator, pixels), generator)
+    Raises:
+        DataError: if there is nothing.
+    """
+    if original is None:
+        raise DataError(
+            f"{path}: has no labels, so a model can only be compared with the original; give that "
+            "(original=... of open_task)"
+        )
+    return original

@@ -12,7 +12,7 @@ from compressc.lowering.folded_constants import FoldedConstants
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import Program, Step
-from compressc.reporting.report import IntegerRow, Metric
+from compressc.reporting.report import Accuracy, IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
 from compressc.stages import Stages
 from compressc.verdict import Check, Verdict
@@ -49,6 +49,8 @@ class Artifact:
         bench: original and result timed against each other; None where not measured.
         layer_times: the same for each layer.
         metric: the task's metric on the test split; None without a task.
+        accuracy: what is known of whether the result still does the original's work; None before
+            it is judged.
     """
 
     job: Job
@@ -69,6 +71,7 @@ class Artifact:
     bench: BenchResult | None = None
     layer_times: LayerTimes = field(default_factory=LayerTimes)
     metric: Metric | None = None
+    accuracy: Accuracy | None = None
 
     @property
     def full_cost(self) -> Cost:

@@ -11,7 +11,7 @@ from torch import Tensor
 from compressc.errors import CompresscError, PlanError
 from compressc.pass_protocol import Context, Pass
 from compressc.program import Program
-from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.capabilities import ComparesWithOriginal, GivesSamples
 from compressc.tasks.protocol import DataError, require_task
 
 _PLAN_PARTS = ("keep", "zero", "rank", "choice")
@@ -32,11 +32,17 @@ def check_needs(entry: Pass, program: Program, context: Context) -> None:
         PlanError: if it runs on lowered programs and decisions are pending.
     """
     declared = entry.declares
-    if declared.needs == "labels":
-        require_task(context.task, entry.name)
+    if declared.needs in ("judge", "labels"):
+        task = require_task(context.task, entry.name)
+        if declared.needs == "labels" and isinstance(task, ComparesWithOriginal):
+            raise DataError(
+                f"{entry.name} learns from labels, and {task.inputs_from} have none; take --pass "
+                "distill, which learns from the original, or give --data with labels"
+            )
     if declared.needs == "samples" and not isinstance(context.task, GivesSamples):
         raise DataError(
-            f"{entry.name} needs samples; give --data DIR, or task=... in Python"
+            f"{entry.name} needs samples; give --data DIR (or --data synthetic), or task=... in "
+            "Python"
             if context.task is None
             else f"{entry.name} needs samples, and {type(context.task).__name__} gives none: it "
             "lacks calibration_batches"

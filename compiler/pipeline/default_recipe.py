@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 
-def choose_recipe(*, latency: bool, data: bool) -> tuple[str, ...]:
+def choose_recipe(*, latency: bool, samples: bool) -> tuple[str, ...]:
     """Return the names of the passes that meet a goal.
 
     Args:
         latency: whether the goal is a latency.
-        data: whether there are samples to compare the small network with the original on.
+        samples: whether there are inputs, real or synthetic, to compare the small network with the
+            original on. Without them the weights alone decide, and nothing is repaired.
     """
     if latency:
-        return ("latency", "calibrate") if data else ("latency",)
-    return ("surgeon", "calibrate") if data else ("magnitude",)
+        return ("latency", "calibrate") if samples else ("latency",)
+    return ("surgeon", "calibrate") if samples else ("magnitude",)

@@ -124,6 +124,7 @@ def stamp_file(artifact: Artifact) -> Artifact:
             "compressc.seed": str(artifact.job.goal.seed),
             "compressc.plan": ", ".join(plan.digest for plan in artifact.plans),
             "compressc.verified": artifact.verdict.summary(),
+            "compressc.accuracy": "" if artifact.accuracy is None else artifact.accuracy.text,
         },
     )
     return artifact

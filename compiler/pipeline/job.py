@@ -13,7 +13,7 @@ from compressc.errors import CompresscError
 from compressc.goal import Goal
 from compressc.pass_protocol import Pass, find_pass
 from compressc.program import Constraints, Program
-from compressc.settings import Settings
+from compressc.settings import Repair, Settings
 from compressc.target import Target
 from compressc.tasks.protocol import Scored, Task, require_task
 
@@ -34,6 +34,7 @@ class Job:
             may stand alone. None for what
             :func:`compressc.pipeline.default_recipe.choose_recipe` finds best for goal and data.
         task: data and metric; None where no pass needs data.
+        repair: what stands in for data where there is no task.
         constraints: layers that must stay, and so on; None for those of the program.
         multiple_of: channel counts stay multiples of this. None for the constraints' number where
             it is above 1, else for what the target computes fastest, relaxed where the goal cannot
@@ -55,6 +56,7 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     work_dir: str | Path | None = None
     name: str = ""
+    repair: Repair = field(default_factory=Repair)
 
     def __post_init__(self) -> None:
         if self.passes is not None:
@@ -77,6 +79,14 @@ class Job:
         if self.goal.max_drop is None:
             return None
         return require_task(self.task, "--max-drop")
+
+    @property
+    def makes_samples(self) -> bool:
+        """Whether inputs are made from the network itself, for want of data."""
+        if self.task is not None or self.repair.synthetic == "never":
+            return False
+        removes = bool(self.goal.bounds) or self.goal.latency_ms is not None
+        return self.repair.synthetic == "always" or (self.passes is None and removes)
 
     @property
     def has_data(self) -> bool:

@@ -104,5 +104,5 @@ def _default_passes(job: Job) -> tuple[Pass, ...]:
         raise GoalError(
             "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
         )
-    names = choose_recipe(latency=goal.latency_ms is not None, data=job.has_data)
+    names = choose_recipe(latency=goal.latency_ms is not None, samples=job.has_data)
     return tuple(find_pass(name)() for name in names)

@@ -45,6 +45,7 @@ def assemble_report(artifact: Artifact) -> Report:
         constants=artifact.constants,
         version=version("compressc"),
         int8=artifact.int8,
+        accuracy=artifact.accuracy,
     )
 
 

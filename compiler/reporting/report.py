@@ -85,6 +85,31 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """What is known of whether the result still does the original's work.
+
+    Attributes:
+        text: all of it in one line.
+        is_measured: whether that is a metric on a test split with labels.
+        is_at_chance: whether the result agrees with the original no more than answers that ignore
+            the input would; False where nothing tells.
+        agreement: share of inputs with the original's top-1; None where outputs are no logits.
+        relative_error: of the worst output, beside what the original's varies by; None where no
+            divergence fits the outputs.
+        inputs_from: the inputs on which both were compared.
+        samples: how many these were.
+    """
+
+    text: str
+    is_measured: bool = False
+    is_at_chance: bool = False
+    agreement: float | None = None
+    relative_error: float | None = None
+    inputs_from: str = ""
+    samples: int = 0
+
+
+@dataclass(frozen=True)
 class IntegerRow:
     """How the result was quantised, and what that did to its outputs.
 
@@ -135,6 +160,7 @@ class Report:
         bench: original and compressed file timed in the same rounds, then the compressed one in
             float32 where it is int8; None if not measured.
         metric: the task's metric; None without a task.
+        accuracy: what is known of whether the result still does the original's work.
         data: the name of the data set, where it has one.
         machine: fingerprint of the machine that compressed and measured.
         stage_seconds: how long each stage took, in order.
@@ -164,6 +190,7 @@ class Report:
     constants: FoldedConstants = field(default_factory=FoldedConstants)
     version: str = ""
     int8: IntegerRow | None = None
+    accuracy: Accuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""

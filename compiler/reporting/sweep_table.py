@@ -73,6 +73,6 @@ def _cells(row: SweepRow, first: SweepRow, found: Sweep) -> list[str]:
         _SKIPPED if row.latency_ms is None else readable_ms(row.latency_ms),
         speedup_text(row),
         quality_text(row, found),
-        "yes" if row.on_front else "",
+        "at chance" if row.at_chance else "yes" if row.on_front else "",
         row.file,
     ]

@@ -28,6 +28,9 @@ def print_report(report: Report, written: Sequence[Path] = ()) -> None:
     speed = judge_speed(report)
     if speed is not None:
         console.print(f"  speed: {escape(speed.sentence)}", soft_wrap=True)
+    if report.accuracy is not None:
+        style = "red" if report.accuracy.is_at_chance else "none"
+        console.print(f"  accuracy: [{style}]{escape(report.accuracy.text)}[/]", soft_wrap=True)
     for check in report.verdict.checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"
         console.print(f"  {mark}  {escape(check.name)}: {escape(check.text)}", soft_wrap=True)

@@ -21,6 +21,7 @@ from compressc.pass_protocol import ignore_progress
 from compressc.pipeline.comparisons import dynamic_sizes
 from compressc.pipeline.job import Job
 from compressc.pipeline.preparing import capture_model
+from compressc.pipeline.sampling import with_samples
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.runtime.bench_result import BenchResult
@@ -83,6 +84,8 @@ def sweep(
     with stages.stage("capturing the model"):
         program = capture_model(job)
     job = replace(job, model=program, example_inputs=None)
+    if replace(job, goal=next(iter(goals.values()))).makes_samples:
+        job = with_samples(replace(job, work_dir=folder / PASS_STATE), program, stages)
     known, timed = read_state(folder)
     with stages.stage("exporting the original"):
         original_onnx = export_onnx(replace(program, plan=Plan()))
@@ -181,6 +184,7 @@ def _row(run: Run, target: str, key: str, path: Path, result: Result, seconds: f
         metric=None if report.metric is None else report.metric.after,
         drift=drift.relative_error,
         agreement=drift.agreement,
+        at_chance=report.accuracy is not None and report.accuracy.is_at_chance,
         seconds=round(seconds, 3),
     )
 

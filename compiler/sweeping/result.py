@@ -30,6 +30,8 @@ class SweepRow:
         latency_ms: p50, from the bench over all files; None if not measured.
         speedup, speedup_low, speedup_high: over the original, with the interval.
         on_front: whether no other file is at least as fast and at least as good.
+        at_chance: whether it agrees with the original no more than by chance; then it is on no
+            front, however fast it is.
     """
 
     target: str
@@ -49,6 +51,7 @@ class SweepRow:
     speedup_low: float | None = None
     speedup_high: float | None = None
     on_front: bool = False
+    at_chance: bool = False
 
     @property
     def is_met(self) -> bool:
@@ -157,7 +160,7 @@ def _with_front(rows: list[SweepRow]) -> tuple[SweepRow, ...]:
     judged: Mapping[int, tuple[float, float]] = {
         place: (row.effort, row.quality)
         for place, row in enumerate(rows)
-        if row.is_met and row.quality is not None
+        if row.is_met and row.quality is not None and not row.at_chance
     }
     front = {
         place

@@ -105,7 +105,13 @@ class Comparison:
             self._said = torch.stack(counts) + self._said
 
     def agreement(self) -> Agreement:
-        """Return how far the model agrees over all batches so far."""
+        """Return how far the model agrees over all batches so far.
+
+        Raises:
+            DataError: if there was none.
+        """
+        if not self._samples:
+            raise DataError("there is no batch to compare the model with the original on")
         error = max(sums.relative_error for sums in self._sums)
         if not self._has_logits:
             return Agreement(self._samples, error)
@@ -159,7 +165,7 @@ def float_outputs(outputs: Any) -> list[Tensor]:
         DataError: if there is none.
     """
     leaves = [x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor)]
-    floats = [x.detach() for x in leaves if x.is_floating_point()]
+    floats = [x for x in leaves if x.is_floating_point()]
     if not floats:
         kinds = ", ".join(sorted({str(x.dtype).removeprefix("torch.") for x in leaves})) or "none"
         raise DataError(

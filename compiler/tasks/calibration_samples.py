@@ -14,7 +14,7 @@ from torch import Tensor
 from compressc.array_types import Array
 from compressc.program import Program
 from compressc.settings import Int8
-from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.capabilities import ComparesWithOriginal, GivesSamples
 from compressc.tasks.protocol import DataError, Scored
 
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -57,10 +57,12 @@ def draw_samples(program: Program, settings: Int8, task: Scored | None, seed: in
         arrays = read_samples(settings.samples, program)
     elif isinstance(task, GivesSamples):
         source = "the training split"
+        if isinstance(task, ComparesWithOriginal):
+            source = task.inputs_from
         arrays = _from_task(program, task, settings, seed)
     else:
         raise DataError("int8 needs samples; give data, or a file of samples")
-    _check(source, arrays, program)
+    check_samples(source, arrays, program)
     # Stored samples may be sorted by class.
     order = np.random.default_rng(seed).permutation(len(arrays[0]))
     kept = int(_HELD_BACK * len(order))
@@ -123,8 +125,17 @@ def _from_task(program: Program, task: GivesSamples, settings: Int8, seed: int) 
     ]
 
 
-def _check(source: str, arrays: list[Array], program: Program) -> None:
-    """Check counts, shapes and types; floats of other widths are converted in place."""
+def check_samples(source: str, arrays: list[Array], program: Program) -> None:
+    """Check counts, shapes and types; floats of other widths are converted in place.
+
+    Args:
+        source: where the arrays come from, for the error.
+        arrays: one for each input, samples on the first axis.
+        program: what reads them.
+
+    Raises:
+        DataError: if they do not fit.
+    """
     for place, (array, example) in enumerate(zip(arrays, program.example_inputs, strict=True)):
         name, axes = program.input_names[place], program.dynamic_axes[place]
         where = f"{source}: {name}"

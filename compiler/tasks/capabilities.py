@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from compressc.program import Program
+    from compressc.tasks.agreement import Agreement
     from compressc.tasks.protocol import Batch, Inputs, Task
 
 
@@ -128,4 +129,18 @@ class DropsOtherSplits(Protocol):
 
     def keep_validation(self) -> Task:
         """Return this task with its search-validation split only."""
+        ...
+
+
+@runtime_checkable
+class ComparesWithOriginal(Protocol):
+    """A task without labels: it judges a model by how far it agrees with the original."""
+
+    @property
+    def inputs_from(self) -> str:
+        """Where its inputs come from, for people, such as "synthetic inputs"."""
+        ...
+
+    def compare(self, module: nn.Module) -> Agreement:
+        """Return how far a module agrees with the original on the test split."""
         ...

@@ -130,7 +130,7 @@ class Ascai(Pass):
     amount: Callable[[Program], float] | None = None
     name: ClassVar[str] = "ascai"
     declares: ClassVar[Declaration] = Declaration(
-        needs="labels", changes=frozenset({"keep", "zero", "rank", "weights"})
+        needs="judge", changes=frozenset({"keep", "zero", "rank", "weights"})
     )
 
     def __post_init__(self) -> None:

@@ -62,6 +62,22 @@ class DistillationLoss:
         return self.weight * distance + (1 - self.weight) * self.task.loss(outputs, targets)
 
 
+@dataclass(frozen=True)
+class SaidDistance:
+    """The distance to targets that are what a teacher said: of a task without labels.
+
+    Attributes:
+        temperature: softens the logits of both.
+    """
+
+    temperature: float
+
+    def __call__(self, inputs: Inputs, outputs: Any, targets: Any) -> Tensor:
+        """Return the distance."""
+        del inputs
+        return soften_and_compare(outputs, targets, self.temperature)
+
+
 def soften_and_compare(outputs: Any, wanted: Any, temperature: float) -> Tensor:
     """Return the distance of outputs to a teacher's.
 

@@ -18,7 +18,7 @@ from compressc.datasets.synthetic.waves import draw_waves
 from compressc.pass_protocol import ignore_progress
 from compressc.tasks.protocol import DataError
 
-FEW = SyntheticSettings(samples=24, judged=8, matching=Matching(steps=40))
+FEW = SyntheticSettings(samples=24, judged=8, drawn=30, matching=Matching(steps=40))
 
 
 class Net(nn.Module):
@@ -94,7 +94,7 @@ def test_a_network_without_batch_norm_gets_waves():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).eval()
     made = make_inputs(compressc.capture(net, (torch.randn(2, 3, 8, 8),)), FEW, 0, ignore_progress)
     assert "no batch norm" in made.notes[0]
-    assert made.repairing[0].shape == (48, 3, 8, 8)
+    assert made.repairing[0].shape == (30, 3, 8, 8)
 
 
 def test_waves_fall_with_the_frequency():
@@ -129,7 +129,7 @@ def test_integers_are_drawn_from_what_embeddings_admit():
     assert tokens.dtype == torch.long
     assert set(tokens.flatten().tolist()) == set(range(11))
     assert set(places.flatten().tolist()) == set(range(5))
-    assert len(tokens) == len(places) == len(mask) == 24
+    assert len(tokens) == len(places) == len(mask) == 30
 
 
 def test_integers_that_nothing_explains_are_those_of_the_example():

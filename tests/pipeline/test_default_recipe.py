@@ -21,7 +21,7 @@ from tests.passes.training_kit import make_program, make_task
 @pytest.mark.parametrize("latency", [False, True])
 @pytest.mark.parametrize("data", [False, True])
 def test_every_recipe_is_made_of_installed_passes(latency, data):
-    names = choose_recipe(latency=latency, data=data)
+    names = choose_recipe(latency=latency, samples=data)
     assert set(names) <= set(registered_passes())
     assert ("calibrate" in names) == data
     assert ("latency" in names) == latency

@@ -10,6 +10,7 @@ import torch
 from compressc.tasks import capabilities
 from compressc.tasks.capabilities import (
     ChecksModel,
+    ComparesWithOriginal,
     CountsSteps,
     CountsValidation,
     DescribesInput,
@@ -51,7 +52,7 @@ def test_each_task_offers_what_it_has():
     assert offered(bare) == set()
     loaders = LoaderTask([], [], [], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
     assert offered(loaders) == {GivesTraining, GivesSamples, CountsSteps, ChecksModel}
-    assert offered(trained()[1]) == ALL - {TellsCorrect}
+    assert offered(trained()[1]) == ALL - {TellsCorrect, ComparesWithOriginal}
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,18 @@ import torch
 from torch import Generator, Tensor, fx
 
 from compressc.coupling.shapes import hinted_shape
+from compressc.datasets.synthetic.leaves import draw_leaves
 from compressc.datasets.synthetic.waves import draw_waves
 from compressc.operators import argument_of
 from compressc.program import Program
+from compressc.tasks.unlabeled import batched_inputs
 
 aten = torch.ops.aten
 
+# Pictures are mostly scaled to [-1, 1], with a deviation of a half, or to a deviation of 1.
+_PICTURE_DEVIATION = 0.7
+# Pictures that are drawn at once, for little memory.
+_AT_ONCE = 64
 # What an input may go through on its way to an embedding: its values stay.
 _VALUES_STAY = frozenset(
     {
@@ -63,24 +69,28 @@ class InputKind:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it reads colour pictures, which may be mirrored."""
-        return self.is_continuous and len(self.shape) == 4 and self.shape[1] == 3
+        """Whether it reads grey or colour pictures."""
+        return self.is_continuous and len(self.shape) == 4 and self.shape[1] in (1, 3)
+
+    @property
+    def may_be_mirrored(self) -> bool:
+        """Whether it reads colour pictures: digits and letters, which are grey, have a side."""
+        return self.is_picture and self.shape[1] == 3
 
 
 def read_input_kinds(program: Program) -> tuple[InputKind, ...]:
     """Return what each input takes, in their order."""
     nodes = [node for node in program.graph_module.graph.nodes if node.op == "placeholder"]
-    fixed = not any(0 in axes for axes in program.dynamic_axes)
     kinds = []
-    for node, example, axes in zip(
-        nodes, program.example_inputs, program.dynamic_axes, strict=True
+    for node, example, batched in zip(
+        nodes, program.example_inputs, batched_inputs(program), strict=True
     ):
         integral = not example.dtype.is_floating_point and example.dtype is not torch.bool
         kinds.append(
             InputKind(
                 tuple(example.shape),
                 example.dtype,
-                example.dim() > 0 and (fixed or 0 in axes),
+                batched,
                 min(_rows_of_embeddings(node), default=0) if integral else 0,
                 _smooth_axes(node, example) if example.dtype.is_floating_point else (),
             )
@@ -91,8 +101,8 @@ def read_input_kinds(program: Program) -> tuple[InputKind, ...]:
 def draw_input(kind: InputKind, example: Tensor, count: int, generator: Generator) -> Tensor:
     """Return ``count`` samples of an input to begin with.
 
-    Floats become waves; integers are drawn from what embeddings admit. Anything else, such as a
-    mask or an input without a batch axis, is what stands in the example.
+    Pictures become leaves, other floats waves; integers are drawn from what embeddings admit.
+    Anything else, such as a mask or an input without a batch axis, is what stands in the example.
 
     Shape:
         (count, *shape of one sample), or that of the example where it has no batch axis.
@@ -100,6 +110,12 @@ def draw_input(kind: InputKind, example: Tensor, count: int, generator: Generato
     if not kind.is_batched:
         return example.detach().clone()
     shape = (count, *kind.shape[1:])
+    if kind.is_picture:
+        parts = [
+            draw_leaves((min(_AT_ONCE, count - done), *kind.shape[1:]), generator)
+            for done in range(0, count, _AT_ONCE)
+        ]
+        return _PICTURE_DEVIATION * torch.cat(parts).to(kind.dtype)
     if kind.is_continuous:
         return draw_waves(shape, kind.smooth_axes, generator).to(kind.dtype)
     if kind.admitted:

@@ -22,12 +22,13 @@ from compressc.datasets.synthetic.norm_memory import NormMemory, read_norm_memor
 from compressc.program import Program
 from compressc.tasks.agreement import are_logits, float_outputs
 from compressc.tasks.protocol import DataError, Inputs
+from compressc.tasks.unlabeled import bound_batch, take_rows
 
 # Fewer samples than asked for are made where there is no time for this many steps on all of them.
 _ENOUGH_STEPS = 60
 _FEWEST_SAMPLES = 16
 # Samples that the pace is measured on.
-_PROBE = 4
+_PROBE = 16
 # Of what the forward pass computes, the backward pass holds about as much again.
 _BACKWARD = 2
 
@@ -37,7 +38,8 @@ class SyntheticSettings:
     """How many inputs are made, and what that may cost.
 
     Attributes:
-        samples: to repair on; pictures are mirrored on top, which doubles them.
+        samples: to repair on; colour pictures are mirrored on top, which doubles them.
+        drawn: the same where nothing is optimised, so that they cost next to nothing.
         judged: more of them, to compare the result with the original on.
         seconds: that the optimisation may take.
         memory_bytes: for activations; batches are cut to fit.
@@ -45,13 +47,14 @@ class SyntheticSettings:
     """
 
     samples: int = 128
+    drawn: int = 512
     judged: int = 64
     seconds: float = 300.0
     memory_bytes: int = 3 * 2**30
     matching: Matching = field(default_factory=Matching)
 
     def __post_init__(self) -> None:
-        for what in ("samples", "judged", "seconds"):
+        for what in ("samples", "drawn", "judged", "seconds"):
             if not getattr(self, what) > 0:
                 raise DataError(f"synthetic {what} {getattr(self, what):g}: must be above 0")
 
@@ -75,8 +78,8 @@ def make_inputs(
 ) -> SyntheticInputs:
     """Return inputs on which the batch norms of a network see what they remember of its data.
 
-    Where there are no trained batch norms nothing is optimised: inputs are noise with the spectrum
-    of pictures, and integers that embeddings admit.
+    Where there are no trained batch norms nothing is optimised: inputs are random pictures of
+    overlapping shapes, noise with the spectrum of pictures, and integers that embeddings admit.
 
     Args:
         program: the original.
@@ -90,20 +93,23 @@ def make_inputs(
     started = time.monotonic()
     kinds, memory = read_input_kinds(program), read_norm_memory(program)
     maker = _Maker(program, kinds, memory, settings, Generator().manual_seed(seed), progress)
-    count = settings.samples + settings.judged
     if maker.can_optimize:
-        count = maker.afford(count)
+        count = maker.afford(settings.samples + settings.judged)
         parts = list(maker.optimized(count, started + settings.seconds))
     else:
-        parts = list(maker.drawn(count))
+        parts = [maker.drawn(settings.drawn + settings.judged)]
     inputs = _joined(kinds, parts)
     _check_finite(program, inputs, kinds)
-    judged = max(1, round(count * settings.judged / (settings.samples + settings.judged)))
+    batched = [kind.is_batched for kind in kinds]
+    count = len(inputs[batched.index(True)])
+    judged = min(settings.judged, max(1, count // 3))
     # Each batch is optimised as a whole, so both uses get samples of each.
     order = torch.randperm(count, generator=Generator().manual_seed(seed))
     repairing, judging = (
-        _mirrored(kinds, _taken(kinds, inputs, rows)) for rows in (order[judged:], order[:judged])
+        take_rows(inputs, batched, rows) for rows in (order[judged:], order[:judged])
     )
+    if maker.can_optimize:
+        repairing, judging = _mirrored(kinds, repairing), _mirrored(kinds, judging)
     return SyntheticInputs(repairing, judging, maker.notes(repairing))
 
 
@@ -122,7 +128,7 @@ class _Maker:
         self._program, self._kinds, self._memory = program, kinds, memory
         self._settings, self._generator, self._progress = settings, generator, progress
         self._classes = _count_classes(program)
-        self._bound = _bound_batch(program)
+        self._bound = bound_batch(program)
         self._distance, self._steps = 0.0, 0
 
     @property
@@ -167,9 +173,9 @@ class _Maker:
 
         return report
 
-    def drawn(self, count: int) -> Iterator[Inputs]:
-        """Yield one batch of random inputs."""
-        yield self._draw(self._bound * ceil(count / self._bound) if self._bound else count)
+    def drawn(self, count: int) -> Inputs:
+        """Return random inputs."""
+        return self._draw(self._bound * ceil(count / self._bound) if self._bound else count)
 
     def notes(self, repairing: Inputs) -> tuple[str, ...]:
         """Return how the inputs were made."""
@@ -182,7 +188,7 @@ class _Maker:
                 f"no data: {size} inputs were made from what {len(self._memory.remembered)} batch "
                 f"norms remember ({self._steps} steps, statistics off by {self._distance:.3f})",
             )
-        said = "no data: inputs are noise with the spectrum of pictures"
+        said = "no data: inputs are random pictures or noise"
         if not any(kind.is_continuous for kind in self._kinds):
             said = "no data: inputs are drawn from what the network admits"
         if fresh:
@@ -230,25 +236,14 @@ def _joined(kinds: tuple[InputKind, ...], parts: list[Inputs]) -> Inputs:
     )
 
 
-def _taken(kinds: tuple[InputKind, ...], inputs: Inputs, rows: Tensor) -> Inputs:
-    return tuple(x[rows] if kind.is_batched else x for x, kind in zip(inputs, kinds, strict=True))
-
-
 def _mirrored(kinds: tuple[InputKind, ...], inputs: Inputs) -> Inputs:
     """Return pictures followed by their mirror images, and everything else twice."""
-    if not any(kind.is_picture for kind in kinds):
+    if not any(kind.may_be_mirrored for kind in kinds):
         return inputs
     return tuple(
-        torch.cat([x, x.flip(3) if kind.is_picture else x]) if kind.is_batched else x
+        torch.cat([x, x.flip(3) if kind.may_be_mirrored else x]) if kind.is_batched else x
         for x, kind in zip(inputs, kinds, strict=True)
     )
-
-
-def _bound_batch(program: Program) -> int:
-    """Return the batch that the network is bound to, 0 where it may be any."""
-    if any(0 in axes for axes in program.dynamic_axes):
-        return 0
-    return int(program.example_inputs[0].shape[0])
 
 
 def _count_classes(program: Program) -> int:
@@ -264,8 +259,8 @@ def _check_finite(program: Program, inputs: Inputs, kinds: tuple[InputKind, ...]
     Raises:
         DataError: if an output is no number on the first samples.
     """
-    bound = _bound_batch(program)
-    first = _taken(kinds, inputs, torch.arange(bound or min(_PROBE, len(inputs[0]))))
+    rows = torch.arange(bound_batch(program) or _PROBE)
+    first = take_rows(inputs, [kind.is_batched for kind in kinds], rows)
     with torch.no_grad():
         outputs = float_outputs(program.graph_module(*first))
     if any(bool(torch.isnan(output).any()) for output in outputs):
