@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from compressc.datasets.synthetic.making import SyntheticSettings
+from compressc.datasets.synthetic.matching import Matching
 
 # Tests share strategies and oracles: ``from tests.strategies import networks``.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,3 +28,12 @@ settings.register_profile("everyday", max_examples=8, **_COMMON)
 settings.register_profile("ci", max_examples=150, **_COMMON)
 settings.register_profile("search", max_examples=500, **{**_COMMON, "derandomize": False})
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
+
+
+@pytest.fixture(autouse=True)
+def quick_synthetic_inputs(monkeypatch):
+    """Make few synthetic inputs in few steps, wherever the default recipe makes some."""
+    quick = functools.partial(
+        SyntheticSettings, samples=24, drawn=32, judged=32, matching=Matching(steps=8)
+    )
+    monkeypatch.setattr("compressc.pipeline.sampling.SyntheticSettings", quick)

@@ -76,7 +76,7 @@ def test_latency_per_layer_appears_where_it_was_measured() -> None:
 
 
 def test_the_badge_and_the_speed_are_frank() -> None:
-    assert '<span class="badge good">verified' in make_report().to_html()
+    assert '<span class="badge good">equivalence verified' in make_report().to_html()
     failed = make_report(verdict=Verdict((Check("a", False, "off by 1"),))).to_html()
     assert '<span class="badge bad">not verified' in failed
     slow = make_report(bench=make_bench(SLOWER)).to_html()
