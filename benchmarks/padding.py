@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
@@ -27,6 +26,7 @@ from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.runtime.bench import bench
 from compressc.runtime.machine import channel_multiple, describe_machine
+from compressc.runtime.session import create_session
 
 SIDE, ENDS = 28, 32
 CASES = {
@@ -85,10 +85,10 @@ def difference(plain: onnx.ModelProto, padded: onnx.ModelProto) -> float:
     """Return the largest difference of outputs as a share of their spread."""
     x = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), dtype=np.float32)
     before, after = (
-        onnxruntime.InferenceSession(one.SerializeToString()).run(
-            None, {one.graph.input[0].name: x}
+        create_session(model.SerializeToString(), "a convolution").run(
+            None, {model.graph.input[0].name: x}
         )[0]
-        for one in (plain, padded)
+        for model in (plain, padded)
     )
     return float(np.abs(before - after).max() / before.std())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from compressc.backend.onnx_export import write_onnx
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.pipeline.checks import Counted
 from compressc.program import Program
 from compressc.reporting.layer_latency import time_layers
@@ -22,7 +23,7 @@ from compressc.stages import ProgressCallback
 
 def count_file(model: ModelProto, program: Program) -> Counted:
     """Return what an ONNX model itself says it costs, per sample."""
-    count = count_cost(model, 1, dynamic_sizes(program))
+    count = count_cost(model, 1, list_axis_sizes(program))
     return Counted(count.macs_per_item, count.size_bytes, "; ".join(count.uncounted[:1]))
 
 
@@ -60,7 +61,7 @@ def time_files(
             threads=settings.threads,
             batch=settings.batch,
             seconds=settings.seconds,
-            shapes=dynamic_sizes(original),
+            shapes=list_axis_sizes(original),
             seed=seed,
             progress=progress,
         )
@@ -87,7 +88,7 @@ def time_rows(
             names,
             threads=settings.threads,
             batch=settings.batch,
-            shapes=dynamic_sizes(original),
+            shapes=list_axis_sizes(original),
             seconds=settings.seconds / 6,
         )
         for model in (before, after)
@@ -100,13 +101,3 @@ def time_rows(
         )
         for row in rows
     )
-
-
-def dynamic_sizes(program: Program) -> dict[str, int]:
-    """Return the sizes of dynamic axes other than the batch, by axis name."""
-    return {
-        name: int(tensor.shape[axis])
-        for tensor, axes in zip(program.example_inputs, program.dynamic_axes, strict=True)
-        for axis, name in axes.items()
-        if axis != 0
-    }

@@ -18,8 +18,8 @@ from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.backend.quantization import PRECISION
 from compressc.costs import Cost
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.goal import Goal, LatencyBound
-from compressc.latency.network_listing import axis_sizes
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.pass_protocol import Pass, ignore_progress
 from compressc.pipeline.checks import (
@@ -319,7 +319,7 @@ def _align(
     elsewhere = run.device or settings.int8 is not None
     if not settings.measure or elsewhere or settings.storage != "dense":
         return model, ""
-    shapes = axis_sizes(program)
+    shapes = list_axis_sizes(program)
     padded, remark = pad_where_faster(
         model, settings.threads, settings.batch, shapes, settings.seconds / 2
     )

@@ -17,15 +17,17 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.output_drift import measure_drift
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import ExportError, GoalError, HandOverError, PlanError, VerificationError
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
 from compressc.pass_protocol import Pass, ignore_progress
-from compressc.pipeline.comparisons import dynamic_sizes
 from compressc.pipeline.driver import Result, compress
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from compressc.reporting.report_file import write_report
+from compressc.reporting.sweep_page import render_sweep
 from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
 from compressc.settings import Settings
@@ -145,8 +147,6 @@ def sweep(
             found = found.with_bench(_bench(run, found, timed, stages))
     else:
         found = found.with_bench(None)
-    from compressc.reporting.sweep_page import render_sweep
-
     write_state(found, folder)
     write_text(folder / PAGE, render_sweep(found))
     remove_saved_passes(folder / PASS_STATE)
@@ -208,7 +208,7 @@ def _compress(
     except _UNMET as error:
         path.unlink(missing_ok=True)
         return SweepRow(target, key, reason=" ".join(str(error).split())), None
-    result.report.save(path.with_suffix(".json"))
+    write_report(path.with_suffix(".json"), result.report)
     row = _row(run, target, key, path, result, time.perf_counter() - started)
     metric = result.report.metric
     return row, None if metric is None else metric.before
@@ -244,7 +244,7 @@ def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) ->
         threads=settings.threads,
         batch=settings.batch,
         seconds=max(settings.seconds, _SHORTEST_BENCH * len(rows)),
-        shapes=dynamic_sizes(run.program),
+        shapes=list_axis_sizes(run.program),
         seed=run.goal.seed,
         progress=stages.within("measuring all files"),
     )
