@@ -15,6 +15,7 @@ import compressc.rules
 from compressc.array_types import BoolArray, IntArray
 from compressc.coupling.axes import Axes, IdSpace, Solution, labelled, plain, size_of
 from compressc.coupling.shapes import Sizes, hint, value_of
+from compressc.error_text import quote_error
 from compressc.errors import RuleError
 from compressc.program import Program
 from compressc.rules.records import Records
@@ -208,8 +209,9 @@ def _apply(site: Site) -> Value:
     except Exception as error:  # noqa: BLE001 - whatever a rule stumbles over stays safe and visible
         # Joins made so far only couple more than needed; everything else is taken back.
         site.records.cut_back(said)
-        text = " ".join(str(error).split())[:200]
-        value = freeze_inputs(site, f"is written in a way its rule does not know ({text})")
+        value = freeze_inputs(
+            site, f"is written in a way its rule does not know ({quote_error(error)})"
+        )
     return value
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compressc.error_text import name_error
 from compressc.errors import HandOverError
 from compressc.models.registry import architectures
 
@@ -78,8 +79,7 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
         ) from error
     except Exception as error:
         raise HandOverError(
-            f"--arch {reference}: importing '{module_name}' failed "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"--arch {reference}: importing '{module_name}' failed ({name_error(error)})"
         ) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
@@ -106,8 +106,7 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
     except Exception as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
         raise HandOverError(
-            f"architecture {name}({shown}) cannot be built "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"architecture {name}({shown}) cannot be built ({name_error(error)})"
         ) from error
     if not isinstance(module, nn.Module):
         raise HandOverError(
@@ -171,7 +170,3 @@ def _takes(factory: Callable[..., nn.Module], argument: str) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:200]
