@@ -105,7 +105,7 @@ def _reexport(program: Program) -> ExportedProgram:
         attempts = [dims, dict.fromkeys(names, Dim.AUTO)]
     else:
         attempts = [{}]
-    failure: Exception | None = None
+    failures: list[Exception] = []
     for dims in attempts:
         try:
             with torch.no_grad(), quiet():
@@ -115,10 +115,11 @@ def _reexport(program: Program) -> ExportedProgram:
                     dynamic_shapes=_dynamic_shapes(program, dims),
                 )
         except Exception as error:  # noqa: BLE001 - torch raises all sorts; it becomes one line
-            failure = failure or error
+            failures.append(error)
     raise ExportError(
-        f"the program cannot be exported again: {quote_error(failure)}; verify it before exporting"
-    ) from failure
+        f"the program cannot be exported again: {quote_error(failures[0])}; verify it before "
+        "exporting"
+    ) from failures[0]
 
 
 def _dynamic_shapes(program: Program, dims: Mapping[str, Any]) -> Any:

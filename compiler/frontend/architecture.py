@@ -71,7 +71,7 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
     module_name, _, attributes = reference.partition(":")
     try:
         with importable_folder():
-            found: Any = importlib.import_module(module_name)
+            target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise HandOverError(
             f"--arch {reference}: no module '{error.name}' in the current folder or the installed "
@@ -82,12 +82,12 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
             f"--arch {reference}: importing '{module_name}' failed ({name_error(error)})"
         ) from error
     for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
+        if not hasattr(target, attribute):
             raise HandOverError(f"--arch {reference}: '{module_name}' has no '{attribute}'")
-        found = getattr(found, attribute)
-    if not callable(found):
-        raise HandOverError(f"--arch {reference}: is a {type(found).__name__}, not a factory")
-    factory: Callable[..., nn.Module] = found
+        target = getattr(target, attribute)
+    if not callable(target):
+        raise HandOverError(f"--arch {reference}: is a {type(target).__name__}, not a factory")
+    factory: Callable[..., nn.Module] = target
     return factory
 
 
@@ -118,20 +118,20 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
 def build_for(
     factory: Callable[..., nn.Module],
     kwargs: Mapping[str, Any],
-    wanted: Callable[[nn.Module], Mapping[str, Tensor]],
+    state_for: Callable[[nn.Module], Mapping[str, Tensor]],
 ) -> nn.Module:
     """Build a module, again with another ``num_classes`` where only the head's width differs.
 
     Args:
         factory: builds the module.
         kwargs: its arguments; a given ``num_classes`` is kept.
-        wanted: the weights to be loaded, under the names of the module that it is given.
+        state_for: the weights to be loaded, under the names of the module that it is given.
 
     Raises:
         HandOverError: as :func:`build_module`.
     """
     module = build_module(factory, kwargs)
-    classes = head_width(module, wanted(module))
+    classes = head_width(module, state_for(module))
     if classes is None or "num_classes" in kwargs or not _takes(factory, "num_classes"):
         return module
     return build_module(factory, {**kwargs, "num_classes": classes})

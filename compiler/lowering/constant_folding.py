@@ -23,13 +23,13 @@ def fold_constants(before: Program, after: Program, goal: Goal) -> tuple[Program
     nothing = FoldedConstants()
     if after.graph_module is not before.graph_module or _keeps_as(before.plan, after.plan):
         return after, nothing
-    found = absorb_constants(after, settled=before.plan)
-    if not found.folded:
-        return after, FoldedConstants((), found.refused)
-    if _broken(found.program, before, goal) and not _broken(after, before, goal):
-        reasons = (f"{layer}: its new bias would break the goal" for layer in found.folded)
-        return after, FoldedConstants((), (*found.refused, *reasons))
-    return found.program, FoldedConstants(found.folded, found.refused)
+    absorbed = absorb_constants(after, settled=before.plan)
+    if not absorbed.folded:
+        return after, FoldedConstants((), absorbed.refused)
+    if _broken(absorbed.program, before, goal) and not _broken(after, before, goal):
+        reasons = (f"{layer}: its new bias would break the goal" for layer in absorbed.folded)
+        return after, FoldedConstants((), (*absorbed.refused, *reasons))
+    return absorbed.program, FoldedConstants(absorbed.folded, absorbed.refused)
 
 
 def _keeps_as(before: Plan, after: Plan) -> bool:
