@@ -22,7 +22,7 @@ from kit.records import describe_run, write_record
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
-from compressc.runtime.bench import CONFIDENCE, bench
+from compressc.runtime.benchmark import CONFIDENCE, bench
 
 
 def write_network(name: str, path: Path) -> None:

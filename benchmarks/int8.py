@@ -31,7 +31,7 @@ from compressc.backend.quantization import PRECISION, quantize
 from compressc.models.registry import architectures, build
 from compressc.pass_protocol import Context, find_pass
 from compressc.runtime import channel_multiple
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits
 
 GOALS = {"resnet50": 3.5, "mobilenet_v1": 3.0, "mobilenet_v2": None, "resnet56": None}

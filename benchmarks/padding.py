@@ -24,7 +24,7 @@ import compressc
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.latency.padding_choice import pad_where_faster
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.runtime.machine import channel_multiple
 from compressc.runtime.session import create_session
 

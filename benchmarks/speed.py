@@ -34,7 +34,7 @@ from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
 from compressc.pass_protocol import Context, find_pass
 from compressc.runtime import channel_multiple, count_cost
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 
 NETWORKS = ("resnet50", "mobilenet_v1", "mobilenet_v2", "resnet56", "densenet121")
 TARGET = 0.5

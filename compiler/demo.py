@@ -17,6 +17,7 @@ from onnx import ModelProto
 import compressc
 from compressc.array_types import IntArray
 from compressc.backend.onnx_export import export_onnx
+from compressc.compression import Result
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -24,9 +25,8 @@ from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import find_pass, ignore_progress
-from compressc.pipeline.driver import Result
 from compressc.runtime.session import create_session, run_session
-from compressc.settings import Settings
+from compressc.target import Target
 from compressc.tasks.classification import ClassificationTask
 
 ARCHITECTURE = "digits_resnet"
@@ -89,7 +89,7 @@ def run_demo(
         goal=compressc.Goal(macs=macs, seed=seed),
         passes=passes,
         task=task,
-        settings=Settings(threads=threads),
+        target=Target(threads=threads),
         progress=progress,
         name=weights.name,
     )

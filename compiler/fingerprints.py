@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from compressc.program import Program
+from compressc.tasks.capabilities import GivesSamples, GivesTraining, HasFingerprint
+from compressc.tasks.protocol import Scored
 
 _CACHE = "fingerprint"
 
@@ -47,22 +49,21 @@ def fingerprint_program(program: Program) -> str:
     ).hexdigest()
 
 
-def fingerprint_task(task: Any, seed: int) -> str:
+def fingerprint_task(task: Scored | None, seed: int) -> str:
     """Return a digest of a task's data and settings.
 
-    A task may have a method ``fingerprint()`` that returns it. The first training batch and the
-    first calibration batch stand for the data of others.
+    A task may know it itself (:class:`~compressc.tasks.capabilities.HasFingerprint`). Otherwise its
+    first training batch and its first calibration batch stand for all of its data.
     """
     if task is None:
         return "none"
-    own = getattr(task, "fingerprint", None)
-    if callable(own):
-        return str(own())
+    if isinstance(task, HasFingerprint):
+        return str(task.fingerprint())
     digest = hashlib.sha256(f"{type(task).__module__}.{type(task).__qualname__}".encode())
-    for method, arguments in (("train_batches", (0, seed)), ("calibration_batches", (1, seed))):
-        make = getattr(task, method, None)
-        if callable(make):
-            update_with(digest, next(iter(make(*arguments)), None))
+    if isinstance(task, GivesTraining):
+        update_with(digest, next(iter(task.train_batches(0, seed)), None))
+    if isinstance(task, GivesSamples):
+        update_with(digest, next(iter(task.calibration_batches(1, seed)), None))
     return digest.hexdigest()
 
 

@@ -34,8 +34,12 @@ def masked(program: Program) -> fx.GraphModule:
     A layer with ranks multiplies by the product of its factors instead of its weight. The other
     weights are shared with the program; those under a ``zero`` mask are multiplied by the mask
     wherever they are read.
+
+    Raises:
+        PlanError: if the plan does not fit.
     """
     coupling = program.coupling
+    coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
     _Masking(module, coupling, kept).run()

@@ -128,6 +128,11 @@ class Coupling:
                     f"zero mask for '{name}' has shape {mask.shape}, the parameter "
                     f"{tuple(tensor.shape)}"
                 )
+        if plan.choice:
+            raise PlanError(
+                f"choice for '{next(iter(plan.choice))}': the program has no architecture node of "
+                "that name"
+            )
         kept = self.view(plan)
         for name, ranks in plan.rank.items():
             site = self.factor_sites.site(name)

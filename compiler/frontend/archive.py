@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 
 from compressc.error_text import name_error
-from compressc.errors import CaptureError, HandOverError, PlanError
+from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
 from compressc.frontend.tracing import program_from_exported, quiet
@@ -176,7 +176,7 @@ def _restore(program: Program, note: str) -> Program:
             )
             for step in document["history"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GoalError) as error:
         raise HandOverError(f"its member {_NOTE} is damaged; save the program again") from error
     if len(inputs) != len(program.input_names) or len(axes) != len(inputs):
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")

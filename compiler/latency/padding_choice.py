@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import write_onnx
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.runtime.ratios import Ratio
 
 # Smaller gains are not worth a larger file.

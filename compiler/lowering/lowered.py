@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from torch import fx
 
-from compressc.errors import PlanError
 from compressc.frontend.trainable import share_module
 from compressc.lowering.plan_application import apply_plan
 from compressc.plan import Plan
@@ -21,11 +20,9 @@ def lower(program: Program) -> Program:
     computes.
 
     Raises:
-        PlanError: if the plan does not fit, or decides something this version cannot lower.
+        PlanError: if the plan does not fit.
     """
     plan = program.plan
-    if plan.choice:
-        raise PlanError("the plan decides choices; lower them with the pass that made it")
     module = share_module(program.graph_module)
     apply_plan(module, program.coupling, plan, follow_values=True)
     module.graph.eliminate_dead_code(is_impure_node=_keep_node)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from onnx import ModelProto, helper
 
 from compressc.program import Program
+from compressc.tasks.capabilities import DescribesInput
+from compressc.tasks.protocol import Scored
 
 
 def stamp(model: ModelProto, metadata: Mapping[str, str]) -> None:
@@ -16,15 +17,14 @@ def stamp(model: ModelProto, metadata: Mapping[str, str]) -> None:
     helper.set_model_props(model, {**kept, **metadata})
 
 
-def describe_input(program: Program, task: Any) -> dict[str, str]:
+def describe_input(program: Program, task: Scored | None) -> dict[str, str]:
     """Return what a user of the file must know to feed it.
 
-    A task may say it by an attribute ``metadata``, a mapping of texts. Otherwise the checkpoint
-    may carry the normalisation it was trained with.
+    The task may say it (:class:`~compressc.tasks.capabilities.DescribesInput`). Otherwise the
+    checkpoint may carry the normalisation it was trained with.
     """
-    said = getattr(task, "metadata", None)
-    if isinstance(said, Mapping):
-        return {str(key): str(value) for key, value in said.items()}
+    if isinstance(task, DescribesInput) and isinstance(task.metadata, Mapping):
+        return {str(key): str(value) for key, value in task.metadata.items()}
     for step in program.history:
         found = step.settings.get("normalization")
         if isinstance(found, Mapping):

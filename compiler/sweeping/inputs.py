@@ -14,7 +14,9 @@ from compressc.program import Program
 from compressc.runtime.inputs import make_inputs
 from compressc.runtime.session import create_session
 from compressc.settings import Int8, Settings
-from compressc.tasks.calibration_samples import draw_samples, has_calibration
+from compressc.tasks.calibration_samples import draw_samples
+from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.protocol import Scored
 
 _COUNT = 64
 _NOISE_BATCH = 16
@@ -29,7 +31,7 @@ class DriftInputs:
 
 
 def drift_inputs(
-    program: Program, model: onnx.ModelProto, task: Any, settings: Settings, seed: int
+    program: Program, model: onnx.ModelProto, task: Scored | None, settings: Settings, seed: int
 ) -> DriftInputs:
     """Return real inputs where there are any: stored samples, those of the task, else noise.
 
@@ -44,7 +46,7 @@ def drift_inputs(
         DataError: if samples do not fit the model.
     """
     wanted = replace(settings.int8 or Int8(), count=_COUNT)
-    if wanted.samples is not None or has_calibration(task):
+    if wanted.samples is not None or isinstance(task, GivesSamples):
         samples = draw_samples(program, wanted, task, seed)
         return DriftInputs(samples.calibration, samples.source)
     session = create_session(model.SerializeToString(), "the original")

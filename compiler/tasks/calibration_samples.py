@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +14,8 @@ from torch import Tensor
 from compressc.array_types import Array
 from compressc.program import Program
 from compressc.settings import Int8
-from compressc.tasks.protocol import DataError
+from compressc.tasks.capabilities import GivesSamples
+from compressc.tasks.protocol import DataError, Scored
 
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 # `compressc verify --store` puts this before the names of inputs.
@@ -46,12 +46,7 @@ class Samples:
     held_back: bool
 
 
-def has_calibration(task: Any) -> bool:
-    """Return whether a task can give samples."""
-    return callable(getattr(task, "calibration_batches", None))
-
-
-def draw_samples(program: Program, settings: Int8, task: Any, seed: int) -> Samples:
+def draw_samples(program: Program, settings: Int8, task: Scored | None, seed: int) -> Samples:
     """Read the samples that the settings name, or take them from the task.
 
     Raises:
@@ -60,9 +55,11 @@ def draw_samples(program: Program, settings: Int8, task: Any, seed: int) -> Samp
     if settings.samples is not None:
         source = str(settings.samples)
         arrays = read_samples(settings.samples, program)
-    else:
+    elif isinstance(task, GivesSamples):
         source = "the training split"
         arrays = _from_task(program, task, settings, seed)
+    else:
+        raise DataError("int8 needs samples; give data, or a file of samples")
     _check(source, arrays, program)
     # Stored samples may be sorted by class.
     order = np.random.default_rng(seed).permutation(len(arrays[0]))
@@ -110,7 +107,7 @@ def read_samples(path: str | Path, program: Program) -> list[Array]:
     return [arrays[name] for name in names]
 
 
-def _from_task(program: Program, task: Any, settings: Int8, seed: int) -> list[Array]:
+def _from_task(program: Program, task: GivesSamples, settings: Int8, seed: int) -> list[Array]:
     wanted = round(settings.count / (1 - _HELD_BACK))
     parts: list[Sequence[Tensor]] = list(task.calibration_batches(wanted, seed))
     if not parts:

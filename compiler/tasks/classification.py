@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -115,6 +115,28 @@ class ClassificationTask:
         order = torch.randperm(len(self.data.train), generator=generator)[:samples]
         for rows in order.split(self.batch_size):  # type: ignore[no-untyped-call]
             yield (self._input(self.data.train.images[rows]),)
+
+    def sample_validation(self, samples: int, seed: int) -> ClassificationTask:
+        """Return this task with at most ``samples`` search-validation images, drawn by the seed."""
+        val = self.data.val
+        if samples >= len(val):
+            return self
+        order = torch.randperm(len(val), generator=torch.Generator().manual_seed(seed))
+        val = val.take(order[:samples].sort().values)
+        return replace(self, data=replace(self.data, val=val))
+
+    def count_validation(self) -> int:
+        """Return the number of search-validation images."""
+        return len(self.data.val)
+
+    def keep_validation(self) -> ClassificationTask:
+        """Return this task with its search-validation split only, in memory of its own."""
+        val = self.data.val
+        nothing = Labeled(val.images[:0].clone(), val.labels[:0].clone())
+        # Slices share the memory of the whole; copies leave it behind.
+        val = Labeled(val.images.clone(), val.labels.clone())
+        data = replace(self.data, train=nothing, val=val, test=nothing)
+        return replace(self, data=data, augmentation=None)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of logits (N, classes) with labels (N,)."""

@@ -42,12 +42,7 @@ class Task(Scored, Protocol):
     search-validation split. The test split is for :meth:`evaluate` alone, which only the report
     calls. The same seed gives the same batches.
 
-    A task may have more, which is used where it is there: ``metadata``, a mapping of texts that go
-    into the ONNX file; ``notes``, texts for the report; ``check_model(program)``, which raises a
-    DataError where data and model do not fit; ``fingerprint()``, a text that changes with anything
-    that passes see, by which a run that was cut off knows its data again; ``train_steps()``, how
-    many batches an epoch has, or None; ``correct(outputs, targets)``, one bool per sample, by which
-    decore rewards where the task is no classification.
+    What else a task may offer stands in :mod:`compressc.tasks.capabilities`.
     """
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
@@ -67,21 +62,6 @@ class Task(Scored, Protocol):
         ...
 
 
-def survey_training(task: Task, seed: int, user: str) -> tuple[Batch, int]:
-    """Return the first training batch and how many an epoch has.
-
-    Raises:
-        DataError: if there are none.
-    """
-    batches = iter(task.train_batches(0, seed))
-    first = next(batches, None)
-    if first is None:
-        raise DataError(f"{user}: the training split gives no batch; give more data")
-    known = getattr(task, "train_steps", None)
-    steps = known() if callable(known) else None
-    return first, 1 + sum(1 for _ in batches) if steps is None else int(steps)
-
-
 def draw_samples(task: Task, samples: int, seed: int, user: str) -> list[Inputs]:
     """Return batches of unlabelled training samples.
 
@@ -97,7 +77,7 @@ def draw_samples(task: Task, samples: int, seed: int, user: str) -> list[Inputs]
     return batches
 
 
-def require_task(task: Any, user: str) -> Task:
+def require_task(task: Scored | None, user: str) -> Task:
     """Return the task, or say that it is missing or lacks something.
 
     Args:

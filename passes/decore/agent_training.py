@@ -26,7 +26,8 @@ from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.training_state import StateFile
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.tasks.protocol import Task, require_task, survey_training
+from compressc.tasks.protocol import Task, require_task
+from compressc.tasks.training_survey import survey_training
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20

@@ -7,27 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressc.tasks.capabilities import TellsCorrect
 from compressc.tasks.protocol import DataError, Task
 
 
 def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:
     """Return which samples are predicted right, bool (N,).
 
-    A task may have a method ``correct(outputs, targets)`` that says so; else the largest logit
-    must be that of the label.
+    A task may say so itself (:class:`~compressc.tasks.capabilities.TellsCorrect`); else the largest
+    logit must be that of the label.
 
     Raises:
         DataError: if the task has none and is no classification, or returns something else.
     """
-    own = getattr(task, "correct", None)
-    if callable(own):
-        found = own(outputs, targets)
-        if not isinstance(found, Tensor) or found.dtype != torch.bool or found.dim() != 1:
+    if isinstance(task, TellsCorrect):
+        correct = task.correct(outputs, targets)
+        if not isinstance(correct, Tensor) or correct.dtype != torch.bool or correct.dim() != 1:
             raise DataError(
                 f"decore: {type(task).__name__}.correct must return one bool per sample, a tensor "
                 "of shape (N,)"
             )
-        return found
+        return correct
     logits = isinstance(outputs, Tensor) and outputs.dim() == 2
     labels = isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point()
     if not logits or not labels:
@@ -36,9 +36,8 @@ def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:
             f"{type(task).__name__} a method correct(outputs, targets) that returns one bool per "
             "sample"
         )
-    found = outputs.argmax(1) == targets
-    assert isinstance(found, Tensor)
-    return found
+    matches: Tensor = outputs.argmax(1) == targets
+    return matches
 
 
 def reward(actions: Tensor, correct: Tensor, membership: Tensor, penalty: float) -> Tensor:

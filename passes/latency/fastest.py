@@ -34,16 +34,17 @@ def seek_fastest(
     """
     sought = search.trust(circumstances)
     program, model = search.program, search.allocator.model
-    blocks = replace(program.constraints, multiple_of=model.table.block)
+    constraints = replace(program.constraints, multiple_of=model.table.block)
+    # Constraints take the pending plan away; its zeros and ranks are not ours to decide.
+    in_blocks = program.with_constraints(constraints).with_plan(replace(program.plan, keep={}))
     try:
-        even = choose_widths(
-            program.with_constraints(blocks), search.goal, rule, importance, search.name
-        )
+        even = choose_widths(in_blocks, search.goal, rule, importance, search.name)
     except GoalError:
         return sought
     ms = model.latency_ms(model.counts_of(even.plan))
     if ms >= sought.history[-1].numbers["predicted_latency_ms"]:
         return sought
     note = f"an even cut is the fastest: {search.describe(ms)}, {circumstances}"
-    step = Step(search.name, notes=(note,), numbers=search.numbers(ms))
+    remarks = [remark for step in even.history[len(program.history) :] for remark in step.notes]
+    step = Step(search.name, notes=(note, *remarks), numbers=search.numbers(ms))
     return program.with_plan(even.plan).with_step(step)

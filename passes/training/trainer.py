@@ -23,7 +23,8 @@ from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
 from compressc.passes.training.training_state import StateFile
 from compressc.program import Program, Step
-from compressc.tasks.protocol import Task, require_task, survey_training
+from compressc.tasks.protocol import Task, require_task
+from compressc.tasks.training_survey import survey_training
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20

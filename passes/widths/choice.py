@@ -82,11 +82,16 @@ def choose_widths(
     chosen, notes = _fix_ratios(program, rule, ladders)
     if goal.bounds:
         chosen = _meet_bounds(program, goal, rule, ladders, chosen)
-    plan = program.coupling.fit_ranks(replace(program.plan, keep=_masks(ladders, chosen)))
+    plan = _plan_widths(program, _masks(ladders, chosen))
     whole = [layer for layer in program.plan.rank if layer not in plan.rank]
     notes += tuple(f"{layer} is not factorised: it is cheaper whole now" for layer in whole)
     decided = program.with_plan(plan)
     return decided.with_step(Step(name, notes=notes)) if notes else decided
+
+
+def _plan_widths(program: Program, keep: Mapping[str, BoolArray]) -> Plan:
+    """Return the program's plan with other widths, and ranks that fit these."""
+    return program.coupling.fit_ranks(replace(program.plan, keep=keep))
 
 
 def _masks(ladders: Mapping[str, Ladder], rungs: Mapping[str, int]) -> dict[str, BoolArray]:
@@ -137,10 +142,10 @@ def _meet_bounds(
         goal.bounds,
         program.plan.rank,
     )
-    found = Allocator(free, costs, rule.scope, rule.floor).allocate()
-    if found is None:
+    allocation = Allocator(free, costs, rule.scope, rule.floor).allocate()
+    if allocation is None:
         lowest = {ladder.group.name: 0 for ladder in free}
-        plan = Plan(keep=_masks(ladders, {**lowest, **fixed}))
+        plan = _plan_widths(program, _masks(ladders, {**lowest, **fixed}))
         raise explain_reach(program, goal.bounds, plan, frozenset(fixed))
     names = [ladder.group.name for ladder in free]
-    return {**fixed, **dict(zip(names, found.rungs.tolist(), strict=True))}
+    return {**fixed, **dict(zip(names, allocation.rungs.tolist(), strict=True))}

@@ -178,6 +178,10 @@ def test_plans_that_do_not_fit_are_refused() -> None:
         ({"keep": {grouped.name: uneven}}, "must keep the same number of channels"),
         ({"zero": {"nobody": np.ones(3, bool)}}, "the model has no such parameter"),
         ({"zero": {"classify.weight": np.ones(3, bool)}}, r"has shape \(3,\)"),
+        (
+            {"choice": {"nonsense": 7}},
+            "no architecture node of that name",
+        ),
     ]
     for decisions, message in cases:
         with pytest.raises(PlanError, match=message):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.compression import compress
 from compressc.errors import GoalError, PlanError
 from compressc.factors.low_rank import factor_weight, relative_error
 from compressc.goal import Goal
@@ -13,7 +14,6 @@ from compressc.passes.lowrank.factorization import Lowrank
 from compressc.passes.lowrank.menus import build_menu, slice_weight
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.sparsify import Sparsify
-from compressc.pipeline.driver import compress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.reporting.page import render_page

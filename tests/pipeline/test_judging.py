@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressc.compression import Result, compress
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context, find_pass
-from compressc.pipeline.driver import Result, compress
 from compressc.program import Program, Step
 from compressc.reporting.page import render_page
 from compressc.settings import Settings

@@ -70,3 +70,19 @@ def test_data_are_told_apart():
 
     assert len({seen(task), seen(flipped), seen(hold_out(task, 9, 0))}) == 3
     assert seen(hold_out(task, 9, 0)) == seen(hold_out(task, 9, 0)) != seen(hold_out(task, 9, 1))
+
+
+def test_a_task_of_other_people_can_leave_its_other_splits_behind():
+    class Slim(LoaderTask):
+        def keep_validation(self) -> LoaderTask:
+            return replace(self, train=[], test=[])
+
+        def count_validation(self) -> int:
+            return 4
+
+    batch = (torch.randn(4, 3), torch.zeros(4))
+    task = Slim([batch], [batch], [batch], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
+    held = hold_out(task, 0, 0)
+    assert (held.train, held.test, held.val) == ([], [], [batch])
+    assert count_held_out(held) == 4
+    assert count_held_out(loaders()) == 1000

@@ -11,7 +11,8 @@ from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.loaders import LoaderTask, mean_of
-from compressc.tasks.protocol import DataError, Task, require_task, survey_training
+from compressc.tasks.protocol import DataError, Task, require_task
+from compressc.tasks.training_survey import survey_training
 
 
 def labeled(count: int, seed: int) -> Labeled:
