@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
@@ -26,6 +25,7 @@ from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import find_pass, ignore_progress
+from compressc.runtime.session import create_session, run_session
 from compressc.target import Target
 from compressc.tasks.classification import ClassificationTask
 
@@ -139,8 +139,6 @@ def accuracy(model: ModelProto, images: NDArray[np.float32], labels: IntArray) -
     Shape:
         images (N, C, H, W), labels (N,).
     """
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (logits,) = session.run(None, {session.get_inputs()[0].name: images})
+    session = create_session(model.SerializeToString(), "the digit classifier")
+    (logits,) = run_session(session, {session.get_inputs()[0].name: images}, "the digit classifier")
     return float(100 * (np.argmax(logits, axis=1) == labels).mean())

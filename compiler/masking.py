@@ -87,8 +87,8 @@ class _Masking:
         records = coupling.propagation.records
         self._statistics = frozenset(records.statistics)
         self._contractions: dict[str, list[Contraction]] = {}
-        for found in records.contractions:
-            self._contractions.setdefault(found.node, []).append(found)
+        for contraction in records.contractions:
+            self._contractions.setdefault(contraction.node, []).append(contraction)
         self._edits: dict[str, list[Edit]] = {}
         for edit in records.edits:
             self._edits.setdefault(edit.node, []).append(edit)
@@ -113,24 +113,24 @@ class _Masking:
     def _silence(self, node: fx.Node) -> None:
         """Zero the removed positions of every operand that the node sums over."""
         latest: dict[str, fx.Node] = {}
-        for found in self._contractions.get(node.name, ()):
-            if self._kept.whole(found.channels):
+        for contraction in self._contractions.get(node.name, ()):
+            if self._kept.whole(contraction.channels):
                 continue
-            operand = self._by_name[found.operand]
+            operand = self._by_name[contraction.operand]
             operand = self._spread.get(operand, operand)
             if operand not in node.all_input_nodes:
                 # Both axes of one operand are summed over: the masks are put in a row.
-                operand = latest.get(found.operand, operand)
-            shape = [1] * self._by_name[found.operand].meta["val"].dim()
-            shape[found.axis] = -1
-            gone = ~self._kept.mask(found.channels).reshape(shape)
+                operand = latest.get(contraction.operand, operand)
+            shape = [1] * self._by_name[contraction.operand].meta["val"].dim()
+            shape[contraction.axis] = -1
+            gone = ~self._kept.mask(contraction.channels).reshape(shape)
             graph = self._module.graph
             with graph.inserting_before(node):
                 silenced = graph.call_function(
                     torch.ops.aten.masked_fill.Scalar, (operand, self._constant(gone), 0.0)
                 )
             replace_operand(node, operand, silenced)
-            latest[found.operand] = silenced
+            latest[contraction.operand] = silenced
 
     def _constant(self, value: np.ndarray) -> fx.Node:
         name = f"_mask_{self._buffers}"

@@ -205,7 +205,7 @@ def _goal(options: argparse.Namespace) -> Goal:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse what cannot be written before any work is done."""
-    from compressc.reporting.report import check_report_name
+    from compressc.reporting.report_file import check_report_name
 
     paths = [Path(p) for p in (options.output, options.save, options.report) if p]
     if not paths:
@@ -235,7 +235,9 @@ def _write(result: Result, options: argparse.Namespace) -> list[Path]:
         result.program.save(options.save)
         written.append(Path(options.save))
     if options.report:
-        result.report.save(options.report)
+        from compressc.reporting.report_file import write_report
+
+        write_report(options.report, result.report)
         written.append(Path(options.report))
     sys.stdout.flush()
     return written

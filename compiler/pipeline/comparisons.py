@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.pipeline.checks import Counted
 from compressc.program import Program
 from compressc.runtime.onnx_cost import count_cost
@@ -11,15 +12,5 @@ from compressc.runtime.onnx_cost import count_cost
 
 def count_file(model: ModelProto, program: Program) -> Counted:
     """Return what an ONNX model itself says it costs, per sample."""
-    count = count_cost(model, 1, dynamic_sizes(program))
+    count = count_cost(model, 1, list_axis_sizes(program))
     return Counted(count.macs_per_item, count.size_bytes, "; ".join(count.uncounted[:1]))
-
-
-def dynamic_sizes(program: Program) -> dict[str, int]:
-    """Return the sizes of dynamic axes other than the batch, by axis name."""
-    return {
-        name: int(tensor.shape[axis])
-        for tensor, axes in zip(program.example_inputs, program.dynamic_axes, strict=True)
-        for axis, name in axes.items()
-        if axis != 0
-    }

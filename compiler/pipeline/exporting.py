@@ -8,10 +8,11 @@ from importlib.metadata import version
 from compressc.backend.onnx_export import export_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.backend.quantization import PRECISION
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_costs, check_parity
-from compressc.pipeline.comparisons import count_file, dynamic_sizes
+from compressc.pipeline.comparisons import count_file
 from compressc.pipeline.integer_precision import quantize_export
 from compressc.pipeline.judging import bounds_drop, check_int8_accuracy
 from compressc.pipeline.stamping import describe_input, stamp
@@ -44,7 +45,7 @@ def align_channels(artifact: Artifact) -> Artifact:
         artifact.file,
         job.target.threads,
         job.target.batch,
-        dynamic_sizes(program),
+        list_axis_sizes(program),
         job.settings.seconds / 2,
     )
     candidate = replace(artifact, onnx=padded)

@@ -9,11 +9,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from compressc.backend.onnx_export import write_onnx
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.goal import LatencyBound
 from compressc.latency.layer_latency import time_layers
 from compressc.pipeline.artifact import Artifact, LayerTimes
 from compressc.pipeline.checks import check_latency
-from compressc.pipeline.comparisons import dynamic_sizes
 from compressc.pipeline.integer_precision import latency_remark
 from compressc.plan import Plan
 from compressc.runtime.benchmark import bench
@@ -47,7 +47,7 @@ def time_files(artifact: Artifact) -> Artifact:
             threads=job.target.threads,
             batch=job.target.batch,
             seconds=job.settings.seconds,
-            shapes=dynamic_sizes(artifact.original),
+            shapes=list_axis_sizes(artifact.original),
             seed=job.goal.seed,
             progress=artifact.clock.within("measuring"),
         )
@@ -70,7 +70,7 @@ def time_each_layer(artifact: Artifact) -> Artifact:
             names,
             threads=job.target.threads,
             batch=job.target.batch,
-            shapes=dynamic_sizes(artifact.original),
+            shapes=list_axis_sizes(artifact.original),
             seconds=job.settings.seconds * _LAYER_SHARE,
         )
         for model in (_original(artifact), artifact.file)

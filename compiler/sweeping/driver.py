@@ -15,15 +15,17 @@ from pathlib import Path
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.output_drift import measure_drift
 from compressc.compression import Result, run_job
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import ExportError, GoalError, PlanError, VerificationError
 from compressc.goal import Bound, Goal
 from compressc.pass_protocol import ignore_progress
-from compressc.pipeline.comparisons import dynamic_sizes
 from compressc.pipeline.job import Job
 from compressc.pipeline.preparing import capture_model
 from compressc.pipeline.sampling import with_samples
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
+from compressc.reporting.report_file import write_report
+from compressc.reporting.sweep_page import render_sweep
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.benchmark import bench
 from compressc.stages import ProgressCallback, Stages
@@ -122,8 +124,6 @@ def sweep(
             found = found.with_bench(_bench(run, found, timed, stages))
     else:
         found = found.with_bench(None)
-    from compressc.reporting.sweep_page import render_sweep
-
     write_state(found, folder)
     write_text(folder / PAGE, render_sweep(found))
     remove_saved_passes(folder / PASS_STATE)
@@ -164,7 +164,7 @@ def _compress(
     except _UNMET as error:
         path.unlink(missing_ok=True)
         return SweepRow(target, key, reason=" ".join(str(error).split())), None
-    result.report.save(path.with_suffix(".json"))
+    write_report(path.with_suffix(".json"), result.report)
     row = _row(run, target, key, path, result, time.perf_counter() - started)
     metric = result.report.metric
     return row, None if metric is None else metric.before
@@ -202,7 +202,7 @@ def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) ->
         threads=job.target.threads,
         batch=job.target.batch,
         seconds=max(job.settings.seconds, _SHORTEST_BENCH * len(rows)),
-        shapes=dynamic_sizes(run.program),
+        shapes=list_axis_sizes(run.program),
         seed=job.goal.seed,
         progress=stages.within("measuring all files"),
     )

@@ -11,11 +11,12 @@ import numpy as np
 
 from compressc.array_types import FloatArray
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import GoalError
 from compressc.goal import LatencyBound
 from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
-from compressc.latency.network_listing import axis_sizes, write_original
+from compressc.latency.network_listing import write_original
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
 from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
@@ -182,7 +183,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
             context.target.threads,
             context.target.batch,
             seconds=_SECONDS,
-            shapes=axis_sizes(decided),
+            shapes=list_axis_sizes(decided),
             seed=context.goal.seed,
             peak_rss=False,
         )

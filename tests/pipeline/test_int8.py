@@ -22,6 +22,7 @@ from compressc.goal import Goal
 from compressc.pipeline import integer_precision, judging
 from compressc.pipeline.integer_precision import PrecisionError, check_int8
 from compressc.program import Program
+from compressc.reporting.page import render_page
 from compressc.reporting.summary import summarize
 from compressc.runtime import int8_path
 from compressc.runtime.cost_table import CostTable
@@ -121,7 +122,7 @@ def test_the_file_is_int8_and_the_report_compares(
         "float32: agreement [%]",
     ]
     assert report.to_dict()["int8"]["quantized_nodes"] > 0
-    assert "float32: latency p50" in report.to_html()
+    assert "float32: latency p50" in render_page(report)
 
 
 def test_stored_samples_do_without_a_task(program: Program, tmp_path: Path) -> None:
