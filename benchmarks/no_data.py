@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 import compressc
+from compressc.clock import Clock
 from compressc.datasets.opening import open_task
 from compressc.datasets.synthetic.making import SyntheticSettings
 from compressc.goal import Goal
@@ -28,7 +29,6 @@ from compressc.pipeline.job import Job
 from compressc.pipeline.sampling import with_samples
 from compressc.runtime.machine import describe_machine
 from compressc.settings import Repair, Settings
-from compressc.stages import Stages
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"base {base:.2f} %", flush=True)
     rows = []
     for seed in range(options.seeds):
-        clock = Stages(_show)
+        clock = Clock(_show)
         repair = Repair(seconds=options.repair_seconds)
         processor = time.process_time()
         job = Job(program, Goal(seed=seed), work_dir=options.work_dir, repair=repair)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from compressc.clock import Clock
 from compressc.datasets.synthetic.making import SyntheticSettings
 from compressc.datasets.synthetic.sample_cache import find_or_make_inputs
 from compressc.fingerprints import fingerprint
@@ -15,7 +16,6 @@ from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.stages import Stages
 from compressc.tasks.unlabeled import UnlabeledTask, batched_inputs, take_rows
 
 _STAGE = "making synthetic inputs"
@@ -35,7 +35,7 @@ def take_samples(artifact: Artifact) -> Artifact:
     return replace(artifact, job=with_samples(artifact.job, artifact.original, artifact.clock))
 
 
-def with_samples(job: Job, program: Program, clock: Stages) -> Job:
+def with_samples(job: Job, program: Program, clock: Clock) -> Job:
     """Return a job with a task of inputs that were made from a program.
 
     Args:

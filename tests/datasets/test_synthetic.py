@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.clock import ignore_progress
 from compressc.datasets.synthetic.input_values import draw_input, read_input_kinds
 from compressc.datasets.synthetic.making import SyntheticSettings, make_inputs
 from compressc.datasets.synthetic.matching import Matching
 from compressc.datasets.synthetic.norm_memory import read_norm_memory
 from compressc.datasets.synthetic.sample_cache import find_or_make_inputs
 from compressc.datasets.synthetic.waves import draw_waves
-from compressc.pass_protocol import ignore_progress
 from compressc.tasks.protocol import DataError
 
 FEW = SyntheticSettings(samples=24, judged=8, drawn=30, matching=Matching(steps=40))

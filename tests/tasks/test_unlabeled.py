@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.contract.enforcement import check_needs
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.distill import Distill
 from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
-from compressc.pipeline.declarations import check_needs
 from compressc.settings import Settings
 from compressc.tasks.agreement import Agreement, Comparison
 from compressc.tasks.capabilities import ComparesWithOriginal

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, fx
 
-from compressc.coupling.shapes import hinted_shape
+from compressc.channels.shapes import hinted_shape
 from compressc.datasets.synthetic.leaves import draw_leaves
 from compressc.datasets.synthetic.waves import draw_waves
 from compressc.operators import argument_of

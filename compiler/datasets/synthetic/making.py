@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
 
-from compressc.coupling.shapes import hinted_shape
+from compressc.channels.shapes import hinted_shape
 from compressc.datasets.synthetic.input_values import InputKind, draw_input, read_input_kinds
 from compressc.datasets.synthetic.matching import (
     NOT_FINITE,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from compressc.frontend.trainable import clone_module
+from compressc.graphs.trainable import clone_module
 from compressc.operators import argument_of
 from compressc.program import Program
 
