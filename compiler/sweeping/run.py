@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import onnx
 
-from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.pass_protocol import Pass
-from compressc.pipeline.pass_runs import settings_of
 from compressc.program import Constraints, Program
+from compressc.runtime.cost_store import read_table
 from compressc.settings import Settings
+from compressc.store.identity import identify
 from compressc.sweeping.files import digest_file
 from compressc.sweeping.inputs import DriftInputs
 from compressc.tasks.protocol import Scored
@@ -38,26 +36,32 @@ class Run:
     inputs: DriftInputs
 
     def key(self, goal: Goal) -> str:
-        """Return a digest of everything that the file of a target depends on."""
-        int8 = self.settings.int8
+        """Return a digest of everything that the row of a target depends on.
+
+        A pass or a task that cannot be known again has another digest in every run, so that its
+        targets are made anew.
+        """
+        settings, int8 = self.settings, self.settings.int8
         samples = Path(int8.samples) if int8 is not None and int8.samples is not None else None
-        return fingerprint(
-            version("compressc"),
-            self.program,
-            None if self.passes is None else [_describe(one) for one in self.passes],
-            fingerprint_task(self.task, goal.seed),
+        target = None
+        if goal.latency_ms is not None:
+            # Only a latency depends on how and where the file will be run.
+            table = None if settings.cost_table is None else read_table(settings.cost_table)
+            target = (settings.threads, settings.batch, table)
+        return identify(
+            "sweep",
+            self.passes is None,
             self.constraints,
             self.multiple_of,
-            goal,
-            self.settings.storage,
+            settings.storage,
             None if int8 is None else (int8.count, int8.force),
             digest_file(samples) if samples is not None and samples.is_file() else None,
-            # Only a latency depends on how and where the file will be run.
-            (self.settings.threads, self.settings.batch, self.settings.cost_table)
-            if goal.latency_ms is not None
-            else None,
+            program=self.program,
+            passes=self.passes or (),
+            goal=goal,
+            task=self.task,
+            seed=goal.seed,
+            target=target,
+            tested=True,
+            kept=False,
         )
-
-
-def _describe(one: Pass) -> tuple[str, str, list[tuple[str, Any]]]:
-    return type(one).__module__, type(one).__qualname__, sorted(settings_of(one).items())
