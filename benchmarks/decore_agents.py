@@ -27,8 +27,8 @@ from compressc.models.registry import architectures, weights_path
 from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_analysis import RemovalCost, analyse_agents
 from compressc.passes.decore.agent_training import train_agents
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.settings import DecoreSettings
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Program
 from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
@@ -51,7 +51,7 @@ def described(row: RemovalCost) -> dict[str, Any]:
 
 
 def analyse(program: Program, task: ClassificationTask, options: Any, seed: int) -> dict[str, Any]:
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     settings = DecoreSettings(
         epochs=options.agent_epochs,
         mode=options.mode,

@@ -15,10 +15,10 @@ from compressc.goal import LatencyBound
 from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_training import identify_training, train_agents
-from compressc.passes.decore.agents import Agents, find_agents
 from compressc.passes.decore.selection import drop_decided, drop_for_latency, drop_lowest
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
+from compressc.passes.gates.gated_units import GatedUnits, find_gated_units
 from compressc.passes.training.processes import Processes
 from compressc.program import Program, Step
 from compressc.tasks.protocol import require_task
@@ -85,7 +85,7 @@ class Decore(DecoreSettings):
                 f"{self.name}: --adapt-penalty steers towards MACs, parameters or bytes; give "
                 "--target-flops (also beside --target-latency), or leave it out"
             )
-        agents = find_agents(program)
+        agents = find_gated_units(program)
         if not agents.count:
             raise PlanError(f"{self.name}: this model has no channels that can leave")
         trained = self._obtain(program, agents, context)
@@ -105,7 +105,7 @@ class Decore(DecoreSettings):
             return drop_lowest(program, goal, agents, weights, self.floor, self.name)
         return drop_decided(program, agents, trained.weights, self.name)
 
-    def _obtain(self, program: Program, agents: Agents, context: Context) -> TrainedAgents:
+    def _obtain(self, program: Program, agents: GatedUnits, context: Context) -> TrainedAgents:
         """Return policies: from their file, from the last training, or from training now."""
         path = None if self.policies is None else Path(self.policies)
         if path is not None and path.exists():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from compressc.goal import Goal
-from compressc.passes.decore.agents import Agents
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.importance import FloatArray
 from compressc.passes.widths.costs import build_count_costs
 from compressc.program import Program
@@ -42,7 +42,7 @@ class PenaltyControl:
     def __init__(
         self,
         program: Program,
-        agents: Agents,
+        agents: GatedUnits,
         goal: Goal,
         first: float,
         penalty: float,

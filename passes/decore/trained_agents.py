@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressc.errors import CompresscError
-from compressc.passes.decore.agents import Agents
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
@@ -45,7 +45,7 @@ class TrainedAgents:
     network: Mapping[str, Tensor] | None
     notes: tuple[str, ...] = field(default=())
 
-    def save(self, path: str | Path, program: Program, agents: Agents) -> None:
+    def save(self, path: str | Path, program: Program, agents: GatedUnits) -> None:
         """Write the policies as ``.npz``: no code in it, and a digest of all of it.
 
         Args:
@@ -82,7 +82,7 @@ class TrainedAgents:
         write_atomically(path, write)
 
     @classmethod
-    def load(cls, path: str | Path, program: Program, agents: Agents) -> TrainedAgents:
+    def load(cls, path: str | Path, program: Program, agents: GatedUnits) -> TrainedAgents:
         """Read what :meth:`save` wrote.
 
         Raises:

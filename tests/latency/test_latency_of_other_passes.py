@@ -14,8 +14,8 @@ from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.decore.agent_pruning import Decore
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.trained_agents import TrainedAgents
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import formula_table, kernels_of
@@ -73,7 +73,7 @@ def test_the_agents_decide_which_channels_leave(folder: Path, tmp_path: Path) ->
     one = replace(DECORE, policies=str(tmp_path / "policies.npz"))
     context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
     found = one(program, context)
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     weights = TrainedAgents.load(tmp_path / "policies.npz", program, agents).weights
     cut = {name: mask for name, mask in found.plan.keep.items() if mask.any()}
     assert cut

@@ -135,6 +135,7 @@ def test_a_damaged_state_is_not_trusted(damage, tmp_path):
     again = method(program, make_context(tmp_path, progress=lambda done, *_: seen.append(done)))
     assert seen[0] <= 8
     assert_same_weights(again, method(program, make_context()))
+    assert "not a usable state of finetune, which began anew" in again.history[-1].notes[1]
     seen.clear()
     # What was damaged has been replaced.
     method(program, make_context(tmp_path, progress=lambda done, *_: seen.append(done)))

@@ -1,9 +1,9 @@
-"""Agents: one per unit of every ChannelGroup that may be pruned, and where each one acts.
+"""Gated units: where numbers per unit of a ChannelGroup can multiply what layers read.
 
-An agent's action multiplies what layers read of its channels: the inputs of convolutions, linear
-layers and matrix products, at the places that rules register as contractions. Batch norms,
-depthwise convolutions, additions and poolings have no gate: their channels are silenced where the
-next layer reads them, which is what removing them means (see :mod:`compressc.masking`).
+A factor multiplies its channels at the inputs of convolutions, linear layers and matrix products:
+the places that rules register as contractions. Batch norms, depthwise convolutions, additions and
+poolings have no gate: a factor of 0 silences channels where the next layer reads them, which is
+what removing them means (see :mod:`compressc.masking`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from compressc.program import Program
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """Where actions multiply a value.
+    """Where factors multiply a value.
 
     Attributes:
         operand: name of the node whose value is multiplied.
         axis: the axis that layers sum over.
         readers: names of the nodes that read the product instead, in graph order.
-        agents: per labelled factor of the axis, the agent of each position, ``Agents.count`` where
-            there is none; each of shape (size of the axis,).
+        units: per labelled factor of the axis, the unit of each position, ``GatedUnits.count``
+            where there is none; each of shape (size of the axis,).
         rank: number of axes of the value.
         repeats: rows of the value per sample, 0 where its first axis is not the batch.
     """
@@ -38,19 +38,19 @@ class Gate:
     operand: str
     axis: int
     readers: tuple[str, ...]
-    agents: tuple[IntArray, ...]
+    units: tuple[IntArray, ...]
     rank: int
     repeats: int
 
 
 @dataclass(frozen=True, eq=False)
-class Agents:
-    """The agents of a program, group after group.
+class GatedUnits:
+    """The units of a program that gates can reach, group after group.
 
     Attributes:
-        groups: names of the groups that have agents.
-        sizes: units of each.
-        gates: where they act.
+        groups: names of the groups that they belong to.
+        sizes: units of each group.
+        gates: where they are multiplied.
     """
 
     groups: tuple[str, ...]
@@ -59,30 +59,30 @@ class Agents:
 
     @property
     def count(self) -> int:
-        """How many agents there are."""
+        """How many units there are."""
         return sum(self.sizes)
 
     @cached_property
     def group_of(self) -> IntArray:
-        """Index of each agent's group, shape (agents,)."""
+        """Index of each unit's group, shape (units,)."""
         return np.repeat(np.arange(len(self.sizes), dtype=np.int64), self.sizes)
 
     def by_group(self, values: FloatArray) -> dict[str, FloatArray]:
-        """Return one value per agent, shape (agents,), as values per unit by group."""
+        """Return one value per unit, shape (units,), as arrays by group."""
         parts = np.split(values, np.cumsum(self.sizes)[:-1]) if self.sizes else []
         return dict(zip(self.groups, parts, strict=True))
 
     def flat(self, values: Mapping[str, FloatArray]) -> FloatArray:
-        """Return values per unit by group as one value per agent, shape (agents,)."""
+        """Return arrays by group as one value per unit, shape (units,)."""
         parts = [values[name] for name in self.groups]
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def find_agents(program: Program) -> Agents:
-    """Return the agents of a program.
+def find_gated_units(program: Program) -> GatedUnits:
+    """Return the units of a program's free groups that gates can reach.
 
-    Groups that no gate reaches have none, nor have those that an operation reads where no gate can
-    be: the state of a recurrent layer, or what is computed from weights alone.
+    Groups that no gate reaches are left out, and so are those that an operation reads where no gate
+    can be: the state of a recurrent layer, or what is computed from weights alone.
     """
     coupling = program.coupling
     free = [group for group in coupling.groups if group.pinned is None]
@@ -97,16 +97,17 @@ def find_agents(program: Program) -> Agents:
                 reached.update(owner[coupling.solution.class_of[factor.ids]].tolist())
     reached -= set(owner[_hidden_classes(program)].tolist())
     chosen = [group for index, group in enumerate(free) if index in reached]
-    agent_of = np.full(len(owner), sum(group.size for group in chosen), dtype=np.int64)
+    count = sum(group.size for group in chosen)
+    unit_of = np.full(len(owner), count, dtype=np.int64)
     start = 0
     for group in chosen:
-        agent_of[group.classes] = np.arange(start, start + group.size)
+        unit_of[group.classes] = np.arange(start, start + group.size)
         start += group.size
-    gates = (_gate(place, agent_of, coupling.solution.class_of) for place in places)
-    return Agents(
+    gates = (_gate(place, unit_of, coupling.solution.class_of) for place in places)
+    return GatedUnits(
         tuple(group.name for group in chosen),
         tuple(group.size for group in chosen),
-        tuple(gate for gate in gates if any((part < start).any() for part in gate.agents)),
+        tuple(gate for gate in gates if any((part < count).any() for part in gate.units)),
     )
 
 
@@ -131,17 +132,17 @@ def _find_places(program: Program) -> list[_Place]:
     living = _activations(program)
     changes = [index for index, node in enumerate(nodes) if _is_in_place(node)]
     batch = _batch_size(program)
-    found: dict[tuple[str, int, int], list[str]] = {}
+    readers_of: dict[tuple[str, int, int], list[str]] = {}
     channels: dict[tuple[str, int, int], Axis] = {}
-    for one in sorted(records.contractions, key=lambda one: position[one.node]):
-        if one.operand not in living:
+    for contraction in sorted(records.contractions, key=lambda each: position[each.node]):
+        if contraction.operand not in living:
             continue
-        era = int(np.searchsorted(changes, position[one.node]))
-        key = (one.operand, one.axis, era)
-        found.setdefault(key, []).append(one.node)
-        channels[key] = one.channels
+        era = int(np.searchsorted(changes, position[contraction.node]))
+        key = (contraction.operand, contraction.axis, era)
+        readers_of.setdefault(key, []).append(contraction.node)
+        channels[key] = contraction.channels
     places = []
-    for key, readers in found.items():
+    for key, readers in readers_of.items():
         axes = values[key[0]]
         if isinstance(axes, tuple):
             repeats = _rows_per_sample(axes[0], batch) if key[1] > 0 else 0
@@ -169,13 +170,13 @@ def _hidden_classes(program: Program) -> IntArray:
     class_of, living = program.coupling.solution.class_of, _activations(program)
     read: dict[str, set[int]] = {}
     gated: dict[str, set[int]] = {}
-    for one in program.coupling.propagation.records.contractions:
-        ids = [factor.ids for factor in one.channels if factor.ids is not None]
+    for contraction in program.coupling.propagation.records.contractions:
+        ids = [factor.ids for factor in contraction.channels if factor.ids is not None]
         classes = set(class_of[np.concatenate(ids)].tolist())
-        read.setdefault(one.node, set()).update(classes)
-        if one.operand in living:
-            gated.setdefault(one.node, set()).update(classes)
-    hidden = {found for node, all_ in read.items() for found in all_ - gated.get(node, set())}
+        read.setdefault(contraction.node, set()).update(classes)
+        if contraction.operand in living:
+            gated.setdefault(contraction.node, set()).update(classes)
+    hidden = {each for node, classes in read.items() for each in classes - gated.get(node, set())}
     return np.array(sorted(hidden), dtype=np.int64)
 
 
@@ -201,10 +202,10 @@ def _rows_per_sample(axis: Axis, batch: int) -> int:
     return int(np.prod([factor.size for factor in axis[1:]], dtype=np.int64))
 
 
-def _gate(place: _Place, agent_of: IntArray, class_of: IntArray) -> Gate:
-    agents = tuple(
-        agent_of[class_of[spread(place.channels, index)]]
+def _gate(place: _Place, unit_of: IntArray, class_of: IntArray) -> Gate:
+    units = tuple(
+        unit_of[class_of[spread(place.channels, index)]]
         for index, factor in enumerate(place.channels)
         if factor.ids is not None
     )
-    return Gate(place.operand, place.axis, place.readers, agents, place.rank, place.repeats)
+    return Gate(place.operand, place.axis, place.readers, units, place.rank, place.repeats)

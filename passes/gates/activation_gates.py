@@ -1,64 +1,51 @@
-"""Gates: actions put into a captured network as multiplications."""
+"""Gates on activations: factors put into a captured network as multiplications."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, fx
 
-from compressc.errors import PlanError
 from compressc.masking import replace_operand
-from compressc.passes.decore.agents import Agents, Gate
+from compressc.passes.gates.gated_units import Gate, GatedUnits
 
 # A plain attribute, neither parameter nor buffer: weights are saved and averaged without it.
-_ACTIONS = "_actions"
+_FACTORS = "_factors"
 
 
 class GatedNetwork:
-    """A network in whose graph actions multiply what layers read.
+    """A network in whose graph factors multiply what layers read.
+
+    Factors are any real numbers: 1 leaves a channel as it is, 0 silences it. Gradients flow to
+    them, so they may be what learns.
 
     Args:
         module: the network, whose graph is changed in place; its state dict stays as it is.
-        agents: who acts where.
+        units: which factors there are, and where they multiply.
         device: of the network.
     """
 
-    def __init__(self, module: fx.GraphModule, agents: Agents, device: torch.device) -> None:
+    def __init__(self, module: fx.GraphModule, units: GatedUnits, device: torch.device) -> None:
         self.module = module
-        self._agents = agents
         self._open = torch.ones(1, 1, device=device)
-        self.act(torch.ones(1, agents.count, device=device))
-        _Insertion(module, agents, device).run()
+        self.set_factors(torch.ones(1, units.count, device=device))
+        _Insertion(module, units, device).run()
 
-    def act(self, actions: Tensor) -> None:
-        """Let the next forward passes run under these actions.
+    def set_factors(self, factors: Tensor) -> None:
+        """Let the next forward passes run under these factors.
 
         Shape:
-            actions: (samples, agents), or (1, agents) for all samples alike.
+            factors: (samples, units), or (1, units) for all samples alike.
         """
-        # The last column is for channels without an agent.
-        extended = torch.cat([actions, self._open.expand(len(actions), 1)], dim=1)
-        setattr(self.module, _ACTIONS, extended)
+        # The last column is for channels without a unit.
+        extended = torch.cat([factors, self._open.expand(len(factors), 1)], dim=1)
+        setattr(self.module, _FACTORS, extended)
 
 
-def check_sampling(agents: Agents) -> None:
-    """Check that each image can have actions of its own.
-
-    Raises:
-        PlanError: if a layer reads a value whose first axis is not made of samples.
-    """
-    for gate in agents.gates:
-        if not gate.repeats:
-            raise PlanError(
-                f"decore: {gate.readers[0]} reads rows that do not belong to one image each, so "
-                "images cannot have actions of their own; give --sampling step"
-            )
-
-
-def _spread(actions: Tensor, indices: list[Tensor], repeats: int, shape: list[int]) -> Tensor:
+def _spread(factors: Tensor, indices: list[Tensor], repeats: int, shape: list[int]) -> Tensor:
     """Return what a value is multiplied with: ``shape``, behind the rows where there are any."""
-    gate = actions.index_select(1, indices[0])
+    gate = factors.index_select(1, indices[0])
     for index in indices[1:]:
-        gate = gate * actions.index_select(1, index)
+        gate = gate * factors.index_select(1, index)
     if repeats > 1 and len(gate) > 1:
         gate = gate.repeat_interleave(repeats, dim=0)
     return gate.view([len(gate), *shape]) if repeats else gate.view(shape)
@@ -82,8 +69,8 @@ def _is_image_of_channels_last(value: Tensor) -> bool:
 class _Insertion:
     """Puts gates into one graph; gates of the same channels share what they multiply with."""
 
-    def __init__(self, module: fx.GraphModule, agents: Agents, device: torch.device) -> None:
-        self._module, self._agents, self._device = module, agents, device
+    def __init__(self, module: fx.GraphModule, units: GatedUnits, device: torch.device) -> None:
+        self._module, self._units, self._device = module, units, device
         self._by_name = {node.name: node for node in module.graph.nodes}
         self._indices: dict[bytes, str] = {}
         self._spreads: dict[tuple[object, ...], fx.Node] = {}
@@ -94,9 +81,9 @@ class _Insertion:
         graph = self._module.graph
         first = next(node for node in graph.nodes if node.op != "placeholder")
         with graph.inserting_before(first):
-            self._actions = graph.create_node("get_attr", _ACTIONS)
+            self._factors = graph.create_node("get_attr", _FACTORS)
         self._first = first
-        for gate in self._agents.gates:
+        for gate in self._units.gates:
             self._insert(gate)
         self._module.recompile()
 
@@ -124,13 +111,13 @@ class _Insertion:
         shape = [1] * gate.rank
         shape[gate.axis] = -1
         tail = shape[1:] if gate.repeats else shape
-        names = [self._attribute(index) for index in gate.agents]
+        names = [self._attribute(index) for index in gate.units]
         key = (*names, gate.repeats, *tail)
         if key not in self._spreads:
             graph = self._module.graph
             with graph.inserting_before(self._first):
                 indices = [graph.create_node("get_attr", name) for name in names]
-                arguments = (self._actions, indices, gate.repeats, tail)
+                arguments = (self._factors, indices, gate.repeats, tail)
                 self._spreads[key] = graph.call_function(_spread, arguments)
         return self._spreads[key]
 

@@ -1,4 +1,4 @@
-"""Lessons: one step of policies together with the network, or of policies alone."""
+"""How policies learn: from the same steps as the network, or alone under a frozen one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, fx
 
 from compressc.frontend.trainable import keep_batch_statistics_only
-from compressc.passes.decore.agents import Agents
-from compressc.passes.decore.gates import GatedNetwork
 from compressc.passes.decore.policies import Policies
 from compressc.passes.decore.rewards import find_correct
+from compressc.passes.gates.activation_gates import GatedNetwork
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.placement import place_inputs, place_program, place_targets
 from compressc.passes.training.precision import Precision
@@ -21,8 +21,8 @@ from compressc.program import Program
 from compressc.tasks.protocol import Batch, Inputs, Task
 
 
-class Lesson(Protocol):
-    """What an epoch is made of."""
+class Exercise(Protocol):
+    """One way to let policies learn from batches."""
 
     network: GatedNetwork
 
@@ -39,7 +39,7 @@ class Lesson(Protocol):
         ...
 
     def is_finite(self) -> bool:
-        """Return whether what was learned is numbers."""
+        """Return whether the network's weights are numbers."""
         ...
 
     def weights(self) -> dict[str, Tensor] | None:
@@ -55,7 +55,7 @@ class Lesson(Protocol):
         ...
 
 
-class JointLesson:
+class JointExercise:
     """Policies and network learn from the same forward pass, the network under the actions.
 
     Args:
@@ -73,7 +73,7 @@ class JointLesson:
         settings: TrainingSettings,
         steps: int,
         task: Task,
-        agents: Agents,
+        agents: GatedUnits,
         policies: Policies,
         processes: Processes,
         precision: Precision,
@@ -90,7 +90,7 @@ class JointLesson:
         """Draw actions when the network is about to run in training."""
         if module.training:
             self._actions = self._policies.sample(len(inputs[0]))
-            self.network.act(self._actions)
+            self.network.set_factors(self._actions)
 
     def _objective(self, inputs: Inputs, outputs: Any, targets: Any) -> Tensor:
         del inputs
@@ -128,7 +128,7 @@ class JointLesson:
         self._learner.load(state)
 
 
-class FrozenLesson:
+class FrozenExercise:
     """Policies learn alone; the network is frozen.
 
     Batch norms run on the statistics of the batch and remember none of them: a network that lost
@@ -148,7 +148,7 @@ class FrozenLesson:
         program: Program,
         channels_last: bool,
         task: Task,
-        agents: Agents,
+        agents: GatedUnits,
         policies: Policies,
         processes: Processes,
         precision: Precision,
@@ -169,7 +169,7 @@ class FrozenLesson:
         inputs = place_inputs(inputs, self._processes.device, self._channels_last)
         targets = place_targets(targets, self._processes.device)
         actions = self._policies.sample(len(inputs[0]))
-        self.network.act(actions)
+        self.network.set_factors(actions)
         # One image alone has no statistics.
         self.network.module.train(len(inputs[0]) > 1)
         with torch.no_grad():
