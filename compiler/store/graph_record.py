@@ -73,11 +73,11 @@ def rebuild_graph(
     return fx.GraphModule(root, graph).eval()
 
 
-def is_same_graph(one: fx.GraphModule, other: fx.GraphModule) -> bool:
+def is_same_graph(graph: fx.GraphModule, other: fx.GraphModule) -> bool:
     """Return whether two graphs have the same code, tensors of the same kind, and equal shapes."""
-    if one.code != other.code or _kinds(one) != _kinds(other):
+    if graph.code != other.code or _kinds(graph) != _kinds(other):
         return False
-    return _shapes(one) == _shapes(other)
+    return _shapes(graph) == _shapes(other)
 
 
 def _kinds(module: fx.GraphModule) -> list[tuple[Any, ...]]:

@@ -160,19 +160,19 @@ class ClassificationTask:
         Raises:
             DataError: if channels, size or classes differ.
         """
-        wanted = tuple(program.example_inputs[0].shape[1:])
+        expected = tuple(program.example_inputs[0].shape[1:])
         have = self.input_shape
-        if len(program.example_inputs) != 1 or len(wanted) != 3:
+        if len(program.example_inputs) != 1 or len(expected) != 3:
             raise DataError(f"{self.data.name}: the model does not read one batch of images")
-        if wanted[0] != have[0]:
+        if expected[0] != have[0]:
             raise DataError(
                 f"{self.data.name}: the images have {have[0]} channel(s), the model reads "
-                f"{wanted[0]}; give images of that kind"
+                f"{expected[0]}; give images of that kind"
             )
-        if wanted != have and not any(axis > 1 for axis in program.dynamic_axes[0]):
+        if expected != have and not any(axis > 1 for axis in program.dynamic_axes[0]):
             raise DataError(
                 f"{self.data.name}: the images are {have[1]}x{have[2]}, the model reads "
-                f"{wanted[1]}x{wanted[2]}; give this as the input size"
+                f"{expected[1]}x{expected[2]}; give this as the input size"
             )
         count = count_classes(program)
         if count is None:

@@ -130,14 +130,14 @@ class LoaderTask:
         if first is None:
             raise DataError("the training loader gives no batch; give more data")
         inputs, targets = first
-        wanted = [tuple(tensor.shape[1:]) for tensor in program.example_inputs]
+        expected = [tuple(tensor.shape[1:]) for tensor in program.example_inputs]
         given = [tuple(tensor.shape[1:]) for tensor in inputs]
         try:
             with torch.no_grad():
                 outputs = program.graph_module(*inputs)
         except _UNFIT as error:
             raise DataError(
-                f"the model cannot read the batches of the training loader: it reads {wanted} "
+                f"the model cannot read the batches of the training loader: it reads {expected} "
                 f"beside the batch, they are {given}"
             ) from error
         self.loss(outputs, targets)

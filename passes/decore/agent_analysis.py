@@ -83,8 +83,8 @@ def analyse_agents(
         return float(task.validate(module.eval()))
 
     whole = judge(order[:0])
-    found = []
+    costs = []
     for share in shares:
         count = max(1, round(share * agents.count))
-        found.append(RemovalCost(share, count, whole, judge(order[-count:]), judge(order[:count])))
-    return tuple(found)
+        costs.append(RemovalCost(share, count, whole, judge(order[-count:]), judge(order[:count])))
+    return tuple(costs)

@@ -118,8 +118,8 @@ class Decore(DecoreSettings):
             trained = train_agents(program, agents, self, context)
             _TRAINED[program.graph_module] = (identity, trained)
         if path is not None:
-            found, target = trained, path
-            Processes().on_main(lambda: found.save(target, program, agents))
+            policies, target = trained, path
+            Processes().on_main(lambda: policies.save(target, program, agents))
         return trained
 
 

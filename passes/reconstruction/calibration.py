@@ -14,7 +14,9 @@ from compressc.frontend.trainable import clone_module
 from compressc.masking import masked
 from compressc.pass_protocol import Context, Pass
 from compressc.passes.reconstruction.batch_norm_statistics import follow
-from compressc.passes.reconstruction.layers import Layer, Norm, find_layers, read_norm, reconstruct
+from compressc.passes.reconstruction.layer_fit import reconstruct
+from compressc.passes.reconstruction.layers import Layer, find_layers
+from compressc.passes.reconstruction.norms import Norm, read_norm
 from compressc.passes.reconstruction.patches import LAYERS, argument
 from compressc.passes.reconstruction.staged_execution import (
     Batches,
@@ -225,8 +227,8 @@ class _Repair:
         shortcuts = None
         if layer.shortcut is not None:
             shortcuts = self.pupil.values(self.pupil_nodes[layer.shortcut])
-        wanted = self.original.values(target)
-        reconstruct(layer, self.state, inputs, wanted, shortcuts, self.ridge)
+        originals = self.original.values(target)
+        reconstruct(layer, self.state, inputs, originals, shortcuts, self.ridge)
         self.original.release(target)
 
     def _move(self, norm: Norm, after: list[Tensor]) -> None:
