@@ -13,13 +13,13 @@ from torch import Tensor, fx
 
 from compressc.coupling.kept import Kept
 from compressc.factors.sites import CONVOLUTIONS
+from compressc.operators import argument_of
 from compressc.passes.reconstruction.constrained_fit import Constraint, LowRank, Support
 from compressc.passes.reconstruction.least_squares import NormalEquations
 from compressc.passes.reconstruction.patches import (
     LAYERS,
     Geometry,
     Grid,
-    argument,
     read_geometry,
     rows_of_output,
     unfold_input,
@@ -135,12 +135,14 @@ def own_tensor(program: Program, node: object) -> str | None:
 
 def read_norm(program: Program, node: fx.Node) -> Norm | None:
     """Return a batch norm in evaluation mode whose statistics are its own, or None."""
-    if node.target is not aten.batch_norm.default or argument(node, "training"):
+    if node.target is not aten.batch_norm.default or argument_of(node, "training"):
         return None
-    mean, variance = (own_tensor(program, argument(node, f"running_{n}")) for n in ("mean", "var"))
+    mean, variance = (
+        own_tensor(program, argument_of(node, f"running_{n}")) for n in ("mean", "var")
+    )
     if mean is None or variance is None:
         return None
-    weight, bias = argument(node, "weight"), argument(node, "bias")
+    weight, bias = argument_of(node, "weight"), argument_of(node, "bias")
     if any(isinstance(x, fx.Node) and x.op != "get_attr" for x in (weight, bias)):
         return None
     return Norm(
@@ -149,7 +151,7 @@ def read_norm(program: Program, node: fx.Node) -> Norm | None:
         None if bias is None else str(bias.target),
         mean,
         variance,
-        float(argument(node, "eps")),
+        float(argument_of(node, "eps")),
     )
 
 
@@ -157,8 +159,8 @@ def _read_layer(
     program: Program, node: fx.Node, kept: Kept, position: dict[str, int]
 ) -> Layer | None:
     values = program.coupling.propagation.values
-    source, given_bias = argument(node, "input"), argument(node, "bias")
-    weight = own_tensor(program, argument(node, "weight"))
+    source, given_bias = argument_of(node, "input"), argument_of(node, "bias")
+    weight = own_tensor(program, argument_of(node, "weight"))
     bias = own_tensor(program, given_bias)
     if weight is None or (given_bias is not None and bias is None):
         return None
