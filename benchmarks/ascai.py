@@ -20,7 +20,6 @@ Run: pip install 'compressc[benchmark]', then
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kit.records import describe_run, read_record, write_record
 
 import compressc
 from compressc.datasets.opening import open_task
@@ -42,7 +42,6 @@ from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
@@ -91,18 +90,16 @@ def main() -> None:
             print({k: v for k, v in row.items() if k != "curve"}, flush=True)
             document = {
                 **settings,
-                "machine": describe_machine().to_dict(),
+                **describe_run(),
                 "wins": count_wins(rows),
                 "rows": rows,
             }
-            options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+            write_record(options.out, document)
 
 
 def finished_rows(path: Path, settings: dict[str, object]) -> list[dict[str, object]]:
     """Return the rows of an earlier run that was cut off; none if it had other settings."""
-    if not path.exists():
-        return []
-    document = json.loads(path.read_text())
+    document = read_record(path)
     same = all(document.get(name) == value for name, value in settings.items())
     return list(document["rows"]) if same else []
 
@@ -189,8 +186,8 @@ def make_variants(search: Ascai, options: argparse.Namespace) -> dict[str, tuple
         "random": try_random,
         "nsga2": try_nsga2,
     }
-    wanted = options.only.split(",") if options.only else list(searchers)
-    return {name: (search, searchers[name]) for name in wanted}
+    names = options.only.split(",") if options.only else list(searchers)
+    return {name: (search, searchers[name]) for name in names}
 
 
 def run(
@@ -251,10 +248,10 @@ class Watched(Assessment):
 
     def assess(self, population: np.ndarray, bounded: bool = True) -> list[Scored]:
         """Return what the assessment returns."""
-        found = super().assess(population, bounded)
+        scored = super().assess(population, bounded)
         if self.best is not None:
             self.curve.append((len(self.evaluator.trials), round(self.best.score, 4)))
-        return found
+        return scored
 
 
 def evolve(search: Ascai, assessment: Assessment, context: Context) -> None:
@@ -294,19 +291,19 @@ def try_nsga2(search: Ascai, assessment: Assessment, context: Context) -> None:
     while not assessment.evaluator.is_spent and idle < PATIENCE:
         trial = study.ask()
         vector = [
-            trial.suggest_int(str(i), 1, one.steps)
-            if one.steps
+            trial.suggest_int(str(i), 1, coordinate.steps)
+            if coordinate.steps
             else trial.suggest_float(str(i), 0.0, 1.0)
-            for i, one in enumerate(space.coordinates)
+            for i, coordinate in enumerate(space.coordinates)
         ]
         before = len(assessment.evaluator.trials)
-        found = assessment.assess(np.array([vector], dtype=float))
-        if not found:
+        scored = assessment.assess(np.array([vector], dtype=float))
+        if not scored:
             return
         idle = 0 if len(assessment.evaluator.trials) > before else idle + 1
-        cost = getattr(found[0].trial.cost, search.score)
+        cost = getattr(scored[0].trial.cost, search.score)
         study.tell(
-            trial, [found[0].trial.metric, cost / getattr(assessment.bounding.full, search.score)]
+            trial, [scored[0].trial.metric, cost / getattr(assessment.bounding.full, search.score)]
         )
 
 
@@ -318,8 +315,8 @@ def count_wins(rows: Sequence[dict[str, object]]) -> dict[str, str]:
     names = list(dict.fromkeys(str(row["searcher"]) for row in rows))
     wins = {}
     for first, other in ((names[0], name) for name in names[1:]):
-        pairs = [found for found in by_seed.values() if first in found and other in found]
-        won = sum(found[first] > found[other] for found in pairs)
+        pairs = [scores for scores in by_seed.values() if first in scores and other in scores]
+        won = sum(scores[first] > scores[other] for scores in pairs)
         wins[f"{first} over {other}"] = f"{won} of {len(pairs)}"
     return wins
 

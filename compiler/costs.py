@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from compressc.coupling.axes import IntArray
-
-BoolArray = NDArray[np.bool_]
+from compressc.array_types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -39,17 +36,15 @@ class Terms:
             last; -1 is it, too), shape (terms, most factors).
     """
 
-    weights: NDArray[np.float64]
+    weights: FloatArray
     factors: IntArray
 
-    def values(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values(self, counts: FloatArray) -> FloatArray:
         """Return the value of every term, shape (terms,)."""
-        products: NDArray[np.float64] = self.weights * counts[self.factors].prod(axis=1)
+        products: FloatArray = self.weights * counts[self.factors].prod(axis=1)
         return products
 
-    def exchanged(
-        self, gone: Sequence[int], weights: NDArray[np.float64], factors: IntArray
-    ) -> Terms:
+    def exchanged(self, gone: Sequence[int], weights: FloatArray, factors: IntArray) -> Terms:
         """Return the sum without some terms and with others.
 
         Args:
@@ -83,7 +78,7 @@ class CostModel:
     params_terms: Terms
     bytes_terms: Terms
 
-    def counts(self, kept: BoolArray) -> NDArray[np.float64]:
+    def counts(self, kept: BoolArray) -> FloatArray:
         """Return the kept positions of every distinct axis, the constant 1 last."""
         counts = self.matrix @ kept.astype(np.float64)
         counts[-1] = 1.0
@@ -143,8 +138,8 @@ class CostBuilder:
         rows = [self.terms(entries) for entries in (macs, params, size_bytes)]
         last = len(self._arrays)
         terms = [
-            self._scaled(entries, found, last)
-            for entries, found in zip((macs, params, size_bytes), rows, strict=True)
+            self._scaled(entries, term_rows, last)
+            for entries, term_rows in zip((macs, params, size_bytes), rows, strict=True)
         ]
         lengths = np.array([len(array) for array in self._arrays], dtype=np.int64)
         row_of = np.repeat(np.arange(last), lengths)
@@ -157,11 +152,11 @@ class CostBuilder:
     def _scaled(
         self, entries: Sequence[tuple[float, Sequence[IntArray]]], rows: list[list[int]], last: int
     ) -> Terms:
-        width = max((len(found) for found in rows), default=0) or 1
+        width = max((len(term_rows) for term_rows in rows), default=0) or 1
         factors = np.full((len(entries), width), last, dtype=np.int64)
         weights = np.zeros(len(entries))
-        for index, ((amount, arrays), found) in enumerate(zip(entries, rows, strict=True)):
-            factors[index, : len(found)] = found
+        for index, ((amount, arrays), term_rows) in enumerate(zip(entries, rows, strict=True)):
+            factors[index, : len(term_rows)] = term_rows
             full = 1.0
             for ids in arrays:
                 full *= len(ids)

@@ -22,7 +22,7 @@ class Bound:
 
 
 def parse_bound(what: str, value: float | int | Bound | None) -> Bound | None:
-    """Read a bound as users write it: below 1 a ratio, 1 and above (or an int) an amount.
+    """Read a bound as users write it: below 1 a ratio, 2 and above an amount.
 
     Raises:
         GoalError: if the value is not a positive finite number, or lies between 1 and 2.

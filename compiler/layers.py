@@ -36,6 +36,7 @@ def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
     """Return the cost of every multiplying node, in graph order."""
     records = propagation.records
     grouped = {weight.tensor: weight for weight in records.grouped_weights}
+    read_axes = frozenset(records.read_axes)
     seen: set[str] = set()
     layers: list[LayerCost] = []
     for term in records.macs:
@@ -45,7 +46,7 @@ def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
         weight = propagation.canonical.get(term.weight, "")
         axes = propagation.parameters.get(weight, ())
         counts = [kept.count(axis) for axis in axes]
-        read = {axis for axis in range(len(axes)) if (term.weight, axis) in records.read_axes}
+        read = {axis for axis in range(len(axes)) if (term.weight, axis) in read_axes}
         out_channels = prod(counts[axis] for axis in (0, 1) if axis not in read) if axes else 0
         in_channels = prod(counts[axis] for axis in read) if read else 0
         if weight in grouped:

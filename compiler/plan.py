@@ -13,11 +13,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compressc.array_types import BoolArray
 from compressc.errors import PlanError
-
-BoolArray = NDArray[np.bool_]
+from compressc.writing import write_atomically, write_text
 
 _FORMAT = "compressc-plan-1"
 # What reading a missing, truncated or foreign pair of files raises.
@@ -143,8 +142,6 @@ class Plan:
         Raises:
             OutputError: if a file cannot be written.
         """
-        from compressc.writing import write_atomically, write_text
-
         path = Path(path)
         document, masks = self.pack()
         arrays: dict[str, Any] = {name: np.packbits(mask) for name, mask in masks.items()}

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from compressc.operators import argument_place
+
 _LOWER = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -32,9 +34,9 @@ def _raised(value: Any) -> Any:
 
 def _makes_default_type(node: fx.Node) -> bool:
     """Return whether a node makes floats from nothing, in torch's default type."""
-    value, schema = node.meta.get("val"), getattr(node.target, "_schema", None)
-    if not isinstance(value, Tensor) or value.dtype not in _LOWER or schema is None:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or value.dtype not in _LOWER:
         return False
     reads = any(isinstance(source.meta.get("val"), Tensor) for source in node.all_input_nodes)
-    typed = any(argument.name == "dtype" for argument in schema.arguments)
+    typed = argument_place(node, "dtype") is not None
     return typed and not reads and node.kwargs.get("dtype") is None

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from compressc.array_types import FloatArray
 from compressc.coupling.axes import Axes
 from compressc.coupling.graph import Coupling
-from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.tasks.protocol import Batch, Task

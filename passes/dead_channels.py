@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from compressc.array_types import BoolArray
 from compressc.lowering.constants import absorb_constants, find_dead
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
 
 @dataclass(frozen=True)
-class DeadChannels:
+class DeadChannels(Pass):
     """Remove every channel whose value never changes; the outputs stay the same.
 
     A channel is dead where its weights, or the scale of its batch norm, are zero. What it still
@@ -28,6 +28,7 @@ class DeadChannels:
     """
 
     name: ClassVar[str] = "dead"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "weights", "graph"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a keep plan and biases that hold the constants."""
@@ -50,5 +51,5 @@ class DeadChannels:
                 f"{left} dead channels stay: counts step by a multiple (--multiple-of 1 for none) "
                 "or are equal over conv groups"
             )
-        planned = program.with_plan(replace(program.plan, keep={**program.plan.keep, **keep}))
+        planned = program.with_plan(program.coupling.fit_ranks(program.plan.with_keep(keep)))
         return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))

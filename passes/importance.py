@@ -8,14 +8,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx
 
+from compressc.array_types import FloatArray
 from compressc.coupling.groups import ChannelGroup, Member
+from compressc.operators import argument_of
 from compressc.program import Program
-from compressc.rules.registry import GroupedWeight
+from compressc.rules.records import GroupedWeight
 
-FloatArray = NDArray[np.float64]
 Norm = Literal["l1", "l2"]
 
 
@@ -76,17 +76,9 @@ def _read_weights(program: Program) -> _Weights:
     return _Weights(frozenset(names - uncounted), grouped)
 
 
-def _argument(node: fx.Node, name: str) -> object:
-    schema = getattr(node.target, "_schema", None)
-    for index, argument in enumerate(schema.arguments if schema is not None else ()):
-        if argument.name == name:
-            return node.args[index] if index < len(node.args) else node.kwargs.get(name)
-    return None
-
-
 def _parameter(program: Program, node: fx.Node, argument: str) -> str | None:
     """Return the first name of the tensor given for an argument, if it is one of the model's."""
-    source = _argument(node, argument)
+    source = argument_of(node, argument)
     if not isinstance(source, fx.Node) or source.op != "get_attr":
         return None
     return program.coupling.propagation.canonical.get(str(source.target))

@@ -51,7 +51,7 @@ class OnnxCost:
     """What an ONNX model costs.
 
     Attributes:
-        macs: multiply-accumulates of one run over the whole batch.
+        macs: multiply-accumulates of one run over the whole batch; those that were counted.
         params: stored weights; :mod:`compressc.runtime.onnx_weights` says which tensors count.
         size_bytes: the file with its external weights, or the serialised model.
         batch: the batch it was counted at: the one asked for unless the inputs fix another.
@@ -68,6 +68,11 @@ class OnnxCost:
     batch: int
     layers: tuple[LayerCost, ...]
     uncounted: tuple[str, ...]
+
+    @property
+    def macs_per_item(self) -> int | None:
+        """MACs of one item of the batch; None where some could not be counted."""
+        return None if self.uncounted else round(self.macs / self.batch)
 
 
 def count_cost(
@@ -98,11 +103,11 @@ def count_cost(
     remarks = list(counted.uncounted)
     if counted.missing:
         try:
-            found = run_for_shapes(model, counted.missing, name, batch, shapes, folder)
+            run_shapes = run_for_shapes(model, counted.missing, name, batch, shapes, folder)
         except RuntimeFailure as error:
             remarks.append(f"shapes stay unknown ({error})")
         else:
-            counter, counted = _count(light, name, found)
+            counter, counted = _count(light, name, run_shapes)
             remarks = list(counted.uncounted)
     return OnnxCost(
         macs=sum(layer.macs for layer in counted.layers),
@@ -218,7 +223,9 @@ class _Counter:
             value = str(unknown)
             if not path:
                 named = (*view.inputs, *view.outputs)
-                counted.missing |= {one for one in named if one and one not in view.shapes}
+                counted.missing |= {
+                    operand for operand in named if operand and operand not in view.shapes
+                }
             counted.uncounted.append(
                 f"the MACs of {view.op} at '{name}' are not counted: the shape of '{value}' is "
                 "unknown"
@@ -261,10 +268,10 @@ class _Counter:
             )
 
 
-def _count(model: onnx.ModelProto, name: str, found: KnownShapes) -> tuple[_Counter, _Counted]:
+def _count(model: onnx.ModelProto, name: str, known: KnownShapes) -> tuple[_Counter, _Counted]:
     try:
         counter = _Counter(trace_weights(model.graph))
-        return counter, counter.count(model.graph, "", found)
+        return counter, counter.count(model.graph, "", known)
     except (IndexError, KeyError) as error:
         raise RuntimeFailure(
             f"{name}: a node lacks an input, output or attribute that its operator must have; "

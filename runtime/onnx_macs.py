@@ -58,9 +58,26 @@ Rule = Callable[[NodeView], int]
 RULES: dict[str, Rule] = {}
 
 # Operators that multiply a lot and have no rule: they are named in the result, never passed over.
-NOT_COUNTED = frozenset({"DFT", "STFT"}) | {
+NOT_COUNTED = frozenset(
+    {
+        *("DFT", "STFT", "Det", "LinearAttention", "CausalConvWithState"),
+        *("DisentangledAttention_TRT", "GRUUnit"),
+        *("ai.onnx.ml.LinearClassifier", "ai.onnx.ml.LinearRegressor"),
+        *("ai.onnx.ml.SVMClassifier", "ai.onnx.ml.SVMRegressor"),
+    }
+) | {
     f"com.microsoft.{op}"
     for op in (
+        *("AttnLSTM", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"),
+        *("CDist", "Inverse", "Rfft", "Irfft", "WordConvEmbedding"),
+        *("DynamicSparseAttention", "PackedSparseAttentionIndexer", "SparseAttentionIndexer"),
+        *("SparsePagedAttention", "GatedDeltaNet", "GatedRelativePositionBias"),
+        *("EngramGate", "HyperConnectionPreMix", "HyperConnectionPostMix", "LinearAttentionGate"),
+        *("FusedMatMulActivation", "GemmFastGelu", "GemmFloat8", "MatMulFpQ4", "MatMulInteger16"),
+        *("MatMulBlockQuantizedFp4Weight", "MatMulBlockQuantizedFp8Weight"),
+        *("MatMulNBitsMlp", "MatMulNBitsQkv", "NhwcConv", "VarlenCausalConvWithState"),
+        *("QOrderedAttention", "QOrderedLongformerAttention", "QOrderedMatMul"),
+        *("EPContext", "Snpe"),
         "GroupQueryAttention",
         "PagedAttention",
         "LongformerAttention",

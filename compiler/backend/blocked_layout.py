@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from compressc.array_types import IntArray
 
 _FLOAT = onnx.TensorProto.FLOAT
 
@@ -57,7 +58,7 @@ def _is_empty(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> b
 
 def _array(
     node: onnx.NodeProto, index: int, constants: dict[str, onnx.TensorProto]
-) -> NDArray[np.int64] | None:
+) -> IntArray | None:
     if index >= len(node.input) or node.input[index] not in constants:
         return None
     return np.asarray(numpy_helper.to_array(constants[node.input[index]]), dtype=np.int64).ravel()

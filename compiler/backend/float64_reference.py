@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compressc.array_types import Array
+
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def evaluate(module: Callable[..., Any], arguments: Sequence[Any]) -> list[NDArray[Any]]:
+def evaluate(module: Callable[..., Any], arguments: Sequence[Any]) -> list[Array]:
     """Return the tensors of a module's possibly nested result, in order."""
     with torch.no_grad():
         leaves = pytree.tree_leaves(module(*arguments))
@@ -30,7 +31,7 @@ class Float64Reference:
         if isinstance(module, nn.Module):
             self._module = copy.deepcopy(module).double()
 
-    def __call__(self, arguments: Sequence[Any]) -> list[NDArray[Any]] | None:
+    def __call__(self, arguments: Sequence[Any]) -> list[Array] | None:
         """Return the module's result on these inputs in float64, see :func:`evaluate`."""
         if self._module is None:
             return None

@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from compressc.array_types import Array
 from compressc.backend.float_outputs import with_float_outputs
 from compressc.backend.quantized_stem import float_stem
+from compressc.error_text import name_error
 from compressc.errors import ExportError
+from compressc.runtime.int8_path import runs_on
 
 # What is worth it: operations that multiply, and all that bytes may flow through on their way from
 # one to the next. Normalisations, softmax and smooth activations keep their precision.
@@ -35,8 +36,10 @@ _QUANTIZED = (
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"),
 )
 PRECISION = "int8 (QDQ, uint8 activations, int8 weights per channel)"
+# Entries of ``metadata_props``: where the file computes what it should, and why only there.
+RUNS_ON, WEIGHT_BITS = "compressc.runs_on", "compressc.int8_weight_bits"
 
-Feeds = Mapping[str, NDArray[Any]]
+Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,22 +50,25 @@ class QuantizedModel:
         model: with QuantizeLinear and DequantizeLinear around what is computed in int8.
         nodes: how many operations read quantised values.
         kept_float: nodes that were left in float32 on purpose, by name.
+        weight_bits: how many bits of a byte the weights use, 7 or 8.
     """
 
     model: onnx.ModelProto
     nodes: int
     kept_float: tuple[str, ...]
+    weight_bits: int
 
 
 def quantize(
-    model: onnx.ModelProto, feeds: Sequence[Feeds], *, reduce_range: bool = False
+    model: onnx.ModelProto, feeds: Sequence[Feeds], *, weight_bits: int = 7
 ) -> QuantizedModel:
     """Return the model in static int8, per channel; the input is left as it is.
 
     Args:
         model: float32, with plain initializers.
         feeds: batches to calibrate on: the range of every activation is that on these.
-        reduce_range: weights of 7 bits, for machines whose sums of products saturate.
+        weight_bits: 7 for every processor; 8 is more precise, for one that is known to sum
+            products of bytes exactly (:func:`compressc.runtime.int8_path.int8_weight_bits`).
 
     Raises:
         ExportError: if the quantiser fails, or finds nothing to quantise.
@@ -84,23 +90,24 @@ def quantize(
                 op_types_to_quantize=list(_QUANTIZED),
                 nodes_to_exclude=list(kept_float),
                 per_channel=True,
-                reduce_range=reduce_range,
+                reduce_range=weight_bits == 7,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
             result = onnx.load(output)
             with_float_outputs(result)
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
             raise ExportError(
-                f"ONNX Runtime's quantiser failed ({type(error).__name__}: {text}); leave out int8"
+                f"ONNX Runtime's quantiser failed ({name_error(error)}); leave out int8"
             ) from error
-    onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props})
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    where = {RUNS_ON: runs_on(weight_bits), WEIGHT_BITS: str(weight_bits)}
+    onnx.helper.set_model_props(result, {**said, **where})
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     readers = _readers_of_bytes(result)
     if not readers:
         raise ExportError("there is nothing to quantise in this model; leave out int8")
-    return QuantizedModel(result, readers, kept_float)
+    return QuantizedModel(result, readers, kept_float, weight_bits)
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
@@ -114,10 +121,10 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, feeds: Sequence[Feeds]) -> None:
         self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
+    def get_next(self) -> dict[str, Array] | None:
         """Return the next batch, None at the end."""
-        found = next(self._feeds, None)
-        return None if found is None else dict(found)
+        batch = next(self._feeds, None)
+        return None if batch is None else dict(batch)
 
 
 def _readers_of_bytes(model: onnx.ModelProto) -> int:

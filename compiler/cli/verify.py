@@ -110,3 +110,5 @@ def _show(result: Verification) -> None:
         f"  {result.machine.cpu_model}, onnxruntime {result.machine.onnxruntime}, threads "
         f"{result.threads}, tolerance {result.tolerance:g} of the output's spread{origin}"
     )
+    for note in result.notes:
+        print_line(f"  note: {note}")

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-IntArray = NDArray[np.int64]
+from compressc.array_types import IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axis, IntArray
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axis
 from compressc.coupling.kept import Kept
 
 aten = torch.ops.aten

@@ -8,8 +8,9 @@ from math import prod
 
 import numpy as np
 
-from compressc.costs import BoolArray, Cost, CostBuilder, CostModel
-from compressc.coupling.axes import Axes, IntArray, Solution
+from compressc.array_types import BoolArray, IntArray
+from compressc.costs import Cost, CostBuilder, CostModel
+from compressc.coupling.axes import Axes, Solution
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.kept import Kept
@@ -21,7 +22,7 @@ from compressc.factors.sites import FactorSites, find_factor_sites
 from compressc.layers import LayerCost, factored_cost, layer_costs
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.rules.registry import Pin
+from compressc.rules.records import Pin
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +121,18 @@ class Coupling:
             _check_group(self.group(name), mask)
         for name, mask in plan.zero.items():
             tensor = self.propagation.tensors.get(name)
-            if tensor is None:
+            if tensor is None or not self.propagation.is_parameter(name):
                 raise PlanError(f"zero mask for '{name}': the model has no such parameter")
             if tuple(tensor.shape) != mask.shape:
                 raise PlanError(
                     f"zero mask for '{name}' has shape {mask.shape}, the parameter "
                     f"{tuple(tensor.shape)}"
                 )
+        if plan.choice:
+            raise PlanError(
+                f"choice for '{next(iter(plan.choice))}': the program has no architecture node of "
+                "that name"
+            )
         kept = self.view(plan)
         for name, ranks in plan.rank.items():
             site = self.factor_sites.site(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import IntArray
 
 Role = Literal["out", "in"]
 

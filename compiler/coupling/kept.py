@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compressc.coupling.axes import Axis, IntArray
+from compressc.array_types import BoolArray, IntArray
+from compressc.coupling.axes import Axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +20,13 @@ class Kept:
     """
 
     class_of: IntArray
-    classes: NDArray[np.bool_]
+    classes: BoolArray
 
-    def ids(self, ids: IntArray) -> NDArray[np.bool_]:
+    def ids(self, ids: IntArray) -> BoolArray:
         """Return which of the ids stay."""
         return self.classes[self.class_of[ids]]
 
-    def mask(self, axis: Axis) -> NDArray[np.bool_]:
+    def mask(self, axis: Axis) -> BoolArray:
         """Return which positions of an axis stay, shape (size of the axis,)."""
         mask = np.ones(1, dtype=bool)
         for factor in axis:

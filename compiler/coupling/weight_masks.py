@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from compressc.array_types import BoolArray
 from compressc.coupling.graph import Coupling
-from compressc.plan import BoolArray, Plan
+from compressc.plan import Plan
 
 
 def layer_of(weight: str) -> str:

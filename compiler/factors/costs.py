@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compressc.array_types import FloatArray, IntArray
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axis, IntArray
+from compressc.coupling.axes import Axis
 from compressc.coupling.propagation import Propagation
 from compressc.factors.sites import Amount, FactorSite, FactorSites
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def _saving(site: FactorSite, ends: tuple[FloatArray, ...], read: int, written: 
 
 
 def _weights(amounts: Sequence[Amount]) -> FloatArray:
-    rows = [(one.per_input, one.per_output, one.constant) for one in amounts]
+    rows = [(amount.per_input, amount.per_output, amount.constant) for amount in amounts]
     return np.array(rows, dtype=np.float64)
 
 

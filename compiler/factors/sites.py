@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axis, IntArray
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axis
 from compressc.coupling.propagation import Propagation
 from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.errors import PlanError
-from compressc.rules.registry import MacsTerm
+from compressc.operators import argument_of
+from compressc.rules.records import MacsTerm
 
 aten = torch.ops.aten
 
@@ -181,23 +182,13 @@ def find_factor_sites(module: fx.GraphModule, propagation: Propagation) -> Facto
     return FactorSites(sites, refusals)
 
 
-def argument(node: fx.Node, name: str) -> Any:
-    """Return an argument of an ATen call by its schema name, or its default."""
-    for index, entry in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        if entry.name == name:
-            if index < len(node.args):
-                return node.args[index]
-            return node.kwargs.get(name, entry.default_value)
-    return None
-
-
 def _refusal(
     node: fx.Node, term: MacsTerm, propagation: Propagation, readers: Mapping[str, int]
 ) -> str:
     """Return why a layer cannot be factorised, or ""."""
     if node.target not in CONVOLUTIONS and node.target is not aten.linear.default:
         return f"is a {term.operation}; only linear layers and plain convolutions can be"
-    weight = argument(node, "weight")
+    weight = argument_of(node, "weight")
     if not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return "has a weight that is computed"
     name = str(weight.target)
@@ -208,7 +199,7 @@ def _refusal(
     if tied > 1 or readers[propagation.canonical[name]] > 1:
         return "is used more than once, or shares its weight"
     if node.target in CONVOLUTIONS:
-        conv_groups = argument(node, "groups")
+        conv_groups = argument_of(node, "groups")
         if conv_groups != 1:
             return f"is a convolution with {conv_groups} conv groups"
         if tuple(tensor.shape[:2]) == (1, 1):
@@ -225,7 +216,7 @@ def _has_part(propagation: Propagation, layer: str, part: str) -> bool:
 def _site(node: fx.Node, term: MacsTerm, propagation: Propagation) -> FactorSite:
     tensor = propagation.tensors[term.weight]
     out_axis, in_axis, *_ = propagation.parameters[propagation.canonical[term.weight]]
-    source = argument(node, "input")
+    source = argument_of(node, "input")
     axes = propagation.values[source.name]
     space = tensor.dim() - 2
     kernel = prod(tensor.shape[2:])

@@ -12,6 +12,7 @@ from torch import fx
 
 from compressc.frontend.parameter_folding import fold_parameters
 from compressc.frontend.shuffles import rewrite_shuffles
+from compressc.operators import is_mutating, schema_of
 
 _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
@@ -31,8 +32,7 @@ def canonicalize(module: fx.GraphModule) -> None:
 def _is_impure(node: fx.Node) -> bool:
     if node.op in ("placeholder", "output"):
         return True
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
+    return is_mutating(node)
 
 
 def _drop_writes(graph: fx.Graph) -> bool:
@@ -66,7 +66,7 @@ def _is_private(written: object, writer: fx.Node) -> bool:
     """Tell whether a tensor is read by ``writer`` alone and shares its memory with no other."""
     if not isinstance(written, fx.Node) or written.op != "call_function":
         return False
-    schema = getattr(written.target, "_schema", None)
+    schema = schema_of(written)
     fresh = schema is not None and all(value.alias_info is None for value in schema.returns)
     return fresh and list(written.users) == [writer]
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from compressc.operators import is_mutating
+
 aten = torch.ops.aten
 
 # What only moves, copies or looks up elements: coupling follows these, and folding them would hide
@@ -66,19 +68,14 @@ def _origins(
         return frozenset({str(node.target)}) if str(node.target) in tensors else None
     if node.op != "call_function":
         return None
-    schema = getattr(node.target, "_schema", None)
     tags = getattr(node.target, "tags", ())
-    pure = schema is None or not schema.is_mutable
-    if not pure or torch.Tag.nondeterministic_seeded in tags:
+    if is_mutating(node) or torch.Tag.nondeterministic_seeded in tags:
         return None
     if any(source not in constant for source in node.all_input_nodes):
         return None
     # A buffer or parameter that is written to is no constant.
-    for source in node.all_input_nodes:
-        for user in source.users:
-            written = getattr(user.target, "_schema", None)
-            if written is not None and written.is_mutable:
-                return None
+    if any(is_mutating(user) for source in node.all_input_nodes for user in source.users):
+        return None
     return frozenset().union(*(constant[source] for source in node.all_input_nodes))
 
 
@@ -92,13 +89,13 @@ def _computes(node: fx.Node, constant: Iterable[fx.Node]) -> bool:
     known, waiting = set(constant), [node]
     seen: set[fx.Node] = set()
     while waiting:
-        one = waiting.pop()
-        if one in seen or one not in known:
+        current = waiting.pop()
+        if current in seen or current not in known:
             continue
-        seen.add(one)
-        if one.op == "call_function" and _operation(one) not in _MOVES:
+        seen.add(current)
+        if current.op == "call_function" and _operation(current) not in _MOVES:
             return True
-        waiting.extend(one.all_input_nodes)
+        waiting.extend(current.all_input_nodes)
     return False
 
 

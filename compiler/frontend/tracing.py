@@ -16,8 +16,14 @@ from torch.export import Dim, ExportedProgram, export
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
+from compressc.error_text import name_error
 from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.canonical import canonicalize
+from compressc.frontend.placement import (
+    copy_to_cpu,
+    move_exported_to_cpu,
+    move_inputs_to_cpu,
+)
 from compressc.frontend.soundness import check_state
 from compressc.frontend.trainable import clone_module
 from compressc.program import Program, Step
@@ -73,7 +79,8 @@ def capture(
     """Capture a model in eval mode.
 
     Args:
-        model: any exportable module; left as it was found, its weights are copied.
+        model: any exportable module; left as it was found, its weights are copied. One that lies
+            on a GPU is copied to the CPU, which a note in the program's history says.
         example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
             Tensors in lists and dicts become arguments of their own; None, numbers and strings
             become part of the graph.
@@ -83,7 +90,7 @@ def capture(
 
     Raises:
         HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
-            or infinite weights.
+            or infinite weights, weights without data, or cannot be copied to the CPU.
         CaptureError: if torch.export cannot capture the model.
     """
     if isinstance(example_inputs, Tensor):
@@ -94,7 +101,9 @@ def capture(
             "or a .pt2 written by torch.export.save"
         )
     check_state([*model.named_parameters(), *model.named_buffers()])
-    notes: list[str] = []
+    model, moved = copy_to_cpu(model)
+    example_inputs = move_inputs_to_cpu(example_inputs)
+    notes = [moved] if moved else []
     with _evaluating(model):
         exported: ExportedProgram | None = None
         if isinstance(dynamic_shapes, str):
@@ -122,7 +131,7 @@ def _check_forward(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
             model(*example_inputs)
     except Exception as error:
         raise HandOverError(
-            f"the model does not run on the example input {shapes}: {_one_line(error)}; "
+            f"the model does not run on the example input {shapes}: {name_error(error)}; "
             "give an input that it accepts (--input-shape)"
         ) from error
 
@@ -135,12 +144,6 @@ def _export(
             return export(model, example_inputs, dynamic_shapes=dynamic_shapes)
     except Exception as error:
         raise CaptureError(_explain(error)) from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line[:300]}" if line else type(error).__name__
 
 
 def _explain(error: BaseException) -> str:
@@ -164,7 +167,7 @@ def _explain(error: BaseException) -> str:
                 where = f" at {name}:{frame.tb_lineno} in {frame.tb_frame.f_code.co_name}()"
             frame = frame.tb_next
     return (
-        f"torch.export cannot capture the model{where}: {_one_line(error)}; "
+        f"torch.export cannot capture the model{where}: {name_error(error)}; "
         "replace data-dependent control flow there with torch.where or torch.cond"
     )
 
@@ -195,9 +198,11 @@ def program_from_exported(
                 "export it with positional inputs"
             )
         example_inputs = tuple(positional)
+    exported, moved = move_exported_to_cpu(exported)
     module = _unlifted_module(exported)
     check_state([*module.named_parameters(), *module.named_buffers()])
-    return _assemble(module, example_inputs, input_names)
+    program = _assemble(module, move_inputs_to_cpu(example_inputs), input_names)
+    return program.with_step(Step("capture", notes=(moved,))) if moved else program
 
 
 def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
@@ -206,7 +211,7 @@ def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
             unlifted = exported.module(check_guards=False)
     except Exception as error:
         raise CaptureError(
-            f"torch.export's result cannot be unlifted: {_one_line(error)}"
+            f"torch.export's result cannot be unlifted: {name_error(error)}"
         ) from error
     unlifted.graph._tracer_cls = None
     module = clone_module(fx.GraphModule(unlifted, unlifted.graph))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compressc.bounds import Bounds
 from compressc.goal import Goal
 from compressc.lowering.constants import absorb_constants
 from compressc.lowering.folded_constants import FoldedConstants
@@ -23,23 +24,15 @@ def fold_constants(before: Program, after: Program, goal: Goal) -> tuple[Program
     nothing = FoldedConstants()
     if after.graph_module is not before.graph_module or _keeps_as(before.plan, after.plan):
         return after, nothing
-    found = absorb_constants(after, settled=before.plan)
-    if not found.folded:
-        return after, FoldedConstants((), found.refused)
-    if _broken(found.program, before, goal) and not _broken(after, before, goal):
-        reasons = (f"{layer}: its new bias would break the goal" for layer in found.folded)
-        return after, FoldedConstants((), (*found.refused, *reasons))
-    return found.program, FoldedConstants(found.folded, found.refused)
+    absorbed = absorb_constants(after, settled=before.plan)
+    if not absorbed.folded:
+        return after, FoldedConstants((), absorbed.refused)
+    bounds = Bounds(goal.bounds, before.coupling.cost(Plan()))
+    if bounds.hold(after.cost) and not bounds.hold(absorbed.program.cost):
+        reasons = (f"{layer}: its new bias would break the goal" for layer in absorbed.folded)
+        return after, FoldedConstants((), (*absorbed.refused, *reasons))
+    return absorbed.program, FoldedConstants(absorbed.folded, absorbed.refused)
 
 
 def _keeps_as(before: Plan, after: Plan) -> bool:
     return Plan(keep=before.keep) == Plan(keep=after.keep)
-
-
-def _broken(program: Program, before: Program, goal: Goal) -> bool:
-    full = before.coupling.cost(Plan())
-    cost = program.cost
-    return any(
-        getattr(cost, what) > bound.absolute(getattr(full, what))
-        for what, bound in goal.bounds.items()
-    )

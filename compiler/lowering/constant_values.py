@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from compressc.array_types import FloatArray
 from compressc.coupling.propagation import named_tensors
+from compressc.operators import is_mutating
 from compressc.program import Program
 from compressc.rules.elementwise import elementwise
 from compressc.rules.pooling import over_space
 from compressc.rules.registry import RULES
 
 aten = torch.ops.aten
-Constants = NDArray[np.float64]
 
 _CONVOLUTIONS = {
     aten.conv1d.default: 1,
@@ -39,27 +39,27 @@ _OUTSIDE = ("grid_sampler", "max_unpool", "fractional", "lp_pool")
 class ConstantValues:
     """Per node the axis that holds channels and the value of each, NaN where it varies."""
 
-    known: Mapping[str, tuple[int, Constants]]
+    known: Mapping[str, tuple[int, FloatArray]]
 
-    def of(self, node: str, axis: int) -> Constants | None:
+    def of(self, node: str, axis: int) -> FloatArray | None:
         """Return the values along one axis of a node, or None where nothing is known."""
-        found = self.known.get(node)
-        return found[1] if found is not None and found[0] == axis else None
+        known = self.known.get(node)
+        return known[1] if known is not None and known[0] == axis else None
 
 
 @dataclass
 class _Walk:
     tensors: Mapping[str, Tensor]
-    known: dict[fx.Node, tuple[int, Constants]]
+    known: dict[fx.Node, tuple[int, FloatArray]]
 
-    def of(self, node: object) -> tuple[int, Constants] | None:
+    def of(self, node: object) -> tuple[int, FloatArray] | None:
         return self.known.get(node) if isinstance(node, fx.Node) else None
 
     def parameter(self, node: object) -> Tensor | None:
         if not isinstance(node, fx.Node) or node.op != "get_attr":
             return None
-        found = self.tensors.get(str(node.target))
-        return None if found is None else found.detach().double().cpu()
+        tensor = self.tensors.get(str(node.target))
+        return None if tensor is None else tensor.detach().double().cpu()
 
 
 def find_constants(program: Program) -> ConstantValues:
@@ -69,28 +69,23 @@ def find_constants(program: Program) -> ConstantValues:
         value = node.meta.get("val")
         if node.op != "call_function" or not isinstance(value, Tensor):
             continue
-        found = _find(walk, node)
-        if found is not None and not np.isnan(found[1]).all():
-            walk.known[node] = found
+        constants = _find(walk, node)
+        if constants is not None and not np.isnan(constants[1]).all():
+            walk.known[node] = constants
     # A value that is written to in place later says nothing.
     written = {
         source
         for node in program.graph_module.graph.nodes
-        if _is_mutable(node)
+        if is_mutating(node)
         for source in node.all_input_nodes[:1]
         if len(source.users) > 1
     }
     return ConstantValues(
-        {node.name: found for node, found in walk.known.items() if node not in written}
+        {node.name: constants for node, constants in walk.known.items() if node not in written}
     )
 
 
-def _is_mutable(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
-
-
-def _find(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _find(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     target: Any = node.target
     if target is aten.batch_norm.default:
         return _batch_norm(walk, node)
@@ -107,7 +102,7 @@ def _find(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return special(walk, node) if special is not None else None
 
 
-def _batch_norm(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _batch_norm(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     """Scale 0 leaves the shift; a constant input is normalised like any other."""
     scale, shift, mean, variance = (walk.parameter(node.args[index]) for index in (1, 2, 3, 4))
     if mean is None or variance is None or node.args[5] is not False:
@@ -128,7 +123,7 @@ def _bias(walk: _Walk, node: fx.Node, size: int) -> Tensor | None:
     return torch.zeros(size, dtype=torch.float64) if bias is None else walk.parameter(bias)
 
 
-def _convolution(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _convolution(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     """Filters of zeros leave the bias; so do filters that meet nothing but zeros."""
     weight = walk.parameter(node.args[1])
     if weight is None or len(node.meta["val"].shape) != weight.dim():
@@ -147,7 +142,7 @@ def _convolution(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return 1, torch.where(nothing, bias, torch.nan).numpy()
 
 
-def _linear(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _linear(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     weight = walk.parameter(node.args[1])
     if weight is None or weight.dim() != 2:
         return None
@@ -158,7 +153,7 @@ def _linear(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return axis, torch.where((weight == 0).all(dim=1), bias, torch.nan).numpy()
 
 
-def _pool(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _pool(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     before = walk.of(node.args[0])
     rank = len(node.meta["val"].shape)
     if before is None or before[0] != 1 or rank < 3:
@@ -172,7 +167,7 @@ def _pool(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return before
 
 
-def _elementwise(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _elementwise(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     """One varying operand: run the operation on the values. Two: both must be constant."""
     operands = [source for source in node.all_input_nodes if isinstance(_fake(source), Tensor)]
     if len(operands) == 1 and len(node.all_input_nodes) == 1:
@@ -183,13 +178,13 @@ def _elementwise(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     if len(operands) != 2 or len(node.all_input_nodes) != 2:
         return None
     shapes = [_fake(source).shape for source in operands]
-    found = [walk.of(source) for source in operands]
-    if found[0] is None or found[1] is None or len(shapes[0]) != len(shapes[1]):
+    constants = [walk.of(source) for source in operands]
+    if constants[0] is None or constants[1] is None or len(shapes[0]) != len(shapes[1]):
         return None
-    if found[0][0] != found[1][0] or len(found[0][1]) != len(found[1][1]):
+    if constants[0][0] != constants[1][0] or len(constants[0][1]) != len(constants[1][1]):
         return None
-    values = {s: torch.as_tensor(f[1]) for s, f in zip(operands, found, strict=True) if f}
-    return found[0][0], _run(node, values)
+    values = {s: torch.as_tensor(f[1]) for s, f in zip(operands, constants, strict=True) if f}
+    return constants[0][0], _run(node, values)
 
 
 def _fake(node: fx.Node) -> Any:
@@ -200,7 +195,7 @@ def _operand_count(node: fx.Node) -> int:
     return sum(isinstance(argument, fx.Node) for argument in node.args)
 
 
-def _run(node: fx.Node, values: Mapping[fx.Node, Tensor]) -> Constants:
+def _run(node: fx.Node, values: Mapping[fx.Node, Tensor]) -> FloatArray:
     """Evaluate an operation on one value per channel; NaN in gives NaN out."""
     copies = {source: value.clone() for source, value in values.items()}
     args, kwargs = fx.map_arg((node.args, node.kwargs), copies.__getitem__)
@@ -215,7 +210,7 @@ def _run(node: fx.Node, values: Mapping[fx.Node, Tensor]) -> Constants:
     return np.asarray(result.masked_fill(unknown, float("nan")).numpy())
 
 
-def _mean(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _mean(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     """The mean of a constant over other axes is that constant."""
     before = walk.of(node.args[0])
     if before is None:
@@ -232,7 +227,7 @@ def _mean(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return before[0] - lower, before[1]
 
 
-def _flatten(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _flatten(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     """Channels followed by space become one axis, each value repeated over its space."""
     before = walk.of(node.args[0])
     old, new = list(_fake(node.args[0]).shape), list(_fake(node).shape)  # type: ignore[arg-type]
@@ -246,22 +241,22 @@ def _flatten(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
     return (1, before[1]) if same else None
 
 
-def _concatenate(walk: _Walk, node: fx.Node) -> tuple[int, Constants] | None:
+def _concatenate(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     parts: Any = node.args[0]
     rank = len(_fake(node).shape)
     dim = int(node.args[1] if len(node.args) > 1 else 0) % rank  # type: ignore[arg-type]
-    pieces: list[Constants] = []
+    pieces: list[FloatArray] = []
     for part in parts:
-        found = walk.of(part)
+        constants = walk.of(part)
         size = _fake(part).shape[dim]
         if not isinstance(size, int):
             return None
-        known = found is not None and found[0] == dim
-        pieces.append(found[1] if known and found else np.full(size, np.nan))
+        known = constants is not None and constants[0] == dim
+        pieces.append(constants[1] if known and constants else np.full(size, np.nan))
     return dim, np.concatenate(pieces)
 
 
-_SPECIAL: Mapping[Any, Callable[[_Walk, fx.Node], tuple[int, Constants] | None]] = {
+_SPECIAL: Mapping[Any, Callable[[_Walk, fx.Node], tuple[int, FloatArray] | None]] = {
     aten.mean.dim: _mean,
     aten.flatten.using_ints: _flatten,
     aten.view.default: _flatten,

@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from compressc.coupling.graph import Coupling
 from compressc.factors.low_rank import factor_weight
-from compressc.factors.sites import FactorSite, argument
+from compressc.factors.sites import FactorSite
+from compressc.operators import argument_of
 
 aten = torch.ops.aten
 
@@ -53,9 +54,9 @@ class _Rewrite:
         self._module = module
         self._site = site
         self._node = node
-        self._source: fx.Node = argument(node, "input")
-        self._weight: fx.Node = argument(node, "weight")
-        self._bias: fx.Node | None = argument(node, "bias")
+        self._source: fx.Node = argument_of(node, "input")
+        self._weight: fx.Node = argument_of(node, "weight")
+        self._bias: fx.Node | None = argument_of(node, "bias")
         self._space = self._weight.meta["val"].dim() - 2
 
     def run(self, ranks: tuple[int, ...]) -> None:
@@ -86,7 +87,7 @@ class _Rewrite:
         """Return the arguments after the bias: stride, padding and dilation of a convolution."""
         if not self._space:
             return ()
-        return tuple(argument(self._node, name) for name in ("stride", "padding", "dilation"))
+        return tuple(argument_of(self._node, name) for name in ("stride", "padding", "dilation"))
 
     def _insert(
         self,

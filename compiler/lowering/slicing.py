@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compressc.coupling.graph import Coupling
 from compressc.coupling.kept import Kept
-from compressc.rules.registry import GroupedWeight
+from compressc.rules.records import GroupedWeight
 
 
 def slice_tensors(module: nn.Module, coupling: Coupling, kept: Kept) -> None:

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compressc.pass_protocol import Context, Pass, is_on_lowered
+from compressc.pass_protocol import Context, Pass
+from compressc.pipeline.declarations import check_changes, check_needs
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
 from compressc.program import Program, Step
@@ -47,7 +48,7 @@ def run_pass(program: Program, method: Pass, context: Context, stages: Stages) -
         unkept = replace(context, work_dir=None)
         return PassRun(*_run(program, method, unkept, stages), _not_kept(method, str(error)))
     inside = replace(context, work_dir=saved.folder)
-    if process_count() > 1 and is_on_lowered(method):
+    if process_count() > 1 and method.declares.runs_on == "lowered":
         # All processes must begin such a pass together; it finds its own state again.
         return PassRun(*_run(program, method, inside, stages))
     notes: tuple[str, ...] = ()
@@ -75,9 +76,11 @@ def _not_kept(method: Pass, reason: str) -> tuple[str, ...]:
 def _run(program: Program, method: Pass, context: Context, stages: Stages) -> tuple[Program, Step]:
     name = f"running {method.name}"
     with stages.stage(name):
+        check_needs(method, program, context)
         started = time.perf_counter()
         result = method(program, replace(context, progress=stages.within(name)))
         seconds = round(time.perf_counter() - started, 3)
+    check_changes(method, program, result)
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
     numbers = {name: number for step in added for name, number in step.numbers.items()}

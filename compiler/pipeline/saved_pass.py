@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compressc.errors import CompresscError
-from compressc.pass_protocol import Context, Pass, has_own_step
+from compressc.pass_protocol import Context, Pass
 from compressc.program import Program, Step
 from compressc.store.graph_record import is_same_graph
 from compressc.store.identity import identify
@@ -132,6 +132,6 @@ def remove_saved_passes(work_dir: Path) -> None:
 
 def _target(method: Pass, context: Context) -> object:
     """Return what a latency is meant at; nothing where none is asked for."""
-    if context.goal.latency_ms is None and not has_own_step(method):
+    if context.goal.latency_ms is None and method.declares.channel_step != "own":
         return None
-    return context.threads, context.batch, context.cost_table
+    return context.target

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from compressc.costs import BoolArray
+from compressc.array_types import BoolArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
 from compressc.plan import Plan

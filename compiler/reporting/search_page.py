@@ -67,8 +67,8 @@ def render_search(history: History, amount: str = "macs") -> str:
         amount: the cost that is plotted: macs, params or size_bytes.
     """
     best = max(
-        (one for generation in history.generations for one in generation.population),
-        key=lambda one: (one.metric >= history.threshold, one.score),
+        (candidate for generation in history.generations for candidate in generation.population),
+        key=lambda candidate: (candidate.metric >= history.threshold, candidate.score),
         default=None,
     )
     return load_template("search_page.html.j2").render(
@@ -101,26 +101,31 @@ def write_search(path: str | Path, history: History) -> None:
         write_history(path, history)
 
 
-def _share(history: History, one: Candidate, amount: str) -> float:
-    return float(getattr(one, amount)) / max(1.0, float(history.base[amount]))
+def _share(history: History, candidate: Candidate, amount: str) -> float:
+    return float(getattr(candidate, amount)) / max(1.0, float(history.base[amount]))
 
 
 def _plots(history: History, amount: str) -> tuple[Plot, ...]:
     generations = history.generations
     numbers = [float(generation.number) for generation in generations]
-    scores = [[one.score for one in generation.population] for generation in generations]
-    best = [max(found) for found in scores]
+    scores = [
+        [candidate.score for candidate in generation.population] for generation in generations
+    ]
+    best = [max(values) for values in scores]
     so_far = [max(best[: index + 1]) for index in range(len(best))]
-    shares = [[_share(history, one, amount) for one in g.population] for g in generations]
+    shares = [
+        [_share(history, candidate, amount) for candidate in g.population] for g in generations
+    ]
     leaders = [
-        _share(history, max(g.population, key=lambda one: one.score), amount) for g in generations
+        _share(history, max(g.population, key=lambda candidate: candidate.score), amount)
+        for g in generations
     ]
     return (
         _curves(
             "score",
             numbers,
             [
-                ("mean of the population", [_mean(found) for found in scores], "#94a3b8", 1.5),
+                ("mean of the population", [_mean(values) for values in scores], "#94a3b8", 1.5),
                 ("best of the generation", best, "#0d9488", 1.5),
                 ("best so far", so_far, "#2563eb", 2.5),
             ],
@@ -129,7 +134,7 @@ def _plots(history: History, amount: str) -> tuple[Plot, ...]:
             "share of the cost left",
             numbers,
             [
-                ("mean of the population", [_mean(found) for found in shares], "#94a3b8", 1.5),
+                ("mean of the population", [_mean(values) for values in shares], "#94a3b8", 1.5),
                 ("best of the generation", leaders, "#c2410c", 2.5),
             ],
         ),
@@ -160,13 +165,13 @@ def _curves(
 
 def _scatter(history: History, amount: str) -> Plot:
     last = max(1, history.generations[-1].number)
-    found = [
-        (_share(history, one, amount), one.metric, generation.number, one)
+    points = [
+        (_share(history, candidate, amount), candidate.metric, generation.number, candidate)
         for generation in history.generations
-        for one in generation.population
+        for candidate in generation.population
     ]
-    metrics = [*(entry[1] for entry in found), history.base_metric]
-    x = Axis(0.0, max(1.0, max(entry[0] for entry in found)), _LEFT, _WIDTH - 12)
+    metrics = [*(entry[1] for entry in points), history.base_metric]
+    x = Axis(0.0, max(1.0, max(entry[0] for entry in points)), _LEFT, _WIDTH - 12)
     y = _vertical(min(metrics), max(metrics))
     dots = tuple(
         Dot(
@@ -174,9 +179,9 @@ def _scatter(history: History, amount: str) -> Plot:
             y(metric),
             number / last,
             f"generation {number}: {share:.1%} left, metric {metric:.{_DIGITS}g}, "
-            f"score {one.score:.{_DIGITS}g}",
+            f"score {candidate.score:.{_DIGITS}g}",
         )
-        for share, metric, number, one in found
+        for share, metric, number, candidate in points
     )
     front = Line("Pareto front", trace(x, y, history.front(amount)), "#15803d", 1.5)
     limit = [(x.low, history.threshold), (x.high, history.threshold)]
@@ -203,13 +208,13 @@ def _populations(history: History) -> tuple[Population, ...]:
 
 
 def _population(history: History, generation: Generation) -> Population:
-    ranked = sorted(generation.population, key=lambda one: -one.score)
+    ranked = sorted(generation.population, key=lambda candidate: -candidate.score)
     rows = tuple(
         tuple(
             (value - whole) / (least - whole) if least != whole else 0.0
-            for value, (whole, least) in zip(one.values, history.ends, strict=True)
+            for value, (whole, least) in zip(candidate.values, history.ends, strict=True)
         )
-        for one in ranked
+        for candidate in ranked
     )
     return Population(f"generation {generation.number}", rows)
 

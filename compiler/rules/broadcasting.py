@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compressc.coupling.axes import Axes, Axis, join_axes, plain, size_of
-from compressc.rules.registry import Site
+from compressc.rules.site import Site
 
 
 def broadcast(site: Site, operands: Sequence[Axes]) -> Axes:

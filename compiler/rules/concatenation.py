@@ -18,8 +18,10 @@ from compressc.coupling.axes import (
 )
 from compressc.coupling.edits import Reindex, SetRange, SetSplits
 from compressc.coupling.shapes import value_of
+from compressc.operators import schema_of
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 
@@ -27,9 +29,9 @@ aten = torch.ops.aten
 @rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def cat(site: Site) -> Value:
     """Channels are concatenated along one axis and joined along the others."""
-    found = [site.axes_of(node) for node in site.arg("tensors")]
+    pieces = [site.axes_of(node) for node in site.arg("tensors")]
     # torch ignores empty one-dimensional tensors in a concatenation.
-    parts = [axes for axes in found if axes is not None and not _empty(axes)]
+    parts = [axes for axes in pieces if axes is not None and not _empty(axes)]
     rank = len(parts[0])
     dim = site.dim("dim", rank)
     joined = broadcast(site, [_without(axes, dim) for axes in parts])
@@ -177,7 +179,7 @@ def select_scatter(site: Site) -> Value:
 def _is_written(node: fx.Node) -> bool:
     """Return whether something writes through this view, or through a view of it."""
     for user in node.users:
-        schema = getattr(user.target, "_schema", None)
+        schema = schema_of(user)
         if schema is None:
             if _is_written(user):
                 return True

@@ -8,21 +8,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from compressc.coupling.axes import (
-    Axes,
-    Axis,
-    IntArray,
-    is_labelled,
-    join_axes,
-    labelled,
-    plain,
-    size_of,
-)
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axes, Axis, is_labelled, join_axes, labelled, plain, size_of
 from compressc.coupling.edits import SetCount
 from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.errors import RuleError
+from compressc.rules.records import EqualCount, GroupedWeight
 from compressc.rules.reduction import over_kept
-from compressc.rules.registry import STRUCTURAL, EqualCount, GroupedWeight, Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import STRUCTURAL, Site, Value
 
 aten = torch.ops.aten
 
@@ -145,7 +139,7 @@ def transposed_convolution(site: Site) -> Value:
     _couple_grouped(site, weight, 0, 1, out, "out")
     channels = join_axes(site.space, x[channel], weight[0], site.name)
     site.contract(site.arg("input"), channel)
-    site.records.read_axes.add((str(site.arg("weight").target), 0))
+    site.records.read_axes.append((str(site.arg("weight").target), 0))
     site.macs(inner, (*x[:channel], channels, out), output=source)
     return _finish(site, x, channel, out, rank)
 

@@ -8,7 +8,8 @@ import torch
 
 from compressc.coupling.axes import Axes, Axis, is_labelled, plain
 from compressc.coupling.edits import SetSizes
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -6,8 +6,10 @@ import torch
 
 from compressc.coupling.axes import Axis, is_labelled, join_axes, plain, size_of
 from compressc.coupling.edits import SetCount, SetSizes
+from compressc.rules.records import EqualCount
 from compressc.rules.reduction import over_kept
-from compressc.rules.registry import EqualCount, Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

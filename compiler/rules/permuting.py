@@ -6,7 +6,8 @@ import torch
 
 from compressc.coupling.axes import is_labelled, plain, size_of
 from compressc.coupling.edits import SetSqueezed
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -17,7 +17,8 @@ from compressc.coupling.axes import (
     size_of,
 )
 from compressc.coupling.edits import SetPad
-from compressc.rules.registry import STRUCTURAL, Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import STRUCTURAL, Site, Value
 from compressc.rules.targets import overloads
 
 aten = torch.ops.aten

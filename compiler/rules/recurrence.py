@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axis, IntArray, concatenate, exactly, join_axes, plain
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axis, concatenate, exactly, join_axes, plain
 from compressc.coupling.shapes import hinted_shape, value_of
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from compressc.coupling.axes import Axes, Axis, exactly, is_labelled, plain
+from compressc.operators import argument_of
 from compressc.rules.broadcasting import broadcast
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 from compressc.rules.targets import overloads
 
 aten = torch.ops.aten
@@ -21,8 +23,8 @@ def _dims(site: Site, rank: int) -> list[int]:
     if dims is None:
         return list(range(rank))
     listed = dims if isinstance(dims, Iterable) else [dims]
-    found = [int(dim) % rank for dim in listed] if rank else []
-    return found or list(range(rank))
+    numbers = [int(dim) % rank for dim in listed] if rank else []
+    return numbers or list(range(rank))
 
 
 def over_kept(site: Site, axes: Sequence[Axis]) -> None:
@@ -75,8 +77,7 @@ def reduce(site: Site) -> Value:
     x = _self_axes(site)
     dims = _dims(site, len(x))
     over_kept(site, [x[dim] for dim in dims])
-    names = {argument.name for argument in site.node.target._schema.arguments}  # type: ignore[union-attr]
-    keepdim = "keepdim" in names and bool(site.arg("keepdim"))
+    keepdim = bool(argument_of(site.node, "keepdim"))
     return _repeated(site, _reduced(x, dims, keepdim))
 
 

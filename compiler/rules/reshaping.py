@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressc.coupling.axes import Axes, Axis, Factor, IntArray, is_labelled, plain, size_of
+from compressc.array_types import IntArray
+from compressc.coupling.axes import Axes, Axis, Factor, is_labelled, plain, size_of
 from compressc.coupling.edits import SetSizes
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -9,8 +9,9 @@ import torch
 
 from compressc.coupling.axes import Axis, Factor, is_labelled, plain, size_of
 from compressc.coupling.edits import Reindex
-from compressc.rules.registry import Site, Value, rule
+from compressc.rules.registry import rule
 from compressc.rules.reshaping import split_factor
+from compressc.rules.site import Site, Value
 
 aten = torch.ops.aten
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from compressc.array_types import IntArray
+
 # The decoder adds up the planes of two bytes.
 WIDTHS = range(1, 17)
-
-IntArray = NDArray[np.int64]
 
 
 def gaps_between(positions: IntArray) -> IntArray:

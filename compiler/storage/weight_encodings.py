@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from compressc.array_types import Array, IntArray
 from compressc.storage.float_parts import split_floats
 from compressc.storage.gap_codes import best_width, encode_gaps, gaps_between, pack_planes
 from compressc.storage.onnx_unpacking import FLOATS, GAPS, MASK, floats_node, zeros_node
@@ -36,8 +37,6 @@ PART_NAMES = (
 )
 FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 _FUNCTION_OF = {"mask": MASK, "gaps": GAPS, "floats": FLOATS}
-
-Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ def encode(tensor: TensorProto, kind: str, stem: str) -> Encoding | None:
 
 
 def _bits(array: Array) -> NDArray[np.unsignedinteger]:
-    found: NDArray[np.unsignedinteger] = array.ravel().view(f"u{array.itemsize}")
-    return found
+    bits: NDArray[np.unsignedinteger] = array.ravel().view(f"u{array.itemsize}")
+    return bits
 
 
 def _fill(tensor: TensorProto, flat: Array, stem: str) -> Encoding:
@@ -124,7 +123,7 @@ def _fill(tensor: TensorProto, flat: Array, stem: str) -> Encoding:
 
 
 def _scatter(
-    tensor: TensorProto, values: Array, positions: NDArray[np.int64], size: int, stem: str
+    tensor: TensorProto, values: Array, positions: IntArray, size: int, stem: str
 ) -> Encoding:
     tensors = (
         numpy_helper.from_array(np.array([size], dtype=np.int64), f"{stem}/size"),
@@ -146,7 +145,7 @@ def _scatter(
 def _zeros(
     tensor: TensorProto,
     bits: NDArray[np.unsignedinteger],
-    positions: NDArray[np.int64],
+    positions: IntArray,
     kind: str,
     stem: str,
 ) -> Encoding:

@@ -7,12 +7,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from compressc.array_types import Array
 from compressc.program import Program
 from compressc.settings import Int8
 from compressc.tasks.capabilities import GivesSamples
@@ -25,7 +24,6 @@ _STORED = "input:"
 _HELD_BACK = 0.2
 _BATCH = 16
 
-Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
 

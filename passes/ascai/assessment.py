@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.costs import Cost
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.ascai.space import Individual, SearchSpace
-from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.evaluation import Evaluator

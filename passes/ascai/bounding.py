@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
+from compressc.array_types import FloatArray
+from compressc.bounds import Bounds
 from compressc.costs import Cost
-from compressc.errors import GoalError
-from compressc.goal import Bound
 from compressc.passes.ascai.space import SearchSpace
-from compressc.passes.importance import FloatArray
 
-_WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 _HALVINGS = 10
 _ROUNDING = 1e-9
 # Steps that are tried behind the first that does not fit.
@@ -35,14 +31,12 @@ class Bounding:
 
     Attributes:
         space: the space.
-        bounds: by what they bound; may be empty.
-        full: cost of the original.
+        bounds: of the goal; may be empty.
         fills: whether room that is left is taken.
     """
 
     space: SearchSpace
-    bounds: Mapping[str, Bound]
-    full: Cost
+    bounds: Bounds
     fills: bool = False
 
     def check(self) -> None:
@@ -53,17 +47,11 @@ class Bounding:
         """
         if self._holds(self.space.least):
             return
-        least = self._cost(self.space.least)
-        what = max(self.bounds, key=lambda name: self._excess(name, least))
-        bound, reached = self.bounds[what], getattr(least, what)
-        share = reached / getattr(self.full, what)
-        raised = ceil(share * 1000) / 1000 if bound.relative else reached
-        zeros = "; zeros do not count" if "pn" in self.space.methods else ""
-        raise GoalError(
-            f"{what} target {bound.value:g} cannot be reached: searching "
-            f"{', '.join(self.space.methods)} goes only down to {share:.3g} of the {_WORDS[what]} "
-            f"({reached:.4g}){zeros}; raise the target to about {raised:g}, search more --spaces, "
-            "or allow finer widths (--multiple-of)"
+        raise self.bounds.out_of_reach(
+            self._cost(self.space.least),
+            f"searching {', '.join(self.space.methods)}",
+            "zeros do not count" if "pn" in self.space.methods else "",
+            ("search more --spaces", "allow finer widths (--multiple-of)"),
         )
 
     def enforce(self, population: FloatArray) -> FloatArray:
@@ -148,16 +136,8 @@ class Bounding:
         return values
 
     def _holds(self, values: FloatArray) -> bool:
-        if not self.bounds:
-            return True
-        cost = self._cost(values)
-        return all(self._excess(what, cost) <= 0 for what in self.bounds)
+        return not self.bounds or self.bounds.hold(self._cost(values))
 
     def _cost(self, values: FloatArray) -> Cost:
         plan = self.space.plan_of(self.space.individual(values))
         return self.space.program.coupling.cost(plan)
-
-    def _excess(self, what: str, cost: Cost) -> float:
-        original = float(getattr(self.full, what))
-        amount = float(getattr(cost, what))
-        return (amount - self.bounds[what].absolute(original)) / original

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.passes.ascai.assessment import Assessment, Scored, as_matrix
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start
-from compressc.passes.importance import FloatArray
 from compressc.search.history import Candidate, Generation, History, write_history
 from compressc.stages import ProgressCallback
 

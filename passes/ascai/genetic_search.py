@@ -9,10 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from compressc.array_types import FloatArray
+from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, ignore_progress
+from compressc.pass_protocol import Context, Declaration, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Amount, Assessment, Scored, measure_amount
@@ -23,7 +25,7 @@ from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.ascai.space import METHODS, Method, SearchSpace, build_space
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
-from compressc.passes.importance import FloatArray, measure_importance
+from compressc.passes.importance import measure_importance
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
@@ -52,7 +54,7 @@ _PLACES = ("workers", "dask", "history")
 
 
 @dataclass(frozen=True)
-class Ascai:
+class Ascai(Pass):
     """Find per-layer pruning ratios and ranks by a genetic algorithm.
 
     Without bounds in the goal, the best score wins among the candidates that lose at most
@@ -128,6 +130,9 @@ class Ascai:
     history: str = ""
     amount: Callable[[Program], float] | None = None
     name: ClassVar[str] = "ascai"
+    declares: ClassVar[Declaration] = Declaration(
+        needs="labels", changes=frozenset({"keep", "zero", "rank", "weights"})
+    )
 
     def __post_init__(self) -> None:
         if not self.spaces or set(self.spaces) - set(METHODS):
@@ -172,9 +177,8 @@ class Ascai:
         context = replace(context, progress=announcer.announce)
         context.progress(0, self.generations, "measuring importance")
         space = self.build_space(program, task, context.goal.seed)
-        bounding = Bounding(
-            space, context.goal.bounds, program.coupling.cost(Plan()), self._caps(context.goal)
-        )
+        bounds = Bounds(context.goal.bounds, program.coupling.cost(Plan()))
+        bounding = Bounding(space, bounds, self._caps(context.goal))
         bounding.check()
         amount = self._choose_amount(program, context)
         with open_executor(self.workers, self.dask) as executor:
@@ -187,7 +191,7 @@ class Ascai:
                 work_dir=context.work_dir,
                 progress=announcer.count,
             )
-            original = measure_amount(program, Plan(), bounding.full, amount)
+            original = measure_amount(program, Plan(), bounds.original, amount)
             scoring = self.make_scoring(evaluator.base, original, context)
             assessment = Assessment(space, evaluator, scoring, bounding, amount)
             start, history = self.evolve(assessment, context)
@@ -253,7 +257,7 @@ class Ascai:
                 coordinates=tuple(one.name for one in space.coordinates),
                 ends=tuple((one.whole, one.least) for one in space.coordinates),
                 base_metric=assessment.evaluator.base,
-                base=dataclasses.asdict(assessment.bounding.full),
+                base=dataclasses.asdict(assessment.bounding.bounds.original),
                 threshold=assessment.scoring.threshold,
                 settings=self._settings(),
             ),
@@ -321,18 +325,18 @@ class Ascai:
         raise SearchError(
             f"none of {tried} candidates saves anything and keeps the metric at "
             f"{scoring.threshold:.4g} or more; the closest has {best.trial.metric:.4g} at "
-            f"{best.trial.cost.macs / assessment.bounding.full.macs:.1%} of the MACs: raise "
+            f"{assessment.bounding.bounds.share('macs', best.trial.cost):.1%} of the MACs: raise "
             "--search-drop, spend more trials, or set --recalibrate"
         )
 
     def _describe(self, assessment: Assessment, best: Scored, history: History) -> tuple[str, ...]:
-        trial, full, scoring = best.trial, assessment.bounding.full, assessment.scoring
+        trial, scoring = best.trial, assessment.scoring
         tried = len(assessment.evaluator.trials)
         rounds = len(history.generations) - 1
         notes = [
             f"best of {tried} candidates in {rounds} generations over "
             f"{len(assessment.space.coordinates)} hyper-parameters: score {best.score:.4g}, "
-            f"{_shares(trial.cost, full)}",
+            f"{_shares(trial.cost, assessment.bounding.bounds)}",
             f"search-validation metric {trial.metric:.4g}, the original's {scoring.base_metric:.4g}"
             + (", with batch norm statistics measured anew" if self.recalibrate else ""),
         ]
@@ -347,9 +351,9 @@ class Ascai:
         return tuple(notes)
 
 
-def _shares(cost: Cost, full: Cost) -> str:
+def _shares(cost: Cost, bounds: Bounds) -> str:
     return (
-        f"{cost.macs / full.macs:.1%} of the MACs, {cost.params / full.params:.1%} of the "
+        f"{bounds.share('macs', cost):.1%} of the MACs, {bounds.share('params', cost):.1%} of the "
         "parameters"
     )
 

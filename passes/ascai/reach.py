@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context
+from compressc.bounds import Bounds
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.space import Method, build_space
 from compressc.passes.importance import measure_importance
@@ -14,7 +15,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class ReachRehearsal:
+class ReachRehearsal(Pass):
     """Compresses everything alike until the bounds hold: what any candidate is made to do.
 
     Attributes:
@@ -23,6 +24,7 @@ class ReachRehearsal:
 
     spaces: tuple[Method, ...]
     name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "rank"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a plan inside the bounds, which may be empty.
@@ -33,7 +35,7 @@ class ReachRehearsal:
         """
         importance = measure_importance(program, "l1") if "ps" in self.spaces else {}
         space = build_space(program, self.spaces, importance)
-        bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()))
+        bounding = Bounding(space, Bounds(context.goal.bounds, program.coupling.cost(Plan())))
         bounding.check()
         found = bounding.enforce(space.whole[None])[0]
         return program.with_plan(space.plan_of(space.individual(found)))

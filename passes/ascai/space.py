@@ -10,15 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import BoolArray, FloatArray, IntArray
 from compressc.coupling.kept import Kept
 from compressc.coupling.weight_masks import contracted_weights, layer_of
 from compressc.errors import PlanError
 from compressc.factors.sites import FactorSite
-from compressc.passes.importance import FloatArray
 from compressc.passes.lowrank.menus import rank_steps
 from compressc.passes.widths.ladders import Ladder, build_ladder
-from compressc.plan import BoolArray, Plan
+from compressc.plan import Plan
 from compressc.program import Program
 
 Method = Literal["ps", "pn", "svd", "tucker"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.passes.ascai.space import SearchSpace
-from compressc.passes.importance import FloatArray
 
 _SPREAD = 0.2
 

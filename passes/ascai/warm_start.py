@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.passes.ascai.assessment import Assessment, Scored
-from compressc.passes.importance import FloatArray
 
 # Shares are found to a sixteenth, rank steps exactly.
 _HALVINGS = 4

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import fx
 
+from compressc.array_types import FloatArray
 from compressc.passes.gates.activation_gates import GatedNetwork
 from compressc.passes.gates.gated_units import GatedUnits
-from compressc.passes.importance import FloatArray
 from compressc.program import Program
 from compressc.tasks.protocol import Task
 

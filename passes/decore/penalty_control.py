@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.goal import Goal
 from compressc.passes.gates.gated_units import GatedUnits
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.costs import build_count_costs
 from compressc.program import Program
 

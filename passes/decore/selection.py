@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from compressc.array_types import BoolArray, FloatArray
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
 from compressc.passes.gates.gated_units import GatedUnits
-from compressc.passes.importance import FloatArray
 from compressc.passes.latency.meeting import LatencyRule, meet_latency, open_search
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.plan import BoolArray
 from compressc.program import Program, Step
 
 # What the least agent is worth above nothing, so that every unit counts.

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressc.array_types import FloatArray
 from compressc.errors import CompresscError
 from compressc.passes.gates.gated_units import GatedUnits
-from compressc.passes.importance import FloatArray
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.store.content import feed_content

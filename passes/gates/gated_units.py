@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor, fx
 
-from compressc.coupling.axes import Axis, IntArray, spread
+from compressc.array_types import FloatArray, IntArray
+from compressc.coupling.axes import Axis, spread
 from compressc.coupling.shapes import value_of
-from compressc.passes.importance import FloatArray
+from compressc.operators import is_mutating
 from compressc.program import Program
 
 
@@ -130,7 +131,7 @@ def _find_places(program: Program) -> list[_Place]:
     nodes = list(program.graph_module.graph.nodes)
     position = {node.name: index for index, node in enumerate(nodes)}
     living = _activations(program)
-    changes = [index for index, node in enumerate(nodes) if _is_in_place(node)]
+    changes = [index for index, node in enumerate(nodes) if is_mutating(node)]
     batch = _batch_size(program)
     readers_of: dict[tuple[str, int, int], list[str]] = {}
     channels: dict[tuple[str, int, int], Axis] = {}
@@ -178,11 +179,6 @@ def _hidden_classes(program: Program) -> IntArray:
             gated.setdefault(contraction.node, set()).update(classes)
     hidden = {each for node, classes in read.items() for each in classes - gated.get(node, set())}
     return np.array(sorted(hidden), dtype=np.int64)
-
-
-def _is_in_place(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
 
 
 def _batch_size(program: Program) -> int:

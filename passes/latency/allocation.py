@@ -15,9 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.latency.latency_model import LatencyModel
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.ladders import Ladder
 
 Scope = Literal["uniform", "global"]

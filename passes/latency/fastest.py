@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from compressc.array_types import FloatArray
 from compressc.errors import GoalError
-from compressc.passes.importance import FloatArray
 from compressc.passes.latency.search import LatencySearch
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program, Step
@@ -34,16 +34,17 @@ def seek_fastest(
     """
     sought = search.trust(circumstances)
     program, model = search.program, search.allocator.model
-    blocks = replace(program.constraints, multiple_of=model.table.block)
+    constraints = replace(program.constraints, multiple_of=model.table.block)
+    # Constraints take the pending plan away; its zeros and ranks are not ours to decide.
+    in_blocks = program.with_constraints(constraints).with_plan(replace(program.plan, keep={}))
     try:
-        even = choose_widths(
-            program.with_constraints(blocks), search.goal, rule, importance, search.name
-        )
+        even = choose_widths(in_blocks, search.goal, rule, importance, search.name)
     except GoalError:
         return sought
     ms = model.latency_ms(model.counts_of(even.plan))
     if ms >= sought.history[-1].numbers["predicted_latency_ms"]:
         return sought
     note = f"an even cut is the fastest: {search.describe(ms)}, {circumstances}"
-    step = Step(search.name, notes=(note,), numbers=search.numbers(ms))
+    remarks = [remark for step in even.history[len(program.history) :] for remark in step.notes]
+    step = Step(search.name, notes=(note, *remarks), numbers=search.numbers(ms))
     return program.with_plan(even.plan).with_step(step)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from compressc.bounds import Bounds
+from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.goal import Goal, LatencyBound
 from compressc.pass_protocol import Context
@@ -94,41 +97,33 @@ class LatencySearch:
 
         Where these ask for more than the latency does, less time is asked for until they hold.
         """
-        found = self.allocator.allocate(target_ms)
-        if found is None or self._excess(found) is None:
-            return found
+        allocation = self.allocator.allocate(target_ms)
+        if allocation is None or self._bounds.hold(self._cost(allocation)):
+            return allocation
         fastest = self.allocator.fastest()
-        what = self._excess(fastest)
-        if what is not None:
-            raise GoalError(
-                f"{what} target {self.goal.bounds[what].value:g} cannot be met by widths that are "
-                f"chosen for their latency: the fastest plan has {self._share(fastest, what):.3g} "
-                "of the original; raise the target, or use another pass"
+        if not self._bounds.hold(self._cost(fastest)):
+            raise self._bounds.out_of_reach(
+                self._cost(fastest),
+                "choosing widths by their latency",
+                advice=("use another pass",),
             )
         low, high, best = fastest.latency_ms, target_ms, fastest
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            found = self.allocator.allocate(middle)
-            if found is not None and self._excess(found) is None:
-                low, best = middle, found
+            allocation = self.allocator.allocate(middle)
+            if allocation is not None and self._bounds.hold(self._cost(allocation)):
+                low, best = middle, allocation
             else:
                 high = middle
         return best
 
-    def _excess(self, found: LatencyAllocation) -> str | None:
-        """Return the first bound besides latency that a plan exceeds."""
-        for what, bound in self.goal.bounds.items():
-            allowed = bound.value if bound.relative else bound.value / self._full(what)
-            if self._share(found, what) > allowed:
-                return what
-        return None
+    @cached_property
+    def _bounds(self) -> Bounds:
+        """The bounds besides latency."""
+        return Bounds(self.goal.bounds, self.program.coupling.cost(Plan()))
 
-    def _share(self, found: LatencyAllocation, what: str) -> float:
-        cost = self.program.coupling.cost(self._decided(found).plan)
-        return float(getattr(cost, what)) / self._full(what)
-
-    def _full(self, what: str) -> float:
-        return max(float(getattr(self.program.coupling.cost(Plan()), what)), 1.0)
+    def _cost(self, allocation: LatencyAllocation) -> Cost:
+        return self._decided(allocation).cost
 
     def _unreachable(self, least_ms: float) -> GoalError:
         return GoalError(

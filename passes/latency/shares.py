@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.latency.latency_model import LatencyModel
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.ladders import Ladder
 from compressc.program import Program
 

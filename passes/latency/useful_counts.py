@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import IntArray
 from compressc.latency.latency_model import LatencyModel
 from compressc.passes.widths.ladders import Ladder
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from math import ceil
 from typing import ClassVar
 
 import numpy as np
 
+from compressc.bounds import Bounds
+from compressc.costs import Cost
 from compressc.errors import GoalError, PlanError
-from compressc.goal import Bound
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.lowrank.menus import RankMenu, build_menu
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.plan import Plan
 from compressc.program import Program, Step
 
-_WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 Ranks = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Lowrank:
+class Lowrank(Pass):
     """Factorise layers: SVD for linear layers and 1x1 convolutions, Tucker-2 for the others.
 
     Every layer keeps the same share of the energy of its weight (the sum of its squared singular
@@ -53,6 +52,7 @@ class Lowrank:
     energy: float = 0.95
     layers: tuple[str, ...] = ("*",)
     name: ClassVar[str] = "lowrank"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"rank"}))
 
     def __post_init__(self) -> None:
         if not 0 < self.energy <= 1:
@@ -82,7 +82,7 @@ class Lowrank:
             )
         others = {name: r for name, r in program.plan.rank.items() if name not in menus}
         base = replace(program.plan, rank=others)
-        bounds = context.goal.bounds
+        bounds = Bounds(context.goal.bounds, program.coupling.cost(Plan()))
         if bounds:
             energy, rank = _meet_bounds(program, base, menus, bounds)
             chosen = f"energy {energy:.4g} meets the goal" if rank else "the goal is met already"
@@ -133,7 +133,7 @@ def _ranks_at(menus: Mapping[str, RankMenu], energy: float) -> Ranks:
 
 
 def _meet_bounds(
-    program: Program, base: Plan, menus: Mapping[str, RankMenu], bounds: Mapping[str, Bound]
+    program: Program, base: Plan, menus: Mapping[str, RankMenu], bounds: Bounds
 ) -> tuple[float, Ranks]:
     """Return the highest energy that meets the bounds, and its ranks.
 
@@ -142,27 +142,21 @@ def _meet_bounds(
     Raises:
         GoalError: if even the lowest ranks do not meet the bounds.
     """
-    coupling = program.coupling
-    full = coupling.cost(Plan())
 
-    def excess(rank: Ranks) -> float:
-        cost = coupling.cost(base.with_rank(rank))
-        worst: float = max(
-            (getattr(cost, what) - bound.absolute(getattr(full, what))) / getattr(full, what)
-            for what, bound in bounds.items()
-        )
-        return worst
+    def cost_of(rank: Ranks) -> Cost:
+        return program.coupling.cost(base.with_rank(rank))
 
-    if excess({}) <= 0:
+    if bounds.hold(cost_of({})):
         return 1.0, {}
     energies = np.unique([option.energy for menu in menus.values() for option in menu.options])
     low, high = 0, len(energies)
     rank = _ranks_at(menus, float(energies[0]))
-    if excess(rank) > 0:
-        raise _out_of_reach(program, base.with_rank(rank), bounds)
+    if not bounds.hold(cost_of(rank)):
+        advice = ("prune channels as well (--pass magnitude)",)
+        raise bounds.out_of_reach(cost_of(rank), "factorising", advice=advice)
     while high - low > 1:
         middle = (low + high) // 2
-        if excess(_ranks_at(menus, float(energies[middle]))) <= 0:
+        if bounds.hold(cost_of(_ranks_at(menus, float(energies[middle])))):
             low = middle
         else:
             high = middle
@@ -170,23 +164,6 @@ def _meet_bounds(
     rank = _ranks_at(menus, energy)
     for name in sorted(rank, key=lambda name: menus[name].energy_of(rank[name])):
         wider = menus[name].next_above(rank[name])
-        if wider is not None and excess({**rank, name: wider}) <= 0:
+        if wider is not None and bounds.hold(cost_of({**rank, name: wider})):
             rank[name] = wider
     return energy, rank
-
-
-def _out_of_reach(program: Program, lowest: Plan, bounds: Mapping[str, Bound]) -> GoalError:
-    full, least = program.coupling.cost(Plan()), program.coupling.cost(lowest)
-
-    def excess(what: str) -> float:
-        original, reached = float(getattr(full, what)), float(getattr(least, what))
-        return (reached - bounds[what].absolute(original)) / original
-
-    what = max(bounds, key=excess)
-    share = getattr(least, what) / getattr(full, what)
-    raised = ceil(share * 1000) / 1000 if bounds[what].relative else getattr(least, what)
-    return GoalError(
-        f"{what} target {bounds[what].value:g} cannot be reached: factorising goes only down to "
-        f"{share:.3g} of the {_WORDS[what]} ({getattr(least, what):.4g}); raise the target to "
-        f"about {raised:g}, or prune channels as well (--pass magnitude)"
-    )

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressc.array_types import FloatArray
 from compressc.factors.low_rank import spectra
 from compressc.factors.sites import FactorSite
-from compressc.passes.importance import FloatArray
 from compressc.program import Program
 
 

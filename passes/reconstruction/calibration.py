@@ -12,12 +12,13 @@ from torch import Tensor, fx
 from compressc.errors import GoalError, PlanError
 from compressc.frontend.trainable import clone_module
 from compressc.masking import masked
-from compressc.pass_protocol import Context, Pass
+from compressc.operators import argument_of
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.batch_norm_statistics import follow
 from compressc.passes.reconstruction.layer_fit import reconstruct
 from compressc.passes.reconstruction.layers import Layer, find_layers
 from compressc.passes.reconstruction.norms import Norm, read_norm
-from compressc.passes.reconstruction.patches import LAYERS, argument
+from compressc.passes.reconstruction.patches import LAYERS
 from compressc.passes.reconstruction.staged_execution import (
     Batches,
     StagedExecution,
@@ -33,7 +34,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Pass):
     """Give the surviving weights of a pruned network new values, from unlabelled samples.
 
     Layers are taken in graph order. Each gets the weights with which, on what the repaired network
@@ -69,6 +70,9 @@ class Calibration:
     ridge: float = 1e-3
     memory_bytes: int = 4 * 2**30
     name: ClassVar[str] = "calibrate"
+    declares: ClassVar[Declaration] = Declaration(
+        needs="samples", changes=frozenset({"weights", "graph"})
+    )
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -129,7 +133,7 @@ class Calibration:
         original_order = [by_name[node.name] for node in order if node.name in by_name]
         layers, norms = self._find(program, original_order)
         watched = [by_name[layer.target] for layer in layers.values()]
-        watched += [argument(by_name[name], "input") for name in norms]
+        watched += [argument_of(by_name[name], "input") for name in norms]
         repair = _Repair(
             layers,
             norms,
@@ -216,9 +220,9 @@ class _Repair:
         """Repair one node of the pruned network, then run it."""
         layer, norm = self.layers.get(node.name), self.norms.get(node.name)
         if layer is not None:
-            self._fit(layer, self.pupil.values(argument(node, "input")))
+            self._fit(layer, self.pupil.values(argument_of(node, "input")))
         if norm is not None:
-            self._move(norm, self.pupil.values(argument(node, "input")))
+            self._move(norm, self.pupil.values(argument_of(node, "input")))
         self.pupil.advance()
 
     def _fit(self, layer: Layer, inputs: list[Tensor]) -> None:
@@ -232,7 +236,7 @@ class _Repair:
         self.original.release(target)
 
     def _move(self, norm: Norm, after: list[Tensor]) -> None:
-        source = argument(self.original_nodes[norm.node], "input")
+        source = argument_of(self.original_nodes[norm.node], "input")
         self.original.advance_past(source)
         mean, variance = self.state[norm.mean], self.state[norm.variance]
         moved = follow(mean, variance, self.original.values(source), after)

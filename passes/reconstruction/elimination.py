@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressc.coupling.axes import IntArray
-from compressc.passes.importance import FloatArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.passes.reconstruction.least_squares import damping
 
 # At most this share of the units left leaves in one step.

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.shapes import hinted_shape
-from compressc.passes.importance import FloatArray, measure_importance
+from compressc.operators import argument_of
+from compressc.passes.importance import measure_importance
 from compressc.passes.reconstruction.batch_norm_statistics import measure_statistics
 from compressc.passes.reconstruction.elimination import eliminate, make_consumer
 from compressc.passes.reconstruction.layers import Layer, cut_batches, find_layers
 from compressc.passes.reconstruction.least_squares import NormalEquations
-from compressc.passes.reconstruction.patches import LAYERS, argument, unfold_input
+from compressc.passes.reconstruction.patches import LAYERS, unfold_input
 from compressc.passes.reconstruction.staged_execution import Batches, StagedExecution, order_nodes
 from compressc.plan import Plan
 from compressc.program import Program
@@ -58,7 +59,9 @@ def measure_reconstruction_importance(
         progress(done, len(order), f"studying {node.name}")
         layer = layers.get(node.name)
         if layer is not None and layer in study.awaited:
-            study.read(layer, run.values(argument(node, "input")), hinted_shape(node.meta["val"]))
+            study.read(
+                layer, run.values(argument_of(node, "input")), hinted_shape(node.meta["val"])
+            )
         run.advance()
         for reached in [one for one in study.awaited if one.target == node.name]:
             study.reach(reached, run.values(node))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from compressc.operators import argument_of
 from compressc.coupling.kept import Kept
 from compressc.factors.sites import CONVOLUTIONS
 from compressc.passes.reconstruction.norms import Norm, own_tensor, read_norm
@@ -18,7 +19,6 @@ from compressc.passes.reconstruction.patches import (
     LAYERS,
     Geometry,
     Grid,
-    argument,
     read_geometry,
 )
 from compressc.program import Program
@@ -99,8 +99,8 @@ def _read_layer(
     program: Program, node: fx.Node, kept: Kept, position: dict[str, int]
 ) -> Layer | None:
     values = program.coupling.propagation.values
-    source, given_bias = argument(node, "input"), argument(node, "bias")
-    weight = own_tensor(program, argument(node, "weight"))
+    source, given_bias = argument_of(node, "input"), argument_of(node, "bias")
+    weight = own_tensor(program, argument_of(node, "weight"))
     bias = own_tensor(program, given_bias)
     if weight is None or (given_bias is not None and bias is None):
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from compressc.passes.reconstruction.patches import argument
+from compressc.operators import argument_of
 from compressc.program import Program
 
 aten = torch.ops.aten
@@ -48,12 +48,14 @@ def own_tensor(program: Program, node: object) -> str | None:
 
 def read_norm(program: Program, node: fx.Node) -> Norm | None:
     """Return a batch norm in evaluation mode whose statistics are its own, or None."""
-    if node.target is not aten.batch_norm.default or argument(node, "training"):
+    if node.target is not aten.batch_norm.default or argument_of(node, "training"):
         return None
-    mean, variance = (own_tensor(program, argument(node, f"running_{n}")) for n in ("mean", "var"))
+    mean, variance = (
+        own_tensor(program, argument_of(node, f"running_{n}")) for n in ("mean", "var")
+    )
     if mean is None or variance is None:
         return None
-    weight, bias = argument(node, "weight"), argument(node, "bias")
+    weight, bias = argument_of(node, "weight"), argument_of(node, "bias")
     if any(isinstance(x, fx.Node) and x.op != "get_attr" for x in (weight, bias)):
         return None
     return Norm(
@@ -62,5 +64,5 @@ def read_norm(program: Program, node: fx.Node) -> Norm | None:
         None if bias is None else str(bias.target),
         mean,
         variance,
-        float(argument(node, "eps")),
+        float(argument_of(node, "eps")),
     )

@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
 from compressc.factors.sites import CONVOLUTIONS
+from compressc.operators import argument_of
 
 aten = torch.ops.aten
 
 LAYERS = CONVOLUTIONS | {aten.linear.default}
-
-
-def argument(node: fx.Node, name: str) -> Any:
-    """Return an argument of a call by its schema name, or its default."""
-    for index, entry in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        if entry.name == name:
-            if index < len(node.args):
-                return node.args[index]
-            return node.kwargs.get(name, entry.default_value)
-    raise KeyError(name)
 
 
 @dataclass(frozen=True)
@@ -55,8 +45,8 @@ def read_geometry(node: fx.Node, weight: Tensor) -> Geometry:
         return Geometry((), (), (), (), 1)
     kernel = tuple(weight.shape[2:])
     rank = len(kernel)
-    stride, dilation = (_spread(argument(node, name), rank) for name in ("stride", "dilation"))
-    padding = argument(node, "padding")
+    stride, dilation = (_spread(argument_of(node, name), rank) for name in ("stride", "dilation"))
+    padding = argument_of(node, "padding")
     sides: tuple[tuple[int, int], ...]
     if padding == "valid":
         sides = ((0, 0),) * rank
@@ -65,7 +55,7 @@ def read_geometry(node: fx.Node, weight: Tensor) -> Geometry:
         sides = tuple((total // 2, total - total // 2) for total in totals)
     else:
         sides = tuple((pad, pad) for pad in _spread(padding, rank))
-    return Geometry(kernel, stride, sides, dilation, int(argument(node, "groups")))
+    return Geometry(kernel, stride, sides, dilation, int(argument_of(node, "groups")))
 
 
 def _spread(value: int | Sequence[int], rank: int) -> tuple[int, ...]:

@@ -16,14 +16,9 @@ import torch
 from torch import Tensor, fx
 
 from compressc.coupling.shapes import hinted_shape
+from compressc.operators import is_mutating
 
 Batches = Sequence[tuple[Tensor, ...]]
-
-
-def is_mutating(node: fx.Node) -> bool:
-    """Return whether a node changes one of its inputs."""
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
 
 
 def order_nodes(graph: fx.Graph, late: Callable[[fx.Node], bool]) -> list[fx.Node]:

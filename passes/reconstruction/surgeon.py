@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from compressc.array_types import FloatArray
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context, Pass
-from compressc.passes.importance import FloatArray
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
@@ -18,7 +18,7 @@ from compressc.tasks.protocol import Task, draw_samples, require_task
 
 
 @dataclass(frozen=True)
-class Surgeon:
+class Surgeon(Pass):
     """Remove the channels that the others can best stand in for, then run ``calibrate``.
 
     A channel is worth what is lost when it goes and the layers that read it are refitted by least
@@ -49,6 +49,7 @@ class Surgeon:
     ratios: Ratios = ()
     floor: float = 0.0
     name: ClassVar[str] = "surgeon"
+    declares: ClassVar[Declaration] = Declaration(needs="samples", changes=frozenset({"keep"}))
 
     def __post_init__(self) -> None:
         if self.samples < 1:

@@ -16,8 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compressc.coupling.axes import IntArray
-from compressc.passes.importance import FloatArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.passes.widths.costs import CountCosts
 from compressc.passes.widths.ladders import Ladder
 

@@ -12,9 +12,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import coo_array
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.errors import RuleError
-from compressc.passes.importance import FloatArray
 
 
 def bundle(importance: FloatArray, partitions: tuple[IntArray, ...]) -> tuple[IntArray, ...]:

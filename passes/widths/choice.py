@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from compressc.array_types import BoolArray, FloatArray
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.allocation import Allocator, Scope
 from compressc.passes.widths.costs import build_count_costs
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.passes.widths.reach import explain_reach
 from compressc.passes.widths.traffic import measure_intensity
-from compressc.plan import BoolArray, Plan
+from compressc.plan import Plan
 from compressc.program import Program, Step
 
 Ratios = tuple[tuple[str, float], ...]
@@ -82,11 +82,16 @@ def choose_widths(
     chosen, notes = _fix_ratios(program, rule, ladders)
     if goal.bounds:
         chosen = _meet_bounds(program, goal, rule, ladders, chosen)
-    plan = program.coupling.fit_ranks(replace(program.plan, keep=_masks(ladders, chosen)))
+    plan = _plan_widths(program, _masks(ladders, chosen))
     whole = [layer for layer in program.plan.rank if layer not in plan.rank]
     notes += tuple(f"{layer} is not factorised: it is cheaper whole now" for layer in whole)
     decided = program.with_plan(plan)
     return decided.with_step(Step(name, notes=notes)) if notes else decided
+
+
+def _plan_widths(program: Program, keep: Mapping[str, BoolArray]) -> Plan:
+    """Return the program's plan with other widths, and ranks that fit these."""
+    return program.coupling.fit_ranks(replace(program.plan, keep=keep))
 
 
 def _masks(ladders: Mapping[str, Ladder], rungs: Mapping[str, int]) -> dict[str, BoolArray]:
@@ -137,10 +142,10 @@ def _meet_bounds(
         goal.bounds,
         program.plan.rank,
     )
-    found = Allocator(free, costs, rule.scope, rule.floor).allocate()
-    if found is None:
+    allocation = Allocator(free, costs, rule.scope, rule.floor).allocate()
+    if allocation is None:
         lowest = {ladder.group.name: 0 for ladder in free}
-        plan = Plan(keep=_masks(ladders, {**lowest, **fixed}))
+        plan = _plan_widths(program, _masks(ladders, {**lowest, **fixed}))
         raise explain_reach(program, goal.bounds, plan, frozenset(fixed))
     names = [ladder.group.name for ladder in free]
-    return {**fixed, **dict(zip(names, found.rungs.tolist(), strict=True))}
+    return {**fixed, **dict(zip(names, allocation.rungs.tolist(), strict=True))}

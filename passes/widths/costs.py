@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressc.array_types import FloatArray, IntArray
+from compressc.bounds import Bounds
 from compressc.costs import Terms
-from compressc.coupling.axes import IntArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
 from compressc.factors.costs import FactorSavings
 from compressc.goal import Bound
-from compressc.passes.importance import FloatArray
+from compressc.plan import Plan
 
 # Float sums may fall short of the exact integer by rounding; the exact bound must hold.
 _MARGIN = 1e-9
@@ -31,20 +32,16 @@ class CountCosts:
     Attributes:
         constant: kept positions of every axis without the groups, shape (axes,).
         per_unit: positions that one unit of each group adds, shape (groups, axes).
-        terms: the cost of each bound, no layer factorised.
-        bounded: what each of them is: macs, params, size_bytes.
+        terms: every bounded cost by name (macs, params, size_bytes), no layer factorised.
         savings: what factorised layers cost less, or None where there are none.
-        limits: the most that each cost may be.
-        originals: each cost of the whole model.
+        bounds: what the costs are held against.
     """
 
     constant: FloatArray
     per_unit: FloatArray
-    terms: tuple[Terms, ...]
-    bounded: tuple[str, ...]
+    terms: Mapping[str, Terms]
     savings: FactorSavings | None
-    limits: tuple[float, ...]
-    originals: tuple[float, ...]
+    bounds: Bounds
 
     def slack(self, counts: IntArray) -> FloatArray:
         """Return how far below its tightest bound each row lies, as a share of the original.
@@ -61,16 +58,11 @@ class CountCosts:
 
     def _slack(self, counts: IntArray) -> FloatArray:
         positions = self.constant + counts @ self.per_unit
-        costs = [_evaluate(terms, positions) for terms in self.terms]
+        costs = {what: _evaluate(terms, positions) for what, terms in self.terms.items()}
         if self.savings is not None:
             saved = self.savings.saved(positions)
-            costs = [cost - saved[what] for cost, what in zip(costs, self.bounded, strict=True)]
-        slacks = [
-            (limit - cost) / original
-            for cost, limit, original in zip(costs, self.limits, self.originals, strict=True)
-        ]
-        tightest: FloatArray = np.min(slacks, axis=0)
-        return tightest
+            costs = {what: cost - saved[what] for what, cost in costs.items()}
+        return self.bounds.slacks(costs)
 
 
 def _evaluate(terms: Terms, positions: FloatArray) -> FloatArray:
@@ -111,15 +103,12 @@ def build_count_costs(
     for row, group in enumerate(groups):
         per_unit[row] = _per_unit(coupling, group)
         constant -= group.size * per_unit[row]
-    originals = {what: max(float(_evaluate(terms[what], whole[None])[0]), 1.0) for what in bounds}
     return CountCosts(
         constant=constant,
         per_unit=per_unit,
-        terms=tuple(terms[what] for what in bounds),
-        bounded=tuple(bounds),
+        terms={what: terms[what] for what in bounds},
         savings=coupling.factor_costs.savings(rank) if rank else None,
-        limits=tuple(bounds[what].absolute(originals[what]) * (1 - _MARGIN) for what in bounds),
-        originals=tuple(originals.values()),
+        bounds=Bounds(bounds, coupling.cost(Plan())).tightened(_MARGIN),
     )
 
 

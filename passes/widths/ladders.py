@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from compressc.coupling.axes import IntArray
+from compressc.array_types import FloatArray, IntArray
 from compressc.coupling.groups import ChannelGroup
-from compressc.passes.importance import FloatArray
 from compressc.passes.widths.bundling import bundle
 
 

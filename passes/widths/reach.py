@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from math import ceil
 
+from compressc.bounds import Bounds
 from compressc.errors import GoalError
 from compressc.goal import Bound
 from compressc.plan import Plan
@@ -14,8 +14,6 @@ from compressc.program import Program
 _CAUSES = 3
 _LAYERS = 3
 _WORTH_NAMING = 0.02
-_WHOLE = 0.999
-_WORDS = {"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}
 
 
 def explain_reach(
@@ -29,20 +27,10 @@ def explain_reach(
         lowest: the smallest plan there is.
         fixed: names of groups whose width the user chose.
     """
-    original, least = program.coupling.cost(Plan()), program.coupling.cost(lowest)
-    excess = {
-        what: (getattr(least, what) - bound.absolute(getattr(original, what)))
-        / getattr(original, what)
-        for what, bound in bounds.items()
-    }
-    what = max(excess, key=lambda name: excess[name])
-    amount, share = getattr(least, what), getattr(least, what) / getattr(original, what)
-    target = bounds[what].value
-    return GoalError(
-        f"{what} target {target:g} cannot be reached: pruning goes only down to {share:.3g} of "
-        f"the {_WORDS[what]} ({amount:.4g}); {_describe(program, what, lowest, fixed)}; "
-        f"{_advise(program, target, amount, share, fixed, bounds[what])}"
-    )
+    least = program.coupling.cost(lowest)
+    asked = Bounds(bounds, program.coupling.cost(Plan()))
+    remainder = _describe(program, asked.tightest(least), lowest, fixed)
+    return asked.out_of_reach(least, "pruning", remainder, _advise(program, fixed))
 
 
 def _describe(program: Program, what: str, lowest: Plan, fixed: frozenset[str]) -> str:
@@ -86,21 +74,13 @@ def _list_layers(names: list[str]) -> str:
     return ", ".join(names[:_LAYERS]) + (f" and {more} more layers" if more > 0 else "")
 
 
-def _advise(
-    program: Program,
-    target: float,
-    amount: float,
-    share: float,
-    fixed: frozenset[str],
-    bound: Bound,
-) -> str:
-    lowest = f"{ceil(share * 1000) / 1000:g}" if bound.relative else f"{ceil(amount)}"
-    reachable = share < _WHOLE
-    advice = [f"raise the target from {target:g} to about {lowest}"] if reachable else []
+def _advise(program: Program, fixed: frozenset[str]) -> list[str]:
+    """Return what the user can do besides raising the target."""
+    advice = []
     if program.constraints.keep:
         advice.append("keep fewer layers (--keep)")
     if program.constraints.multiple_of > 1:
         advice.append(f"allow finer widths than multiples of {program.constraints.multiple_of}")
     if fixed:
         advice.append("lower the given ratios")
-    return ", or ".join(advice) or "this model has no channels that can leave"
+    return advice

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from compressc.array_types import IntArray
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axes, IntArray
+from compressc.coupling.axes import Axes
 from compressc.coupling.shapes import hinted_shape, value_of
 from compressc.program import Program
 

@@ -17,6 +17,8 @@ from compressc.backend.quantization import is_quantized, quantize
 from compressc.backend.quantized_stem import float_stem
 from compressc.errors import ExportError
 from compressc.program import Program
+from compressc.runtime.int8_weights import find_wide_weights
+from compressc.runtime.session import create_session
 
 
 class Net(nn.Module):
@@ -55,7 +57,14 @@ def exported() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def int8(exported: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights of 7 bits, which every processor multiplies exactly."""
     return quantize(exported, feeds(2)).model
+
+
+@pytest.fixture(scope="module")
+def wide(exported: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights of 8 bits, which need a processor with VNNI or an ARM one."""
+    return quantize(exported, feeds(2), weight_bits=8).model
 
 
 def runtime_operators(model: onnx.ModelProto, tmp_path: object) -> list[str]:
@@ -92,7 +101,9 @@ def test_the_model_stays_whole_and_the_original_as_it_was(exported: onnx.ModelPr
     result = quantize(exported_again, feeds(1)).model
     onnx.checker.check_model(result, full_check=True)
     assert {p.key: p.value for p in result.metadata_props} == {
-        "compressc.normalization.mean": "0.5"
+        "compressc.normalization.mean": "0.5",
+        "compressc.runs_on": "any processor",
+        "compressc.int8_weight_bits": "7",
     }
     assert [v.name for v in result.graph.output] == [v.name for v in exported.graph.output]
     assert result.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -118,6 +129,40 @@ def test_nothing_to_quantise_is_an_error() -> None:
     program = compressc.capture(nn.Softmax(dim=1), (torch.randn(2, 3, 8, 8),))
     with pytest.raises(ExportError, match="nothing to quantise"):
         quantize(export_onnx(program), [{program.input_names[0]: feeds(1)[0]["x"]}])
+
+
+def test_weights_of_8_bits_say_that_they_need_a_processor_for_them(
+    int8: onnx.ModelProto, wide: onnx.ModelProto
+) -> None:
+    stored = {entry.key: entry.value for entry in wide.metadata_props}
+    assert stored["compressc.int8_weight_bits"] == "8"
+    assert stored["compressc.runs_on"].startswith("x86-64 with VNNI")
+    assert find_wide_weights(int8) == ()
+    assert set(find_wide_weights(wide)) == {f"{n}.weight_quantized" for n in ("wide", "side", "fc")}
+    largest = [
+        max(np.abs(numpy_helper.to_array(t).astype(int)).max() for t in weights_of(model))
+        for model in (int8, wide)
+    ]
+    assert largest == [64, 127]
+
+
+def weights_of(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    tensors = model.graph.initializer
+    return [t for t in tensors if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+
+
+def test_an_8th_bit_makes_what_is_computed_in_floats_more_precise(
+    exported: onnx.ModelProto, int8: onnx.ModelProto, wide: onnx.ModelProto
+) -> None:
+    """Without fusions the dequantised weights are multiplied as floats: no sum overflows."""
+
+    def run(model: onnx.ModelProto) -> np.ndarray:
+        session = create_session(model.SerializeToString(), "the model", optimize=False)
+        return np.concatenate([session.run(None, batch)[0] for batch in feeds(2, seed=1)])
+
+    exact, *others = map(run, (exported, int8, wide))
+    errors = [np.sqrt(np.mean((other - exact) ** 2)) / exact.std() for other in others]
+    assert errors[1] < errors[0] < 0.1
 
 
 def test_drift_is_small_and_measured(exported: onnx.ModelProto, int8: onnx.ModelProto) -> None:

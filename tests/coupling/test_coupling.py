@@ -7,19 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from compressc.coupling.axes import size_of
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
+from compressc.coupling.weight_masks import contracted_weights
 from compressc.errors import PlanError
 from compressc.frontend.tracing import capture
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.randomization import randomized
+from compressc.rules.registry import RULES
+from compressc.rules.site import Site
 from tests.plans import choose, counts, free_groups, random_plan, smallest_plan
 from tests.strategies import Recipe, every_block
+
+aten = torch.ops.aten
 
 
 def _couple(*blocks: tuple[str, int], head: str = "pooled", stem: str = "one") -> Coupling:
@@ -173,6 +178,10 @@ def test_plans_that_do_not_fit_are_refused() -> None:
         ({"keep": {grouped.name: uneven}}, "must keep the same number of channels"),
         ({"zero": {"nobody": np.ones(3, bool)}}, "the model has no such parameter"),
         ({"zero": {"classify.weight": np.ones(3, bool)}}, r"has shape \(3,\)"),
+        (
+            {"choice": {"nonsense": 7}},
+            "no architecture node of that name",
+        ),
     ]
     for decisions, message in cases:
         with pytest.raises(PlanError, match=message):
@@ -242,3 +251,31 @@ def test_gates_leave_with_what_they_gate() -> None:
     (producer,) = (m for m in group.members if m.tensor == "both.weight")
     assert producer.position[producer.unit == 2].tolist() == [2, 10]
     assert group.width_per_unit == 2
+
+
+def test_what_a_rule_said_before_it_failed_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = (("conv", 0),)
+    weight = "blocks.0.conv.weight"
+    coupling = Recipe(blocks).capture().coupling
+    assert weight in contracted_weights(coupling)
+    whole = RULES[aten.conv2d.default]
+
+    def failing(site: Site) -> Any:
+        value = whole(site)
+        if str(site.arg("weight").target) == weight:
+            raise ValueError("a kernel that nobody knows")
+        return value
+
+    monkeypatch.setitem(RULES, aten.conv2d.default, failing)
+    program = Recipe(blocks).capture()
+    records = program.coupling.propagation.records
+    assert weight not in contracted_weights(program.coupling)
+    assert weight not in {name for name, _ in records.read_axes}
+    assert weight not in {term.weight for term in records.macs}
+    (node,) = (n.name for n in program.graph_module.graph.nodes if _reads(n, weight))
+    assert not [entry for entry in records.contractions if entry.node == node]
+    assert any("a kernel that nobody knows" in pin.reason for pin in program.coupling.pins)
+
+
+def _reads(node: fx.Node, weight: str) -> bool:
+    return any(source.target == weight for source in node.all_input_nodes)

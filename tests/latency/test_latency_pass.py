@@ -18,9 +18,12 @@ from compressc.passes.latency.allocation import LatencyAllocation
 from compressc.passes.latency.pruning import Latency
 from compressc.passes.latency.search import LatencySearch
 from compressc.passes.magnitude import Magnitude
+from compressc.passes.sparsify import Sparsify
+from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
+from compressc.target import Target
 from tests.latency.conftest import build_program, formula_table, full_kernels
 
 NAME = "residual"
@@ -42,7 +45,7 @@ def device(tmp_path: Path) -> Path:
 
 def aiming_at(target: float | str, device: Path | None = None) -> Context:
     table = read_table(device) if device else None
-    return Context(Goal(latency_ms=target), cost_table=table)
+    return Context(Goal(latency_ms=target), target=Target(cost_table=table))
 
 
 def predicted(decided: Program, device: Path) -> float:
@@ -75,7 +78,7 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     device: Path, target: float
 ) -> None:
     program = build_program(NAME)
-    context = Context(Goal(macs=target), cost_table=read_table(device))
+    context = Context(Goal(macs=target), target=Target(cost_table=read_table(device)))
     fast = Latency()(program, context)
     assert 0.8 * target * program.cost.macs < fast.cost.macs <= target * program.cost.macs
     assert "not measured" in fast.history[-1].notes[0] or "measure it" in fast.history[-1].notes[0]
@@ -84,16 +87,12 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     assert predicted(fast, device) <= predicted(even, device)
     # Steps are wide here, so that the even cut may be the best; not at both targets.
     assert target > 0.5 or predicted(fast, device) < predicted(even, device)
-    with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths"):
+    with pytest.raises(GoalError, match=r"0.0001 cannot be reached: choosing widths"):
         Latency()(program, replace(context, goal=Goal(macs=0.0001)))
 
 
-def test_an_even_cut_is_taken_where_it_is_the_fastest(
-    device: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = build_program(NAME)
-    context = Context(Goal(macs=0.6), cost_table=read_table(device))
-    # A search that finds nothing but the original.
+def find_only_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the search give the original, so that any even cut is faster."""
     monkeypatch.setattr(
         LatencySearch,
         "_choose",
@@ -101,6 +100,44 @@ def test_an_even_cut_is_taken_where_it_is_the_fastest(
             np.array([ladder.steps for ladder in self.allocator.ladders]), self.full_ms
         ),
     )
+
+
+def test_an_even_cut_keeps_zeros_and_ranks_that_are_pending(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(Goal(macs=0.6), target=Target(cost_table=read_table(device)))
+    ranked = build_program(NAME).with_plan(Plan(rank={"a.0": (64, 32)}))
+    program = Sparsify(sparsity=0.9)(ranked, context)
+    zeros = {name: mask.copy() for name, mask in program.plan.zero.items()}
+    assert zeros
+    find_only_the_original(monkeypatch)
+    decided = Latency()(program, context)
+    assert "an even cut is the fastest" in decided.history[-1].notes[0]
+    assert {name: mask.tolist() for name, mask in decided.plan.zero.items()} == {
+        name: mask.tolist() for name, mask in zeros.items()
+    }
+    assert set(decided.plan.rank) == {"a.0"}
+    assert decided.plan.keep
+    assert decided.cost.macs <= 0.6 * program.coupling.cost(Plan()).macs
+
+
+def test_an_even_cut_says_which_layers_are_no_longer_factorised(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(Goal(macs=0.1), target=Target(cost_table=read_table(device)))
+    program = build_program(NAME).with_plan(Plan(rank={"a.0": (76, 44)}))
+    find_only_the_original(monkeypatch)
+    decided = Latency(floor=0.0)(program, context)
+    assert not decided.plan.rank
+    assert "a.0 is not factorised: it is cheaper whole now" in decided.history[-1].notes
+
+
+def test_an_even_cut_is_taken_where_it_is_the_fastest(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = build_program(NAME)
+    context = Context(Goal(macs=0.6), target=Target(cost_table=read_table(device)))
+    find_only_the_original(monkeypatch)
     decided = Latency()(program, context)
     block = CostTable.from_json(device.read_text()).block
     even = Magnitude()(program.with_constraints(Constraints(multiple_of=block)), context)
@@ -144,7 +181,7 @@ def test_other_bounds_hold_as_well(device: Path) -> None:
     assert predicted(decided, device) <= 0.8
     loose = Latency()(program, replace(context, goal=replace(context.goal, macs=0.9)))
     assert loose.plan.digest == Latency()(program, context).plan.digest
-    with pytest.raises(GoalError, match=r"macs target 0.0001 cannot be met by widths") as caught:
+    with pytest.raises(GoalError, match=r"0.0001 cannot be reached: choosing widths") as caught:
         Latency()(program, replace(context, goal=replace(context.goal, macs=0.0001)))
     assert "\n" not in str(caught.value)
 

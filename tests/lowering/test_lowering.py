@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from compressc.errors import PlanError
 from compressc.frontend.tracing import capture, program_from_exported
 from compressc.lowering.lowered import lower
+from compressc.masking import masked
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from tests.oracle import digest, fresh
@@ -174,8 +175,10 @@ def test_zero_masks_become_zeros_in_the_kept_slices() -> None:
 
 
 def test_choices_are_refused(program: Program) -> None:
-    with pytest.raises(PlanError, match="decides choices"):
-        lower(replace(program, plan=Plan(choice={"node": 1})))
+    unchecked = replace(program, plan=Plan(choice={"node": 1}))
+    for apply in (lower, masked):
+        with pytest.raises(PlanError, match="no architecture node of that name"):
+            apply(unchecked)
 
 
 def test_a_plan_for_another_program_is_refused(program: Program) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressc.costs import Terms
-from compressc.coupling.axes import IntArray
+from compressc.array_types import IntArray
+from compressc.bounds import Bounds
+from compressc.costs import Cost, Terms
 from compressc.coupling.groups import ChannelGroup
+from compressc.goal import Bound
 from compressc.passes.widths.allocation import WINDOW, Allocator
 from compressc.passes.widths.costs import CountCosts
 from compressc.passes.widths.ladders import Ladder, build_ladder
@@ -28,7 +30,8 @@ def chain(sizes: list[int], target: float) -> CountCosts:
     terms = Terms(weights, factors)
     full = float(terms.values(np.array([*sizes, 1.0])).sum())
     per_unit = np.eye(axes, axes + 1)
-    return CountCosts(constant, per_unit, (terms,), ("macs",), None, (target * full,), (full,))
+    bounds = Bounds({"macs": Bound(target, relative=True)}, Cost(int(full), 0, 0))
+    return CountCosts(constant, per_unit, {"macs": terms}, None, bounds)
 
 
 def ladders_of(
@@ -126,7 +129,8 @@ def test_nothing_leaves_when_the_bound_holds_already():
 
 def test_without_ladders_the_bound_holds_or_it_does_not():
     costs = chain([16], 0.5)
-    fixed = replace(costs, per_unit=costs.per_unit[:0], limits=(100.0,))
+    enough = Bounds({"macs": Bound(100.0, relative=False)}, costs.bounds.original)
+    fixed = replace(costs, per_unit=costs.per_unit[:0], bounds=enough)
     empty = np.zeros((1, 0), dtype=np.int64)
     assert Allocator([], fixed, "uniform", 0.1).allocate() is not None
     assert fixed.slack(empty)[0] > 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import compressc
+from compressc.bounds import Bounds
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context
@@ -195,7 +196,7 @@ def bounded(spaces, share, fills):
     program, _ = trained()
     space = build_space(program, spaces, measure_importance(program, "l1"))
     full = program.coupling.cost(Plan())
-    return space, Bounding(space, Goal(macs=share).bounds, full, fills)
+    return space, Bounding(space, Bounds(Goal(macs=share).bounds, full), fills)
 
 
 @pytest.mark.parametrize("share", [0.5, None])
@@ -204,7 +205,9 @@ def test_a_threshold_is_what_a_layer_bears_within_two_points(share, monkeypatch)
     program, task = trained()
     evaluator = Evaluator(program, task, Goal(macs=share))
     search = replace(SEARCH, search_drop=40.0)
-    scoring = search.make_scoring(evaluator.base, bounding.full.macs, Context(Goal(macs=share)))
+    scoring = search.make_scoring(
+        evaluator.base, bounding.bounds.original.macs, Context(Goal(macs=share))
+    )
     assessment = Assessment(space, evaluator, scoring, bounding, "macs")
     thresholds, _ = find_thresholds(assessment)
     alone = np.repeat(space.whole[None], len(thresholds), axis=0)
@@ -227,7 +230,7 @@ def test_room_that_a_bound_leaves_is_taken(spaces):
         space.whole + rng.random((20, len(space.whole))) * (space.least - space.whole)
     )
     moved = bounding.enforce(drawn)
-    full = bounding.full.macs
+    full = bounding.bounds.original.macs
     shares = [
         PlanCosts(space.program.coupling).cost(space.plan_of(space.individual(v))).macs / full
         for v in moved

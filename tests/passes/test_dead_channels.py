@@ -100,3 +100,10 @@ def test_the_driver_runs_it_without_a_goal():
     )
     assert result.report.after.macs < result.report.before.macs
     assert any("removed" in note for row in result.report.passes for note in row.notes)
+
+
+def test_ranks_that_are_pending_follow_the_channels_that_stay(program: Program) -> None:
+    ranked = program.with_plan(Plan(rank={"mid": (4, 12)}))
+    found = DeadChannels()(ranked, Context())
+    # 11 of the 16 input channels are left, so a rank of 12 makes no sense any more.
+    assert found.plan.rank == {"mid": (4, 11)}

@@ -107,6 +107,17 @@ def test_the_reach_it_names_can_be_reached(program_of):
     assert ratio(Magnitude()(program, Context(Goal(macs=lowest)))) <= lowest
 
 
+def test_the_reach_counts_layers_that_are_factorised_already(program_of):
+    program = program_of("Plain", keep=("a.0", "b.0"))
+    program = program.with_plan(Plan(rank={"b.0": (8, 8)}))
+    with pytest.raises(GoalError) as error:
+        Magnitude()(program, Context(Goal(macs=0.01)))
+    lowest = float(str(error.value).split("to about ")[1].split(",")[0])
+    found = Magnitude()(program, Context(Goal(macs=lowest)))
+    assert found.plan.rank
+    assert lowest - 0.001 < ratio(found) <= lowest
+
+
 def test_an_earlier_zero_mask_survives(program_of):
     program = program_of("Plain")
     mask = {"fc.weight": np.zeros((10, 32), dtype=bool)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from onnx import helper
 
+from compressc.backend.onnx_export import export_onnx
 from compressc.backend.onnx_parity import OutputParity, Parity
 from compressc.costs import Cost
 from compressc.equivalence import Equivalence
@@ -13,19 +15,21 @@ from compressc.errors import VerificationError
 from compressc.goal import Goal
 from compressc.pipeline.checks import (
     Counted,
+    check_costs,
     check_equivalence,
-    check_goal,
     check_parity,
     check_predicted_cost,
 )
+from compressc.pipeline.comparisons import count_file
 from compressc.verdict import Check, Verdict
+from tests.small_networks import TwoConvs, seeded_program
 
 FULL = Cost(macs=1000, params=100, size_bytes=400)
 HALF = Cost(macs=500, params=50, size_bytes=200)
 
 
 def failed(goal: Goal, result: Cost, before: Counted | None, after: Counted) -> list[str]:
-    return [c.name for c in check_goal(goal, FULL, result, before, after) if not c.passed]
+    return [c.name for c in check_costs(goal, FULL, result, before, after) if not c.passed]
 
 
 def test_a_goal_is_met_by_program_and_file() -> None:
@@ -53,8 +57,26 @@ def test_without_the_originals_file_its_program_is_the_measure() -> None:
 
 
 def test_a_file_that_cannot_be_counted_is_judged_by_the_program() -> None:
-    checks = check_goal(Goal(macs=0.5), FULL, HALF, None, Counted(None, 300))
+    checks = check_costs(Goal(macs=0.5), FULL, HALF, None, Counted(None, 300))
     assert [check.name for check in checks] == ["macs within the target"]
+
+
+def test_an_absolute_number_of_macs_is_not_met_by_a_file_that_cannot_be_counted() -> None:
+    uncounted = "the MACs of DFT at 'y' are not counted"
+    checks = check_costs(Goal(macs=600), FULL, HALF, None, Counted(None, 300, uncounted))
+    assert [check.passed for check in checks] == [True, False]
+    assert checks[1].text == f"{uncounted}; give a ratio of the original"
+
+
+def test_a_file_with_a_fourier_transform_has_no_number_of_macs() -> None:
+    program = seeded_program(TwoConvs)
+    model = export_onnx(program)
+    assert count_file(model, program).macs == program.cost.macs
+    transform = helper.make_node("DFT", [model.graph.input[0].name], ["transformed"], axis=1)
+    model.graph.node.append(transform)
+    counted = count_file(model, program)
+    assert counted.macs is None
+    assert "the MACs of DFT at 'transformed' are not counted" in counted.uncounted
 
 
 @pytest.mark.parametrize("passed", [True, False])

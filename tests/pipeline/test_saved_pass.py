@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressc.compression import Result, compress
 from compressc.errors import OutputError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.dead_channels import DeadChannels
 from compressc.pipeline import pass_runs, saved_pass
-from compressc.pipeline.driver import Result, compress
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.program import Program, Step
@@ -49,13 +49,14 @@ def program() -> Program:
 
 
 @dataclass(frozen=True)
-class Trim:
+class Trim(Pass):
     """Decides, repairs and remarks; counts its calls."""
 
     share: float = 0.75
     score: Callable[[int], int] | None = None
     calls: ClassVar[list[int]] = []
     name: ClassVar[str] = "trim"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "zero", "weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         self.calls.append(1)
@@ -67,12 +68,12 @@ class Trim:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Pass):
     """Stands for training; dies where told to, leaving state of its own."""
 
     dies: ClassVar[bool] = False
     name: ClassVar[str] = "train"
-    on_lowered: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(runs_on="lowered", changes=frozenset({"weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         note = "without state"

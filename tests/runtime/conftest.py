@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 Build = Callable[..., onnx.ModelProto]
-OPSETS = {"": 20, "com.microsoft": 1, "my": 1}
+OPSETS = {"": 20, "com.microsoft": 1, "ai.onnx.ml": 3, "my": 1}
 
 
 def _value(name: str, shape: Sequence[int | str | None] | None, dtype: int) -> onnx.ValueInfoProto:

@@ -190,6 +190,34 @@ def test_unknown_operators_are_named_not_skipped(build):
     cost = count_cost(build([node], {"x": [1, 2]}))
     assert cost.macs == 0
     assert "my.Magic at 'y'" in cost.uncounted[0]
+    assert cost.macs_per_item is None
+
+
+@pytest.mark.parametrize(
+    ("op", "domain"),
+    [
+        ("DFT", ""),
+        ("LinearAttention", ""),
+        ("LinearRegressor", "ai.onnx.ml"),
+        ("Rfft", "com.microsoft"),
+        ("MatMulFpQ4", "com.microsoft"),
+        ("NhwcConv", "com.microsoft"),
+    ],
+)
+def test_operators_that_multiply_and_cannot_be_counted_leave_no_number(build, op, domain):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"]),
+        helper.make_node(op, ["t"], ["y"], name="opaque", domain=domain),
+    ]
+    cost = count_cost(build(nodes, {"x": [1, 2]}, {"w": w(2, 2)}))
+    name = f"{domain}.{op}" if domain else op
+    assert cost.uncounted == (f"the MACs of {name} at 'y' are not counted",)
+    assert cost.macs == 4
+    assert cost.macs_per_item is None
+
+
+def test_a_number_for_one_item_is_known_where_everything_is_counted(small_conv):
+    assert count_cost(small_conv, batch=3).macs_per_item == 13824
 
 
 def test_function_bodies_count_once_per_call(build):

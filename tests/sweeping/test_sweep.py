@@ -17,6 +17,7 @@ from compressc.backend.onnx_export import export_onnx
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.passes import importance
+from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
 from compressc.reporting.sweep_page import draw_front, render_sweep
 from compressc.reporting.sweep_table import print_sweep
@@ -29,6 +30,7 @@ from compressc.sweeping.inputs import drift_inputs
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.run import Run
 from compressc.sweeping.targets import label
+from compressc.target import Target, read_target
 from tests.small_networks import TwoConvs, seeded_program
 
 QUICK = Settings(measure=False)
@@ -57,13 +59,9 @@ def program() -> Program:
     return build()
 
 
-def run(program: Program, folder: Path, *targets: Any, **settings: Any) -> Sweep:
-    return sweep(
-        program,
-        targets=targets,
-        folder=folder,
-        **{"multiple_of": 4, "settings": QUICK, **settings},
-    )
+def run(program: Program, folder: Path, *targets: Any, kind: str = "macs", **asked: Any) -> Sweep:
+    job = Job(program, **{"multiple_of": 4, "settings": QUICK, **asked})
+    return sweep(job, targets, folder=folder, kind=kind)
 
 
 def test_a_front_of_files(program: Program, tmp_path: Path) -> None:
@@ -127,15 +125,15 @@ def test_a_run_that_was_cut_off_goes_on(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    real = driver.compress
+    real = driver.run_job
 
-    def compress(*args: Any, **kwargs: Any) -> Any:
-        made.append(label(kwargs["goal"].macs))
+    def run_job(job: Job, progress: Any) -> Any:
+        made.append(label(job.goal.macs))  # type: ignore[arg-type]
         if made == ["0.8", "0.6"]:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)
+        return real(job, progress)
 
-    monkeypatch.setattr(driver, "compress", compress)
+    monkeypatch.setattr(driver, "run_job", run_job)
     with pytest.raises(KeyboardInterrupt):
         run(program, tmp_path, 0.8, 0.6, 0.5)
     assert (tmp_path / "sweep.json").exists()
@@ -196,22 +194,22 @@ def test_a_device_that_was_profiled_again_is_asked_again(program: Program, tmp_p
 
     def key(milliseconds: float, place: Path = path) -> str:
         place.write_text(replace(table, call_ms=milliseconds).to_json())
-        settings = Settings(measure=False, cost_table=place)
-        return replace(whole, settings=settings).key(Goal(latency_ms=0.5))
+        job = Job(program, multiple_of=4, settings=QUICK, target=read_target(place))
+        return any_run(job, tmp_path).key(Goal(latency_ms=0.5))
 
-    whole = any_run(program, tmp_path)
     assert key(0.1) == key(0.1) == key(0.1, tmp_path / "moved.json")
     assert key(0.1) != key(0.2)
     # Without a latency in the goal no table counts.
-    assert replace(whole, settings=Settings(cost_table=path)).key(Goal(macs=0.5)) == replace(
-        whole, settings=Settings()
-    ).key(Goal(macs=0.5))
+    here = Job(program, multiple_of=4, settings=QUICK)
+    there = replace(here, target=read_target(path))
+    goal = Goal(macs=0.5)
+    assert any_run(there, tmp_path).key(goal) == any_run(here, tmp_path).key(goal)
 
 
-def any_run(program: Program, folder: Path) -> Run:
-    model = export_onnx(program)
-    inputs = drift_inputs(program, model, None, QUICK, 0)
-    return Run(program, None, None, None, 4, QUICK, Goal(), folder, "net", model, inputs)
+def any_run(job: Job, folder: Path) -> Run:
+    assert isinstance(job.model, Program)
+    model = export_onnx(job.model)
+    return Run(job, job.model, folder, model, drift_inputs(job.model, model, None, QUICK, 0))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": "compressc-sweep-1"}', "\x00"])
@@ -224,7 +222,7 @@ def test_the_same_files_are_timed_once(program: Program, tmp_path: Path) -> None
     timed = Settings(seconds=0.5)
     first = run(program, tmp_path, 0.6, settings=timed).bench
     again = run(program, tmp_path, 0.6, settings=timed).bench
-    batch = run(program, tmp_path, 0.6, settings=replace(timed, batch=2)).bench
+    batch = run(program, tmp_path, 0.6, settings=timed, target=Target(batch=2)).bench
     assert first is not None
     assert again is not None
     assert batch is not None

@@ -25,6 +25,7 @@ from compressc.runtime.inputs import (
     input_dims,
     make_inputs,
 )
+from compressc.runtime.int8_weights import saturation_warning
 from compressc.runtime.machine import describe_machine
 from compressc.runtime.measurement import Measurement
 from compressc.runtime.onnx_cost import OnnxCost, count_cost, file_bytes
@@ -196,7 +197,7 @@ def _prepare(
         raise RuntimeFailure(f"{path}: {error}") from error
     run_session(session, feeds, str(path))
     own_batch = actual_batch({name: array.shape for name, array in feeds.items()})
-    notes = []
+    notes = [saturation_warning(path)]
     if own_batch != batch:
         notes.append(f"{path}: runs at batch {own_batch}, which its inputs fix, not {batch}.")
     cost, memory = None, None
@@ -250,7 +251,7 @@ def _measurement(
         peak_rss_bytes=memory.peak_rss_bytes if memory else None,
         baseline_rss_bytes=memory.baseline_rss_bytes if memory else None,
         size_bytes=cost.size_bytes if cost else file_bytes(contestant.path),
-        macs=round(cost.macs / contestant.batch) if cost else None,
+        macs=cost.macs_per_item if cost else None,
         params=cost.params if cost else None,
         machine=describe_machine(),
         sessions=sessions,
