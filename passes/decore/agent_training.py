@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from compressc.pass_protocol import Context
+from compressc.contract.context import Context
 from compressc.passes.decore.agent_lesson import AgentLesson
 from compressc.passes.decore.exercises import Exercise, FrozenExercise, JointExercise
 from compressc.passes.decore.penalty_control import PenaltyControl

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from compressc.frontend.trainable import keep_batch_statistics_only
+from compressc.graphs.trainable import keep_batch_statistics_only
 from compressc.passes.decore.policies import Policies
 from compressc.passes.decore.rewards import find_correct
 from compressc.passes.gates.activation_gates import GatedNetwork

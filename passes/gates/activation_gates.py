@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 
-from compressc.masking import replace_operand
 from compressc.passes.gates.gated_units import Gate, GatedUnits
+from compressc.proof.masking import replace_operand
 
 # A plain attribute, neither parameter nor buffer: weights are saved and averaged without it.
 _FACTORS = "_factors"

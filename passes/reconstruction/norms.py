@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from compressc.coupling.graph import couple
 from compressc.operators import argument_of
 from compressc.program import Program
 
@@ -40,7 +41,7 @@ def own_tensor(program: Program, node: object) -> str | None:
     if not isinstance(node, fx.Node) or node.op != "get_attr" or len(node.users) > 1:
         return None
     name = str(node.target)
-    canonical = program.coupling.propagation.canonical
+    canonical = couple(program).propagation.canonical
     tied = sum(first == canonical.get(name) for first in canonical.values()) != 1
     same = sum(n.op == "get_attr" and n.target == name for n in node.graph.nodes) != 1
     return None if tied or same else name

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from compressc.clock import ProgressCallback
 from compressc.passes.training.lesson import Lesson
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.standing import Standing
-from compressc.stages import ProgressCallback
 from compressc.store.records import pack_state, unpack_state
 from compressc.store.store import Store
 from compressc.tasks.protocol import Task

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import torch
 
+from compressc.contract.context import Context
 from compressc.errors import PlanError
-from compressc.pass_protocol import Context
 from compressc.passes.training.engine import Course, run_epochs
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.network_lesson import NetworkLesson
@@ -17,7 +17,7 @@ from compressc.passes.training.precision import Precision, choose_precision
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.store.identity import identify
 from compressc.store.store import Store
 from compressc.tasks.protocol import Task, require_task
@@ -93,7 +93,7 @@ def train(
     standing = run_epochs(course, lesson)
     best = processes.share({key: tensor.cpu() for key, tensor in standing.kept.items()})
     notes = _describe(standing, settings, precision, processes)
-    return program.with_state(best).with_step(Step(name, notes=notes))
+    return program.with_state(best).with_line(HistoryLine(name, notes=notes))
 
 
 def _describe(
