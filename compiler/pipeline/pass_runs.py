@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from compressc.pass_fields import read_settings
 from compressc.pass_protocol import Context, Pass, is_on_lowered
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
@@ -73,7 +73,5 @@ def _run(program: Program, one: Pass, context: Context, stages: Stages) -> tuple
 
 
 def settings_of(one: Pass) -> dict[str, Any]:
-    """Return the hyper-parameters of a pass by name."""
-    if not dataclasses.is_dataclass(one):
-        return {}
-    return {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}
+    """Return the hyper-parameters of a pass by name, those of its parts among them."""
+    return read_settings(one)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import FloatArray
-from compressc.passes.ascai.space import SearchSpace
+from compressc.passes.spaces.search_space import SearchSpace
 
 _SPREAD = 0.2
 

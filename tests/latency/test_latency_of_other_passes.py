@@ -12,14 +12,13 @@ from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context
-from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.decore.agent_pruning import Decore
 from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import formula_table, kernels_of
-from tests.search_kit import trained
+from tests.search_kit import make_ascai, trained
 
 DECORE = Decore(mode="constraint", epochs=1, agent_rate=0.3, first_weight=2.0)
 
@@ -47,7 +46,9 @@ def predicted(found: Program, model: LatencyModel) -> float:
 def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
     program, task = trained()
     table, model = device(folder)
-    search = Ascai(population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0)
+    search = make_ascai(
+        population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0
+    )
     found = search(program, Context(Goal(), task=task, cost_table=table))
     saved = 1 - predicted(found, model)
     assert saved > 0

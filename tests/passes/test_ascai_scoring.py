@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from compressc.passes.ascai.scoring import Scoring
-from compressc.passes.ascai.space import build_space
 from compressc.passes.ascai.variation import Variation, select
 from compressc.passes.importance import measure_importance
+from compressc.passes.spaces.space_building import build_space
 from tests.search_kit import trained
 
 SCORING = Scoring(base_metric=93.0, threshold=90.0, original=200.0, least_penalty=0.5)
