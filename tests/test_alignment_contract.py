@@ -17,7 +17,7 @@ from compressc.array_types import IntArray
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, registered_passes
-from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.passes.latency.knapsack import LatencyAllocation, LatencyAllocator
 from compressc.pipeline.decisions import decide
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable

@@ -18,7 +18,7 @@ from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import axis_sizes, write_original
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
-from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
+from compressc.passes.latency.knapsack import LatencyAllocator, Scope, losses_of
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
@@ -35,7 +35,7 @@ class LatencyRule:
     """How widths are chosen.
 
     Attributes:
-        scope: see :func:`compressc.passes.latency.allocation.losses_of`.
+        scope: see :func:`compressc.passes.latency.knapsack.losses_of`.
         floor: share of a group that always stays; groups that may vanish have none.
         measurements: how often a result may be measured and the prediction corrected.
     """

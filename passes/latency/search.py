@@ -11,7 +11,7 @@ from compressc.costs import Cost
 from compressc.errors import GoalError
 from compressc.goal import Goal, LatencyBound
 from compressc.pass_protocol import Context
-from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.passes.latency.knapsack import LatencyAllocation, LatencyAllocator
 from compressc.plan import Plan
 from compressc.program import Program, Step
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from compressc.bounds import Bounds
 from compressc.pass_protocol import Context
-from compressc.passes.importance import measure_importance
 from compressc.passes.spaces.bounding import Bounding
 from compressc.passes.spaces.coordinates import Method
 from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Program
 
@@ -36,7 +36,7 @@ class StraightCut:
             GoalError: if the bounds cannot be met.
             PlanError: if nothing of the program can be compressed in these spaces.
         """
-        importance = measure_importance(program, "l1") if "ps" in self.spaces else {}
+        importance = measure_feature(program, "l1") if "ps" in self.spaces else {}
         space = build_space(program, self.spaces, importance)
         bounding = Bounding(space, Bounds(context.goal.bounds, program.coupling.cost(Plan())))
         bounding.check()

@@ -13,10 +13,10 @@ from compressc.pass_protocol import Context
 from compressc.passes.ascai import warm_start
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.ascai.warm_start import find_thresholds
-from compressc.passes.importance import measure_importance
 from compressc.passes.lowrank.factorization import Lowrank
 from compressc.passes.spaces.bounding import Bounding
 from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.evaluation import Evaluator
@@ -211,7 +211,7 @@ def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
 
 def bounded(spaces, share, fills):
     program, _ = trained()
-    space = build_space(program, spaces, measure_importance(program, "l1"))
+    space = build_space(program, spaces, measure_feature(program, "l1"))
     full = program.coupling.cost(Plan())
     return space, Bounding(space, Bounds(Goal(macs=share).bounds, full), fills)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from compressc.errors import PlanError
-from compressc.passes.importance import measure_importance
 from compressc.passes.spaces.coordinates import METHODS, Point
 from compressc.passes.spaces.search_space import SearchSpace
 from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from tests.oracle import check_theorem
@@ -20,7 +20,7 @@ from tests.search_kit import trained
 
 def space(*methods: str, program: Program | None = None) -> SearchSpace:
     program = program or trained()[0]
-    return build_space(program, methods or METHODS, measure_importance(program, "l1"))
+    return build_space(program, methods or METHODS, measure_feature(program, "l1"))
 
 
 def plan(found: SearchSpace, **values: float) -> Plan:
@@ -64,7 +64,7 @@ def test_shares_remove_channels():
     found, program = space("ps"), trained()[0]
     decided = plan(found, ps_a=0.5)
     assert {name: int(mask.sum()) for name, mask in decided.keep.items()} == {"a": 8}
-    least = measure_importance(program, "l1")["a"]
+    least = measure_feature(program, "l1")["a"]
     assert set(np.flatnonzero(~decided.keep["a"])) == set(np.argsort(least)[:8])
     everything = found.plan_of(found.point(found.least))
     assert {int(mask.sum()) for mask in everything.keep.values()} == {1}

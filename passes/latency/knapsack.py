@@ -1,4 +1,4 @@
-"""Allocation under a latency: a knapsack of many choices, one rung of one ladder each.
+"""Knapsack: widths under a latency, as a knapsack of many choices, one rung of one ladder each.
 
 Latency is a staircase: a narrower layer may take as long as a wider one, and what a group costs
 depends on the groups before and behind it. So the price of time is bisected: at a price every
