@@ -152,7 +152,7 @@ def _least_metric(assessment: Assessment) -> float:
 
 
 def _find_scale(assessment: Assessment, thresholds: FloatArray) -> float:
-    """Return by how much to scale the thresholds so that the middle individual is accurate."""
+    """Return the scale of the thresholds at which an individual half-way to them is accurate."""
     whole = assessment.space.whole
     share = _largest_share(assessment, whole + (thresholds - whole) / 2)
     return max(share, 2.0**-_HALVINGS)
@@ -166,7 +166,10 @@ def _find_edge(assessment: Assessment, thresholds: FloatArray) -> FloatArray:
 
 
 def _largest_share(assessment: Assessment, towards: FloatArray) -> float:
-    """Return how far on the line from the original to an individual the metric holds."""
+    """Return the largest share of the way to an individual at which the metric is accepted.
+
+    Bisection between the original (0) and the individual (1).
+    """
     whole = assessment.space.whole
     good, bad, tried = 0.0, 1.0, 1.0
     for _ in range(_HALVINGS + 1):
@@ -206,9 +209,17 @@ def _near(
     size: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Return individuals around a share of the way to a point; the first is that place itself.
+    """Return individuals around a point, or around a place on the way to it.
 
-    On the way to the thresholds every layer is compressed in proportion to what it bears alone.
+    The first is that place itself. On the way to the thresholds every layer is compressed in
+    proportion to what it bears alone.
+
+    Args:
+        assessment: of the search.
+        point: shape (coordinates,).
+        scale: how far on the way from the original to the point; 1 is the point.
+        size: how many individuals.
+        rng: draws them.
     """
     whole = assessment.space.whole
     centre = whole + scale * (point - whole)

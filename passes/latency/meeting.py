@@ -129,7 +129,7 @@ def _allocator(
     lowest = [_lowest_rung(ladder, rule.floor) for ladder in ladders]
     return LatencyAllocator(
         ladders,
-        [losses_of(one, rule.scope, w) for one, w in zip(ladders, weights, strict=True)],
+        [losses_of(ladder, rule.scope, w) for ladder, w in zip(ladders, weights, strict=True)],
         model,
         np.array(lowest, dtype=np.int64),
     )
@@ -161,8 +161,8 @@ def _require_original(program: Program, context: Context, name: str) -> None:
     if context.original is None:
         return
     before, now = (
-        {key: tensor.shape for key, tensor in one.state().items()}
-        for one in (context.original, program)
+        {key: tensor.shape for key, tensor in compared.state().items()}
+        for compared in (context.original, program)
     )
     if before != now:
         raise GoalError(
@@ -177,7 +177,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
     def measure(decided: Program) -> float:
         path = original.with_name("candidate.onnx")
         write_onnx(export_onnx(lower(decided)), path)
-        found = bench(
+        result = bench(
             [original, path],
             context.threads,
             context.batch,
@@ -186,7 +186,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
             seed=context.goal.seed,
             peak_rss=False,
         )
-        latency = read_latency(bound, found)
+        latency = read_latency(bound, result)
         return latency.share * full_ms if bound.relative else latency.reached_ms
 
     return measure
