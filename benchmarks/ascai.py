@@ -20,7 +20,6 @@ Run: pip install 'compressc[benchmark]', then
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kit.records import describe_run, read_record, write_record
 
 import compressc
 from compressc.datasets.opening import open_task
@@ -45,7 +45,6 @@ from compressc.passes.ascai.judging import Judging
 from compressc.passes.ascai.searched import Searched
 from compressc.passes.spaces.coordinates import Point
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.search.batch_norms import with_statistics
 from compressc.search.history import ScoredPoint
 from compressc.tasks.classification import ClassificationTask
@@ -93,18 +92,16 @@ def main() -> None:
             print({k: v for k, v in row.items() if k != "curve"}, flush=True)
             document = {
                 **settings,
-                "machine": describe_machine().to_dict(),
+                **describe_run(),
                 "wins": count_wins(rows),
                 "rows": rows,
             }
-            options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+            write_record(options.out, document)
 
 
 def finished_rows(path: Path, settings: dict[str, object]) -> list[dict[str, object]]:
     """Return the rows of an earlier run that was cut off; none if it had other settings."""
-    if not path.exists():
-        return []
-    document = json.loads(path.read_text())
+    document = read_record(path)
     same = all(document.get(name) == value for name, value in settings.items())
     return list(document["rows"]) if same else []
 
@@ -334,8 +331,8 @@ def count_wins(rows: Sequence[dict[str, object]]) -> dict[str, str]:
     names = list(dict.fromkeys(str(row["searcher"]) for row in rows))
     wins = {}
     for first, other in ((names[0], name) for name in names[1:]):
-        pairs = [found for found in by_seed.values() if first in found and other in found]
-        won = sum(found[first] > found[other] for found in pairs)
+        pairs = [scores for scores in by_seed.values() if first in scores and other in scores]
+        won = sum(scores[first] > scores[other] for scores in pairs)
         wins[f"{first} over {other}"] = f"{won} of {len(pairs)}"
     return wins
 

@@ -19,12 +19,15 @@ pn --trials 730 --pn-drop 8``.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from finetune import NORMALIZATION, Clock, show
+from finetune import NORMALIZATION, show
+from kit.clock import Clock
+from kit.records import describe_run, read_record, write_record
 
 import compressc
 from compressc.datasets.opening import open_task
@@ -35,7 +38,6 @@ from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
 
@@ -71,21 +73,24 @@ def run_row(
     context = Context(goal, task, show, options.work_dir, program)
     clock = Clock()
 
-    def accuracy(found: Program) -> float:
-        return round(task.evaluate(compressc.lower(found).module()), 2)
+    def accuracy(decided: Program) -> float:
+        return round(task.evaluate(compressc.lower(decided).module()), 2)
 
-    found = clock.time("search", lambda: search(program, context))
-    accuracies = {"as_cut": accuracy(program.with_plan(found.plan)), "statistics": accuracy(found)}
-    repaired = clock.time("calibrate", lambda: Calibration()(found, context))
+    decided = clock.time("search", lambda: search(program, context))
+    accuracies = {
+        "as_cut": accuracy(program.with_plan(decided.plan)),
+        "statistics": accuracy(decided),
+    }
+    repaired = clock.time("calibrate", lambda: Calibration()(decided, context))
     accuracies["calibrated"] = accuracy(repaired)
     print(f"  {accuracies}", flush=True)
-    notes = list(found.history[-1].notes)
+    notes = list(decided.history[-1].notes)
     if options.epochs and case != "pn":
         accuracies["distilled"], told = tune(
             compressc.lower(repaired), task, context, clock, options
         )
         notes += told
-    cost, full = PlanCosts(program.coupling).cost(found.plan), program.cost
+    cost, full = PlanCosts(program.coupling).cost(decided.plan), program.cost
     return {
         "case": case,
         "importance": options.importance,
@@ -148,24 +153,21 @@ def main() -> None:
         "model": "resnet56",
         "base_test_accuracy": base,
         "threads": options.threads,
-        "machine": describe_machine().to_dict(),
-        "torch": torch.__version__,
-        "rows": [],
+        **describe_run(),
     }
-    if options.out.exists():
-        document["rows"] = json.loads(options.out.read_text())["rows"]
+    document["rows"] = read_record(options.out)["rows"]
     for case in options.case:
-        wanted = {**vars(options), "case": case}
+        asked = {**vars(options), "case": case}
         if case != "pn":
-            wanted["pn_drop"] = None
-        if any(all(row[key] == wanted[key] for key in KEY) for row in document["rows"]):
+            asked["pn_drop"] = None
+        if any(all(row[key] == asked[key] for key in KEY) for row in document["rows"]):
             continue
         print(f"{case}, seed {options.seed}", flush=True)
         row = run_row(options, case, program, task)
         last = list(row["test_accuracy"].values())[-1]
         row["points_lost"] = round(base - last, 2)
         document["rows"].append(row)
-        options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+        write_record(options.out, document)
         print(f"  {last} % at the end, {row['points_lost']} lost", flush=True)
 
 

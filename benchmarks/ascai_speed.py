@@ -14,12 +14,12 @@ search behind it.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from kit.records import describe_run, write_record
 
 import compressc
 from compressc.goal import Goal
@@ -33,7 +33,6 @@ from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.ascai.judging import Judging
 from compressc.passes.ascai.searched import Searched
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 
 PLAIN = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -105,18 +104,17 @@ def main() -> None:
     runs += [("resnet56", "ps", workers) for workers in options.workers]
     rows = []
     for name, spaces, workers in runs:
-        found = measure(programs[name], task, spaces, workers, options.trials)
+        measured = measure(programs[name], task, spaces, workers, options.trials)
         row = {"model": name, "spaces": spaces, "workers": workers, "target": TARGET}
-        rows.append({**row, **found})
+        rows.append({**row, **measured})
         print(rows[-1], flush=True)
         document = {
             "samples": options.samples,
             "threads": 1,
-            "machine": describe_machine().to_dict(),
-            "torch": torch.__version__,
+            **describe_run(),
             "rows": rows,
         }
-        options.out.write_text(json.dumps(document, indent=1) + "\n")
+        write_record(options.out, document)
 
 
 if __name__ == "__main__":

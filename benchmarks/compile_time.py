@@ -151,14 +151,14 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(RUNS[arguments.one]()))
         return
-    from compressc.runtime import describe_machine
+    from kit.records import describe_run, write_record
 
     results: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for _ in range(arguments.rounds):
-        for name, found in results.items():
-            if name != "command" or not found:
-                found.append(run_apart(name))
-                print(name, found[-1], flush=True)
+        for name, taken in results.items():
+            if name != "command" or not taken:
+                taken.append(run_apart(name))
+                print(name, taken[-1], flush=True)
     medians = {
         name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         for name, rows in results.items()
@@ -171,19 +171,17 @@ def main() -> None:
         for name in ("torch-pruning", "torch-pruning, ratio known")
     }
     document = {
-        "command": "python benchmarks/compile_time.py --rounds 5 "
-        "--output benchmarks/compile_time.json",
-        "machine": describe_machine().to_dict(),
+        **describe_run(),
         "medians": medians,
         "seconds_over_theirs": {
-            name: {"median": statistics.median(found), "rounds": found}
-            for name, found in ratios.items()
+            name: {"median": statistics.median(taken), "rounds": taken}
+            for name, taken in ratios.items()
         },
         "rounds": results,
     }
     print(json.dumps(medians, indent=1))
     if arguments.output:
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        write_record(arguments.output, document)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kit.records import describe_run, write_record
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
@@ -37,7 +38,7 @@ from compressc.runtime.cost_store import table_for
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.inputs import make_inputs
 from compressc.runtime.kernel_list import list_kernels
-from compressc.runtime.machine import channel_multiple, describe_machine
+from compressc.runtime.machine import channel_multiple
 from compressc.runtime.pinning import pinned
 from compressc.runtime.quietness import judge, take_snapshot
 from compressc.runtime.session import open_session
@@ -84,19 +85,19 @@ def prepare(folder: Path, networks: list[str], plans: int, seed: int) -> None:
 
 def measure(folder: Path, networks: list[str], threads: int) -> None:
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    found: dict[str, object] = {"latency_ms": {}, "table_seconds": {}}
+    measured: dict[str, object] = {"latency_ms": {}, "table_seconds": {}}
     before = take_snapshot()
     for network in networks:
         begin = time.perf_counter()
         kernels = list_kernels(folder / f"{network}-full.onnx", threads)
         table = table_for(kernels, threads)
-        found["table_seconds"][network] = round(time.perf_counter() - begin, 1)
-        print(network, table.size, "cells", found["table_seconds"][network], "s", flush=True)
+        measured["table_seconds"][network] = round(time.perf_counter() - begin, 1)
+        print(network, table.size, "cells", measured["table_seconds"][network], "s", flush=True)
         for path in sorted(folder.glob(f"{network}-*.onnx")):
-            found["latency_ms"][path.stem] = time_file(path, threads)
-    found["quiet"] = judge(before, take_snapshot(), None).is_quiet
+            measured["latency_ms"][path.stem] = time_file(path, threads)
+    measured["quiet"] = judge(before, take_snapshot(), None).is_quiet
     (folder / "table.json").write_text(table.to_json())
-    (folder / "measured.json").write_text(json.dumps(found))
+    (folder / "measured.json").write_text(json.dumps(measured))
 
 
 def time_file(path: Path, threads: int) -> float:
@@ -113,11 +114,11 @@ def time_file(path: Path, threads: int) -> float:
 
 def report(folder: Path, networks: list[str], plans: int, seed: int, threads: int) -> dict:
     table = CostTable.from_json((folder / "table.json").read_text())
-    found = json.loads((folder / "measured.json").read_text())
+    measured = json.loads((folder / "measured.json").read_text())
     results = {}
     for network in networks:
         program = capture(network)
-        full = found["latency_ms"][f"{network}-full"]
+        full = measured["latency_ms"][f"{network}-full"]
         kernels = list_kernels(folder / f"{network}-full.onnx", threads)
         model = build_latency_model(program.coupling, kernels, table)
         scale = full / model.latency_ms(model.sizes)
@@ -128,7 +129,7 @@ def report(folder: Path, networks: list[str], plans: int, seed: int, threads: in
             from_file = predict(table, list_kernels(path, threads)).latency_ms
             rows.append(
                 {
-                    "measured_ms": round(found["latency_ms"][path.stem], 4),
+                    "measured_ms": round(measured["latency_ms"][path.stem], 4),
                     "from_plan_ms": round(from_plan, 4),
                     "from_plan_scaled_ms": round(from_plan * scale, 4),
                     "from_file_ms": round(from_file, 4),
@@ -141,7 +142,7 @@ def report(folder: Path, networks: list[str], plans: int, seed: int, threads: in
         results[network] = {
             "full_measured_ms": round(full, 4),
             "full_predicted_ms": round(full / scale, 4),
-            "table_seconds": found["table_seconds"][network],
+            "table_seconds": measured["table_seconds"][network],
             "median_error": {
                 k.removesuffix("_ms"): round(statistics.median(v), 4) for k, v in errors.items()
             },
@@ -150,10 +151,9 @@ def report(folder: Path, networks: list[str], plans: int, seed: int, threads: in
         }
         print(network, {k: v for k, v in results[network].items() if k != "plans"}, flush=True)
     return {
-        "command": "python benchmarks/cost_table.py prepare|measure|report --folder F",
-        "machine": describe_machine().to_dict(),
+        **describe_run(),
         "threads": threads,
-        "quiet": found["quiet"] and table.quiet,
+        "quiet": measured["quiet"] and table.quiet,
         "cells": table.size,
         "results": results,
     }
@@ -177,7 +177,7 @@ def main() -> None:
     else:
         document = report(folder, networks, arguments.plans, seed, arguments.threads)
         if arguments.output:
-            arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+            write_record(arguments.output, document)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def _call(command: Sequence[str], limit: float) -> dict[str, Any]:
 def _last_line(printed: str) -> dict[str, Any]:
     for text in reversed(printed.splitlines()):
         if text.startswith("{"):
-            found: dict[str, Any] = json.loads(text)
-            return found
+            line: dict[str, Any] = json.loads(text)
+            return line
     return {}
 
 

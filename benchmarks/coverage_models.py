@@ -176,7 +176,7 @@ class ForeignModel:
 
 def list_models() -> tuple[ForeignModel, ...]:
     """Return every model of the benchmark."""
-    found: list[ForeignModel] = []
+    models: list[ForeignModel] = []
     tables = (("timm", _TIMM), ("torchvision", _TORCHVISION), ("pytorchcv", _PYTORCHCV))
     for source, table in tables:
         for shape, words in table.items():
@@ -184,10 +184,10 @@ def list_models() -> tuple[ForeignModel, ...]:
                 name, _, given = word.partition("@")
                 family, _, plain = name.rpartition(":")
                 shapes = tuple((given or shape).split(";"))
-                found.append(ForeignModel(source, plain, family or plain, shapes))
+                models.append(ForeignModel(source, plain, family or plain, shapes))
     for source, name, given in list_small_models():
-        found.append(ForeignModel(source, name, name, tuple(given.split(";"))))
-    return tuple(found)
+        models.append(ForeignModel(source, name, name, tuple(given.split(";"))))
+    return tuple(models)
 
 
 def build_model(model: ForeignModel) -> nn.Module:
@@ -206,8 +206,8 @@ def build_model(model: ForeignModel) -> nn.Module:
 
 def _build_timm(model: ForeignModel) -> nn.Module:
     timm: Any = importlib.import_module("timm")
-    found: nn.Module = timm.create_model(model.name, pretrained=False)
-    return found
+    module: nn.Module = timm.create_model(model.name, pretrained=False)
+    return module
 
 
 def _build_torchvision(model: ForeignModel) -> nn.Module:
@@ -219,14 +219,14 @@ def _build_torchvision(model: ForeignModel) -> nn.Module:
     backbone_free = {"weights_backbone": None} if model.family == "segmentation" else {}
     if model.name in ("googlenet", "inception_v3"):
         backbone_free = {"init_weights": False}
-    found: nn.Module = library.get_model(model.name, weights=None, **backbone_free)
-    return found
+    module: nn.Module = library.get_model(model.name, weights=None, **backbone_free)
+    return module
 
 
 def _build_pytorchcv(model: ForeignModel) -> nn.Module:
     library: Any = importlib.import_module("pytorchcv.model_provider")
-    found: nn.Module = library.get_model(model.name, pretrained=False)
-    return found
+    module: nn.Module = library.get_model(model.name, pretrained=False)
+    return module
 
 
 _BUILDERS = {

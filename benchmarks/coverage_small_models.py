@@ -216,31 +216,31 @@ def list_small_models() -> tuple[tuple[str, str, str], ...]:
 def _build_transformers(name: str) -> nn.Module:
     library: Any = importlib.import_module("transformers")
     model, configuration, settings, _ = _TRANSFORMERS[name]
-    found: nn.Module = getattr(library, model)(getattr(library, configuration)(**settings))
-    return found
+    module: nn.Module = getattr(library, model)(getattr(library, configuration)(**settings))
+    return module
 
 
 def _build_unet(name: str) -> nn.Module:
     library: Any = importlib.import_module("segmentation_models_pytorch")
-    found: nn.Module = getattr(library, name)("resnet18", encoder_weights=None)
-    return found
+    module: nn.Module = getattr(library, name)("resnet18", encoder_weights=None)
+    return module
 
 
 def _build_yolo(name: str) -> nn.Module:
     library: Any = importlib.import_module("ultralytics.nn.tasks")
-    found: nn.Module = library.DetectionModel(f"{name}.yaml", verbose=False)
-    return found
+    module: nn.Module = library.DetectionModel(f"{name}.yaml", verbose=False)
+    return module
 
 
 def _build_diffusers(name: str) -> nn.Module:
     library: Any = importlib.import_module("diffusers")
-    found: nn.Module = getattr(library, name)(
+    module: nn.Module = getattr(library, name)(
         block_out_channels=(32, 64),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         norm_num_groups=8,
     )
-    return found
+    return module
 
 
 SMALL_BUILDERS: Mapping[str, Callable[[str], nn.Module]] = {

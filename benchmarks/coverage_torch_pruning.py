@@ -37,11 +37,11 @@ def run_torch_pruning(model: ForeignModel) -> dict[str, Any]:
 
 def _prune(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
     tp: Any = importlib.import_module("torch_pruning")
-    wanted, macs = _run(module, inputs)
+    expected, macs = _run(module, inputs)
     classifiers = [
         layer
         for layer in module.modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and _width(layer) in _output_widths(wanted)
+        if isinstance(layer, nn.Linear | nn.Conv2d) and _width(layer) in _output_widths(expected)
     ]
     pruner = tp.pruner.BasePruner(
         module,
@@ -55,8 +55,8 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
     ratio, reason = 1.0, "the ratio stays above half"
     for _ in range(_STEPS):
         pruner.step()
-        found, now = _run(copy.deepcopy(module), inputs)
-        if [x.shape for x in found] != [x.shape for x in wanted]:
+        returned, now = _run(copy.deepcopy(module), inputs)
+        if [x.shape for x in returned] != [x.shape for x in expected]:
             return {"stage": "check", "reason": "the output has another shape", "ok": False}
         ratio = now / macs
         if ratio <= _RATIO:
@@ -82,9 +82,9 @@ def _width(layer: nn.Linear | nn.Conv2d) -> int:
 
 def _heads(module: nn.Module) -> dict[nn.Module, int]:
     """Return the number of heads of every fused qkv layer that says so."""
-    found: dict[nn.Module, int] = {}
+    heads: dict[nn.Module, int] = {}
     for layer in module.modules():
-        heads, qkv = getattr(layer, "num_heads", None), getattr(layer, "qkv", None)
-        if isinstance(heads, int) and isinstance(qkv, nn.Linear):
-            found[qkv] = heads
-    return found
+        count, qkv = getattr(layer, "num_heads", None), getattr(layer, "qkv", None)
+        if isinstance(count, int) and isinstance(qkv, nn.Linear):
+            heads[qkv] = count
+    return heads

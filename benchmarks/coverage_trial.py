@@ -124,11 +124,11 @@ def _count_flops(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> i
 
 def _describe_pins(coupling: Coupling) -> dict[str, int]:
     """Return the three reasons that pin most channels."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for group in coupling.groups:
         if group.pinned is not None:
-            found[group.pinned] = found.get(group.pinned, 0) + group.size
-    return dict(sorted(found.items(), key=lambda item: -item[1])[:3])
+            counts[group.pinned] = counts.get(group.pinned, 0) + group.size
+    return dict(sorted(counts.items(), key=lambda item: -item[1])[:3])
 
 
 def _prove(line: dict[str, Any], planned: Program) -> None:

@@ -29,12 +29,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from kit.records import describe_environment, read_record, write_record
+from kit.turns import Stopwatch
 
 import compressc
 from compressc.datasets.opening import open_task
@@ -48,7 +48,6 @@ from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 
 # Of the foreign checkpoints; the networks that ship say theirs.
@@ -89,7 +88,7 @@ def prune(
     if tool != "decore":
         scope = "global" if tool.endswith("global") else "uniform"
         return Magnitude(scope=scope)(program, context), 0
-    one = Decore(
+    decide = Decore(
         epochs=options.agent_epochs,
         penalty=options.penalty,
         agent_rate=options.agent_rate,
@@ -101,7 +100,7 @@ def prune(
         learning_rate=options.learning_rate,
         analysis=True,
     )
-    return one(program, context), options.agent_epochs
+    return decide(program, context), options.agent_epochs
 
 
 def run_row(
@@ -109,9 +108,9 @@ def run_row(
 ) -> dict[str, Any]:
     program = options.program
     context = Context(Goal(macs=1 / speedup, seed=seed), task, show, options.work_dir, program)
-    wall, processor = time.perf_counter(), time.process_time()
+    watch = Stopwatch()
     pruned, spent = prune(tool, options, program, context)
-    pruning = time.perf_counter() - wall, time.process_time() - processor
+    pruning = watch.read()
     calibrates = options.recover != "finetune"
     small = tuned = compressc.lower(Calibration()(pruned, context) if calibrates else pruned)
     before = after = task.evaluate(small.module())
@@ -133,9 +132,9 @@ def run_row(
         "test_accuracy_before_training": round(before, 2),
         "test_accuracy": round(after, 2),
         "points_lost": round(options.base - after, 2),
-        "pruning_seconds": round(pruning[0], 1),
-        "pruning_processor_seconds": round(pruning[1], 1),
-        "seconds": round(time.perf_counter() - wall, 1),
+        "pruning_seconds": round(pruning.wall, 1),
+        "pruning_processor_seconds": round(pruning.processor, 1),
+        "seconds": round(watch.read().wall, 1),
         "notes": [note for step in notes for note in step.notes],
     }
 
@@ -201,9 +200,7 @@ def main() -> None:
     )
     options.base = task.evaluate(options.program.module())
     print(f"base {options.base:.2f} %", flush=True)
-    document: dict[str, Any] = {"rows": []}
-    if options.out.exists():
-        document = json.loads(options.out.read_text())
+    document = read_record(options.out)
     done = {tuple(row[key] for key in KEY) for row in document["rows"]}
     for seed in options.seed:
         for speedup in options.speedup:
@@ -217,11 +214,10 @@ def main() -> None:
                     "data": task.data.name,
                     "base_test_accuracy": round(options.base, 2),
                     "threads": options.threads,
-                    "machine": describe_machine().to_dict(),
-                    "torch": torch.__version__,
+                    **describe_environment(),
                 }
                 document["rows"].append(row)
-                options.out.write_text(json.dumps(document, indent=1) + "\n")
+                write_record(options.out, document)
                 print(f"  {row['test_accuracy']} %, {row['points_lost']} lost", flush=True)
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from decore import add_options, open_data, show
+from kit.records import describe_environment, read_record, write_record
 
 import compressc
 from compressc.goal import Goal
@@ -30,7 +30,6 @@ from compressc.passes.decore.agent_training import train_agents
 from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 
 CLAIM = 0.01
@@ -80,8 +79,7 @@ def analyse(program: Program, task: ClassificationTask, options: Any, seed: int)
         "test": described(claim),
         "times_worse": round(claim.cost_of_highest / least, 1),
         "threads": options.threads,
-        "machine": describe_machine().to_dict(),
-        "torch": torch.__version__,
+        **describe_environment(),
     }
 
 
@@ -97,11 +95,11 @@ def main() -> None:
         arch=options.arch,
         input_shape=architectures()[options.arch].input_shape,
     )
-    document = json.loads(options.out.read_text()) if options.out.exists() else {"rows": []}
+    document = read_record(options.out)
     for seed in options.seed:
         row = analyse(program, task, options, seed)
         document["rows"].append(row)
-        options.out.write_text(json.dumps(document, indent=1) + "\n")
+        write_record(options.out, document)
         print(row["test"], f"{row['times_worse']} times worse", flush=True)
 
 

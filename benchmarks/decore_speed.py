@@ -11,15 +11,14 @@ which makes the ratio worse than that of an epoch.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from kit.precisions import measure_precisions
+from kit.turns import median_seconds, summarize_ratios, take_turns, time_call
 from torch import Tensor, nn
-from training_speed import Seconds, measure, median_seconds, summarize_ratios, take_turns
 
 import compressc
 from compressc.models.registry import architectures, build
@@ -43,12 +42,6 @@ class Labels:
     def validate(self, _module: nn.Module) -> float:
         """Judge nothing."""
         return 0.0
-
-
-def timed(call: Callable[[], object]) -> Seconds:
-    wall, processor = time.perf_counter(), time.process_time()
-    call()
-    return Seconds(time.perf_counter() - wall, time.process_time() - processor)
 
 
 def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -77,8 +70,8 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
     lesson.begin_epoch()
     learner.begin_epoch()
     runs = {
-        "agents": partial(timed, partial(lesson.step, batch)),
-        "plain": partial(timed, partial(learner.step, batch, objective)),
+        "agents": partial(time_call, partial(lesson.step, batch)),
+        "plain": partial(time_call, partial(learner.step, batch, objective)),
     }
     times = take_turns(runs, options.steps, warmup=2)
     return {
@@ -86,7 +79,7 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
         "agents": agents.count,
         "gates": len(agents.gates),
         "seconds_per_step": {
-            name: round(median_seconds(found), 4) for name, found in times.items()
+            name: round(median_seconds(taken), 4) for name, taken in times.items()
         },
         **summarize_ratios("agents_by_plain", times["agents"], times["plain"]),
     }
@@ -95,7 +88,7 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
-    measure(parser, compare, settings=("steps",))
+    measure_precisions(parser, compare, settings=("steps",))
 
 
 if __name__ == "__main__":

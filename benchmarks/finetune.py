@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
+from kit.clock import Clock
+from kit.records import describe_run, read_record, write_record
 from torch import nn
 
 import compressc
@@ -36,49 +36,17 @@ from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TOOLS = ("ours", "torch-pruning", "torch-pruning global")
 ROW_KEY = ("tool", "speedup", "seed", "epochs", "learning_rate", "train_images")
-T = TypeVar("T")
-
-
-class Clock:
-    """Wall seconds, processor seconds and peak memory of each step of a row."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, dict[str, float]] = {}
-
-    def time(self, step: str, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns, and note what it took."""
-        reset_peak()
-        wall, processor = time.perf_counter(), time.process_time()
-        result = call()
-        self.steps[step] = {
-            "seconds": round(time.perf_counter() - wall, 1),
-            "processor_seconds": round(time.process_time() - processor, 1),
-            "peak_rss_mb": peak_mb(),
-        }
-        print(f"  {step}: {self.steps[step]}", flush=True)
-        return result
-
-
-def reset_peak() -> None:
-    # Linux: the peak starts anew from what is resident now.
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mb() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def prune_ours(program: Program, context: Context, clock: Clock) -> Program:
-    found = clock.time("surgeon", lambda: Surgeon()(program, context))
-    found = clock.time("calibrate", lambda: Calibration()(found, context))
-    return clock.time("lower", lambda: compressc.lower(found))
+    pruned = clock.time("surgeon", lambda: Surgeon()(program, context))
+    repaired = clock.time("calibrate", lambda: Calibration()(pruned, context))
+    return clock.time("lower", lambda: compressc.lower(repaired))
 
 
 def prune_theirs(
@@ -116,7 +84,7 @@ def prune_theirs(
                 above, high = candidate, middle
             else:
                 below, low = candidate, middle
-        return min(below, above, key=lambda one: abs(one.cost.macs - target))
+        return min(below, above, key=lambda program: abs(program.cost.macs - target))
 
     return clock.time("torch-pruning, ratio by bisection", bisect)
 
@@ -186,18 +154,15 @@ def main() -> None:
         train = task.data.train.take(some[: options.train_images])
         task = dataclasses.replace(task, data=dataclasses.replace(task.data, train=train))
     program = compressc.load(options.model, arch=options.arch, input_shape=(3, 32, 32))
-    document: dict[str, Any] = {"rows": []}
-    if options.out.exists():
-        document = json.loads(options.out.read_text())
-    else:
+    document = read_record(options.out)
+    if not options.out.exists():
         document = {
             "data": "CIFAR-10-JPEG",
             "model": options.arch,
             "base_test_accuracy": round(task.evaluate(program.module()), 2),
             "threads": options.threads,
             "loading_seconds": round(loading, 1),
-            "machine": describe_machine().to_dict(),
-            "torch": torch.__version__,
+            **describe_run(),
             "rows": [],
         }
     print(f"data in {loading:.0f} s, base {document['base_test_accuracy']} %", flush=True)
@@ -209,15 +174,15 @@ def main() -> None:
                 if (tool, speedup, seed, *budget) in done:
                     continue
                 print(f"{tool}, {speedup}x, seed {seed}", flush=True)
-                one = argparse.Namespace(
+                chosen = argparse.Namespace(
                     **{**vars(options), "tool": tool, "speedup": speedup, "seed": seed}
                 )
-                row = run_row(one, program, task)
+                row = run_row(chosen, program, task)
                 row["points_lost"] = round(
                     document["base_test_accuracy"] - row["test_accuracy_after"], 2
                 )
                 document["rows"].append(row)
-                options.out.write_text(json.dumps(document, indent=1) + "\n")
+                write_record(options.out, document)
                 print(f"  {row['test_accuracy_after']} % after; {row['notes'][0]}", flush=True)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +20,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from kit.precisions import measure_precisions
+from kit.turns import Seconds, Stopwatch, median_seconds, summarize_ratios, take_turns
 from torch import Tensor, nn
-from training_speed import Seconds, measure, median_seconds, summarize_ratios, take_turns
 
 import compressc
 from compressc.goal import Goal
@@ -52,9 +52,9 @@ class TimedTask:
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield the training batches; time is taken when the last one has been worked on."""
-        wall, processor = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         yield from self.task.train_batches(epoch, seed)
-        self.walks.append(Seconds(time.perf_counter() - wall, time.process_time() - processor))
+        self.walks.append(watch.read())
 
     def time_walk(self, call: Callable[[], object]) -> Seconds:
         """Return what the one walk in a call took."""
@@ -121,7 +121,7 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
     }
     runs = {name: partial(task.time_walk, call) for name, call in calls.items()}
     times = take_turns(runs, options.rounds, warmup=1)
-    medians = {name: median_seconds(found) for name, found in times.items()}
+    medians = {name: median_seconds(taken) for name, taken in times.items()}
     return {
         "precision": precision,
         "rounds": options.rounds,
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=128 * 40)
     parser.add_argument("--rounds", type=int, default=15)
-    measure(parser, compare, settings=("rounds", "images"), threads=2)
+    measure_precisions(parser, compare, settings=("rounds", "images"), threads=2)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ intervals are too narrow fails this; one whose intervals are merely wide shows i
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
@@ -18,12 +17,12 @@ import time
 from pathlib import Path
 
 import torch
+from kit.records import describe_run, write_record
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
-from compressc.runtime.bench import CONFIDENCE, bench
-from compressc.runtime.machine import describe_machine
+from compressc.runtime.benchmark import CONFIDENCE, bench
 
 
 def write_network(name: str, path: Path) -> None:
@@ -68,10 +67,7 @@ def main() -> None:
             held = sum(bool(trial["contains_1"]) for trial in trials)
             print(f"{seed + 1}: {held} contain 1; {trials[-1]}", flush=True)
     document = {
-        "command": f"python benchmarks/identical.py --network {arguments.network} --trials "
-        f"{arguments.trials} --seconds {arguments.seconds:g} --threads {arguments.threads} "
-        "--output benchmarks/identical.json",
-        "machine": describe_machine().to_dict(),
+        **describe_run(),
         "network": arguments.network,
         "confidence": CONFIDENCE,
         "trials": len(trials),
@@ -84,7 +80,7 @@ def main() -> None:
     }
     print({key: value for key, value in document.items() if key != "each"})
     if arguments.output:
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        write_record(arguments.output, document)
 
 
 if __name__ == "__main__":

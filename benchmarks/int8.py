@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from kit.records import describe_run, write_record
 from torch import nn
 
 import compressc
@@ -29,8 +30,8 @@ from compressc.backend.output_drift import measure_drift
 from compressc.backend.quantization import PRECISION, quantize
 from compressc.models.registry import architectures, build
 from compressc.pass_protocol import Context, find_pass
-from compressc.runtime import channel_multiple, describe_machine
-from compressc.runtime.bench import bench
+from compressc.runtime import channel_multiple
+from compressc.runtime.benchmark import bench
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits
 
 GOALS = {"resnet50": 3.5, "mobilenet_v1": 3.0, "mobilenet_v2": None, "resnet56": None}
@@ -132,14 +133,12 @@ def main() -> None:
         rows.append(compare(network, arguments.threads, arguments.seconds, arguments.samples))
     if arguments.output:
         document = {
-            "command": f"python benchmarks/int8.py --threads {arguments.threads} "
-            f"--seconds {arguments.seconds:g} --output benchmarks/int8.json",
-            "machine": describe_machine().to_dict(),
+            **describe_run(),
             "target_macs": TARGET,
             "precision": PRECISION,
             "results": rows,
         }
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        write_record(arguments.output, document)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
+from kit.records import describe_run, write_record
 from torch import nn
 
 import compressc
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.latency.padding_choice import pad_where_faster
-from compressc.runtime.bench import bench
-from compressc.runtime.machine import channel_multiple, describe_machine
+from compressc.runtime.benchmark import bench
+from compressc.runtime.machine import channel_multiple
+from compressc.runtime.session import create_session
 
 SIDE, ENDS = 28, 32
 CASES = {
@@ -64,11 +64,11 @@ def measure(width: int, kernel: int, seconds: float, folder: Path) -> dict[str, 
         if name != "plain"
     }
     cpu = {
-        name: round(result.measurements[0].cpu_ms / one.cpu_ms, 3)
-        for name, one in zip(models, result.measurements, strict=True)
+        name: round(result.measurements[0].cpu_ms / measurement.cpu_ms, 3)
+        for name, measurement in zip(models, result.measurements, strict=True)
         if name != "plain"
     }
-    found, _ = pad_where_faster(plain, 1, 1, {})
+    chosen, _ = pad_where_faster(plain, 1, 1, {})
     return {
         "kernel": kernel,
         "channels": width,
@@ -76,7 +76,7 @@ def measure(width: int, kernel: int, seconds: float, folder: Path) -> dict[str, 
         "speedup_when_padded_to": wall,
         "speedup_by_cpu_time": cpu,
         "difference": max(map(float, (difference(plain, m) for m in models.values()))),
-        "chosen": "padded" if found is not plain else "plain",
+        "chosen": "padded" if chosen is not plain else "plain",
         "quiet": result.quietness.is_quiet,
     }
 
@@ -85,10 +85,10 @@ def difference(plain: onnx.ModelProto, padded: onnx.ModelProto) -> float:
     """Return the largest difference of outputs as a share of their spread."""
     x = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), dtype=np.float32)
     before, after = (
-        onnxruntime.InferenceSession(one.SerializeToString()).run(
-            None, {one.graph.input[0].name: x}
+        create_session(model.SerializeToString(), "a convolution").run(
+            None, {model.graph.input[0].name: x}
         )[0]
-        for one in (plain, padded)
+        for model in (plain, padded)
     )
     return float(np.abs(before - after).max() / before.std())
 
@@ -104,8 +104,7 @@ def main() -> None:
             for width in widths:
                 rows.append(measure(width, kernel, options.seconds, Path(folder)))
                 print(rows[-1], flush=True)
-    document = {"machine": describe_machine().to_dict(), "threads": 1, "rows": rows}
-    Path(options.output).write_text(json.dumps(document, indent=1) + "\n")
+    write_record(options.output, {**describe_run(), "threads": 1, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ Run: python benchmarks/recovery.py --data cifar10-jpeg.tar.gz --model resnet56-c
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from pathlib import Path
 
 import torch
+from kit.records import describe_run, write_record
+from kit.turns import Stopwatch
 
 import compressc
 from compressc.datasets.opening import open_task
@@ -26,7 +27,6 @@ from compressc.pass_protocol import Context, Pass
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.surgeon import Surgeon
-from compressc.runtime.machine import describe_machine
 
 # Widths are free: at multiples of 16 the same MACs cost more accuracy and less time, see
 # benchmarks/speed.py.
@@ -70,21 +70,20 @@ def main() -> None:
             continue
         for seed in range(options.seeds):
             context = Context(Goal(macs=1 / options.speedup, seed=seed), task=task)
-            wall, processor = time.perf_counter(), time.process_time()
-            found = program
-            for one in recipe:
-                found = one(found, context)
-            wall, processor = time.perf_counter() - wall, time.process_time() - processor
-            module = compressc.lower(found).module()
+            watch, decided = Stopwatch(), program
+            for run_pass in recipe:
+                decided = run_pass(decided, context)
+            taken = watch.read()
+            module = compressc.lower(decided).module()
             row = {
                 "recipe": name,
                 "seed": seed,
-                "macs_ratio": round(full / found.cost.macs, 4),
+                "macs_ratio": round(full / decided.cost.macs, 4),
                 "test_accuracy": round(task.evaluate(module), 2),
-                "seconds": round(wall, 1),
-                "processor_seconds": round(processor, 1),
+                "seconds": round(taken.wall, 1),
+                "processor_seconds": round(taken.processor, 1),
                 "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "widths": [int(mask.sum()) for mask in found.plan.keep.values()],
+                "widths": [int(mask.sum()) for mask in decided.plan.keep.values()],
             }
             row["share_of_base"] = round(row["test_accuracy"] / base, 4)
             rows.append(row)
@@ -97,10 +96,10 @@ def main() -> None:
                 "multiple_of": options.multiple_of,
                 "threads": options.threads,
                 "loading_seconds": round(loading, 1),
-                "machine": describe_machine().to_dict(),
+                **describe_run(),
                 "rows": rows,
             }
-            options.out.write_text(json.dumps(document, indent=1) + "\n")
+            write_record(options.out, document)
 
 
 if __name__ == "__main__":

@@ -26,14 +26,15 @@ from typing import Any
 
 import torch
 import torch_pruning
+from kit.records import describe_run, write_record
 from torch import nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.models.registry import architectures, build
 from compressc.pass_protocol import Context, find_pass
-from compressc.runtime import channel_multiple, count_cost, describe_machine
-from compressc.runtime.bench import bench
+from compressc.runtime import channel_multiple, count_cost
+from compressc.runtime.benchmark import bench
 
 NETWORKS = ("resnet50", "mobilenet_v1", "mobilenet_v2", "resnet56", "densenet121")
 TARGET = 0.5
@@ -112,24 +113,24 @@ def compare(network: str, threads: int, seconds: float, multiple_of: int) -> dic
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_stock(model, inputs, folder / "dense.onnx")
-        found = {
+        files = {
             "dense": folder / "dense.onnx",
             "dense, compressc's exporter": write("own", folder, program),
             "compressc": write("even", folder, prune_evenly(program, multiple_of)),
             "compressc latency": write("fast", folder, prune_for_speed(program, TARGET, threads)),
         }
         for name, round_to in RIVALS.items():
-            found[name] = path = write(f"tp{round_to}", folder, theirs(round_to))
+            files[name] = path = write(f"tp{round_to}", folder, theirs(round_to))
             equal = count_cost(path).macs / program.cost.macs
             if equal < 1:
-                found[equal_to(name)] = write(
+                files[equal_to(name)] = write(
                     f"equal{round_to}", folder, prune_for_speed(program, equal, threads)
                 )
-        result = bench(list(found.values()), threads=threads, seconds=seconds)
-        macs = {name: count_cost(path).macs for name, path in found.items()}
+        result = bench(list(files.values()), threads=threads, seconds=seconds)
+        macs = {name: count_cost(path).macs for name, path in files.items()}
         rows = {}
         document = json.loads(result.to_json())
-        for index, name in enumerate(found):
+        for index, name in enumerate(files):
             measurement = result.measurements[index]
             p50 = measurement.latency_p50_ms
             speed_up, same = (result.measurements[i].latency_p50_ms / p50 for i in (0, 1))
@@ -173,9 +174,7 @@ def main() -> None:
 
 def write_rows(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     document = {
-        "command": f"python benchmarks/speed.py --threads {arguments.threads} "
-        f"--seconds {arguments.seconds:g} --output benchmarks/speed.json",
-        "machine": describe_machine().to_dict(),
+        **describe_run(),
         "target_macs": TARGET,
         "torch_pruning": torch_pruning.__version__,
         "over_torch_pruning": {
@@ -184,7 +183,7 @@ def write_rows(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> Non
         },
         "results": rows,
     }
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    write_record(arguments.output, document)
 
 
 def geometric_mean_of(ratios: list[float | None]) -> dict[str, float | int | None]:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 
 import torch
+from kit.records import describe_run, write_record
 
 import compressc
 from compressc.errors import CompresscError
 from compressc.goal import Goal
 from compressc.models.registry import architectures, build
-from compressc.runtime.machine import describe_machine
 
 NETWORKS = ("resnet56", "mobilenet_v1", "mobilenet_v2", "resnet50", "densenet121")
 
@@ -33,7 +32,7 @@ def attempt(network: str, target: str) -> dict[str, object]:
         ).report
     except CompresscError as error:
         return {"network": network, "target": target, "error": str(error)}
-    (check,) = [one for one in report.verdict.checks if one.name == "latency goal"]
+    (check,) = [check for check in report.verdict.checks if check.name == "latency goal"]
     numbers = {name: float(number) for name, number in check.numbers.items()}
     assert report.bench is not None
     return {
@@ -60,8 +59,7 @@ def main() -> None:
     for network in options.networks:
         rows.append(attempt(network, options.target))
         print(json.dumps(rows[-1], indent=1), flush=True)
-        document = {"machine": describe_machine().to_dict(), "threads": 1, "rows": rows}
-        Path(options.output).write_text(json.dumps(document, indent=1) + "\n")
+        write_record(options.output, {**describe_run(), "threads": 1, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from kit.records import describe_run, write_record
 from rich.progress import Progress
 
 import compressc
@@ -34,7 +33,6 @@ from compressc.models.registry import architectures, build
 from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
-from compressc.runtime.machine import describe_machine
 from compressc.tasks.classification import ClassificationTask
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
@@ -92,7 +90,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(first, options.out / f"{options.arch}.pt", torch.float16)
     record = _describe(options, task, settings, runs)
-    (options.out / f"{options.arch}.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_record(options.out / f"{options.arch}.json", record)
 
 
 def _parse() -> argparse.Namespace:
@@ -153,6 +151,7 @@ def _describe(
     runs: list[dict[str, Any]],
 ) -> dict[str, Any]:
     data = task.data
+    run = describe_run()
     return {
         "arch": options.arch,
         "dataset": FAMILIAR.get(Path(options.data).name, options.data),
@@ -168,10 +167,10 @@ def _describe(
         },
         "finetune": dataclasses.asdict(settings),
         "weights_dtype": "float16",
-        "command": shlex.join(["python", "benchmarks/train_zoo.py", *sys.argv[1:]]),
+        "command": run["command"],
         "environment": {
-            **describe_machine().to_dict(),
-            "torch": torch.__version__,
+            **run["machine"],
+            "torch": run["torch"],
             "threads": torch.get_num_threads(),
         },
     }

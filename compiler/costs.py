@@ -138,8 +138,8 @@ class CostBuilder:
         rows = [self.terms(entries) for entries in (macs, params, size_bytes)]
         last = len(self._arrays)
         terms = [
-            self._scaled(entries, found, last)
-            for entries, found in zip((macs, params, size_bytes), rows, strict=True)
+            self._scaled(entries, term_rows, last)
+            for entries, term_rows in zip((macs, params, size_bytes), rows, strict=True)
         ]
         lengths = np.array([len(array) for array in self._arrays], dtype=np.int64)
         row_of = np.repeat(np.arange(last), lengths)
@@ -152,11 +152,11 @@ class CostBuilder:
     def _scaled(
         self, entries: Sequence[tuple[float, Sequence[IntArray]]], rows: list[list[int]], last: int
     ) -> Terms:
-        width = max((len(found) for found in rows), default=0) or 1
+        width = max((len(term_rows) for term_rows in rows), default=0) or 1
         factors = np.full((len(entries), width), last, dtype=np.int64)
         weights = np.zeros(len(entries))
-        for index, ((amount, arrays), found) in enumerate(zip(entries, rows, strict=True)):
-            factors[index, : len(found)] = found
+        for index, ((amount, arrays), term_rows) in enumerate(zip(entries, rows, strict=True)):
+            factors[index, : len(term_rows)] = term_rows
             full = 1.0
             for ids in arrays:
                 full *= len(ids)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
@@ -18,6 +17,7 @@ from onnx import ModelProto
 import compressc
 from compressc.array_types import IntArray
 from compressc.backend.onnx_export import export_onnx
+from compressc.compression import Result
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -25,8 +25,8 @@ from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
 from compressc.pass_protocol import find_pass, ignore_progress
-from compressc.pipeline.driver import Result
-from compressc.settings import Settings
+from compressc.runtime.session import create_session, run_session
+from compressc.target import Target
 from compressc.tasks.classification import ClassificationTask
 
 ARCHITECTURE = "digits_resnet"
@@ -89,7 +89,7 @@ def run_demo(
         goal=compressc.Goal(macs=macs, seed=seed),
         passes=passes,
         task=task,
-        settings=Settings(threads=threads),
+        target=Target(threads=threads),
         progress=progress,
         name=weights.name,
     )
@@ -139,8 +139,6 @@ def accuracy(model: ModelProto, images: NDArray[np.float32], labels: IntArray) -
     Shape:
         images (N, C, H, W), labels (N,).
     """
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (logits,) = session.run(None, {session.get_inputs()[0].name: images})
+    session = create_session(model.SerializeToString(), "the digit classifier")
+    (logits,) = run_session(session, {session.get_inputs()[0].name: images}, "the digit classifier")
     return float(100 * (np.argmax(logits, axis=1) == labels).mean())

@@ -59,11 +59,11 @@ def compare_modules(
     millionth of its magnitude, and the verdict says that it was not informative.
     """
     with torch.no_grad():
-        wanted = _tensors(reference(*inputs))
-        found = _tensors(candidate(*inputs))
+        expected = _tensors(reference(*inputs))
+        computed = _tensors(candidate(*inputs))
     worst, largest, variation, informative = 0.0, 0.0, float("inf"), True
-    passed = len(wanted) == len(found)
-    for want, got in zip(wanted, found, strict=False):
+    passed = len(expected) == len(computed)
+    for want, got in zip(expected, computed, strict=False):
         if want.shape != got.shape or not bool(torch.isfinite(got).all()):
             return Equivalence(float("inf"), 0.0, float("inf"), tolerance, True, False)
         want, got = want.double(), got.double()

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
+from compressc.array_types import BoolArray
 from compressc.coupling.axes import Axes
 from compressc.coupling.edits import Edit
 from compressc.coupling.graph import Coupling
@@ -32,7 +32,8 @@ def masked(program: Program) -> fx.GraphModule:
     """Return the program's model at full size with its plan applied as masks.
 
     A layer with ranks multiplies by the product of its factors instead of its weight. The other
-    weights are shared with the program (weights under a ``zero`` mask are copied).
+    weights are shared with the program; those under a ``zero`` mask are multiplied by the mask
+    wherever they are read.
 
     Raises:
         PlanError: if the plan does not fit.
@@ -41,28 +42,40 @@ def masked(program: Program) -> fx.GraphModule:
     coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
-    apply_zero_masks(module, program.plan.zero)
     _Masking(module, coupling, kept).run()
     multiply_factors(module, coupling, kept, program.plan.rank)
+    _multiply_zeros(module, coupling, program.plan.zero)
     module.graph.lint()
     module.recompile()
     module.eval()
     return module
 
 
-def apply_zero_masks(module: nn.Module, zero: Mapping[str, Any]) -> None:
-    """Replace masked parameters by copies with the masked weights set to zero."""
-    tensors = dict(module.named_parameters(remove_duplicate=False))
+def _multiply_zeros(
+    module: fx.GraphModule, coupling: Coupling, zero: Mapping[str, BoolArray]
+) -> None:
+    """Multiply weights by their masks in the graph, in place, wherever they are read.
+
+    Lowering writes zeros into the weights; here the weights stay and a product has the zeros. A
+    tied weight is read under several names; the mask of one holds for all.
+    """
+    canonical = coupling.propagation.canonical
+    masks: dict[str, np.ndarray] = {}
     for name, mask in zero.items():
-        original = tensors[name]
-        owner, _, attribute = name.rpartition(".")
-        gone = torch.as_tensor(~np.asarray(mask), device=original.device)
-        fresh = nn.Parameter(original.detach().masked_fill(gone, 0.0), original.requires_grad)
-        for other, tensor in tensors.items():
-            if tensor is original:
-                place, _, leaf = other.rpartition(".")
-                setattr(module.get_submodule(place), leaf, fresh)
-        setattr(module.get_submodule(owner), attribute, fresh)
+        first = canonical[name]
+        masks[first] = np.asarray(mask) & masks.get(first, np.True_)
+    buffers: dict[str, str] = {}
+    for node in list(module.graph.nodes):
+        first = canonical.get(str(node.target), "") if node.op == "get_attr" else ""
+        if first not in masks or not node.users:
+            continue
+        if first not in buffers:
+            buffers[first] = f"_zeros_{len(buffers)}"
+            module.register_buffer(buffers[first], torch.as_tensor(masks[first]))
+        with module.graph.inserting_before(node.next):
+            mask_node = module.graph.get_attr(buffers[first])
+            product = module.graph.call_function(torch.ops.aten.mul.Tensor, (node, mask_node))
+        node.replace_all_uses_with(product, lambda user, product=product: user is not product)
 
 
 class _Masking:
@@ -74,8 +87,8 @@ class _Masking:
         records = coupling.propagation.records
         self._statistics = frozenset(records.statistics)
         self._contractions: dict[str, list[Contraction]] = {}
-        for found in records.contractions:
-            self._contractions.setdefault(found.node, []).append(found)
+        for contraction in records.contractions:
+            self._contractions.setdefault(contraction.node, []).append(contraction)
         self._edits: dict[str, list[Edit]] = {}
         for edit in records.edits:
             self._edits.setdefault(edit.node, []).append(edit)
@@ -100,24 +113,24 @@ class _Masking:
     def _silence(self, node: fx.Node) -> None:
         """Zero the removed positions of every operand that the node sums over."""
         latest: dict[str, fx.Node] = {}
-        for found in self._contractions.get(node.name, ()):
-            if self._kept.whole(found.channels):
+        for contraction in self._contractions.get(node.name, ()):
+            if self._kept.whole(contraction.channels):
                 continue
-            operand = self._by_name[found.operand]
+            operand = self._by_name[contraction.operand]
             operand = self._spread.get(operand, operand)
             if operand not in node.all_input_nodes:
                 # Both axes of one operand are summed over: the masks are put in a row.
-                operand = latest.get(found.operand, operand)
-            shape = [1] * self._by_name[found.operand].meta["val"].dim()
-            shape[found.axis] = -1
-            gone = ~self._kept.mask(found.channels).reshape(shape)
+                operand = latest.get(contraction.operand, operand)
+            shape = [1] * self._by_name[contraction.operand].meta["val"].dim()
+            shape[contraction.axis] = -1
+            gone = ~self._kept.mask(contraction.channels).reshape(shape)
             graph = self._module.graph
             with graph.inserting_before(node):
                 silenced = graph.call_function(
                     torch.ops.aten.masked_fill.Scalar, (operand, self._constant(gone), 0.0)
                 )
             replace_operand(node, operand, silenced)
-            latest[found.operand] = silenced
+            latest[contraction.operand] = silenced
 
     def _constant(self, value: np.ndarray) -> fx.Node:
         name = f"_mask_{self._buffers}"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from compressc.errors import CompresscError
 from compressc.goal import Goal
+from compressc.target import Target
 
 if TYPE_CHECKING:
     from compressc.program import Program
-    from compressc.runtime.cost_table import CostTable
     from compressc.tasks.protocol import Scored
 
 ENTRY_POINT_GROUP = "compressc.passes"
@@ -36,8 +37,7 @@ class Context:
         work_dir: where resumable state goes, or None to keep none. A pass gets a folder of its
             own, which need not exist yet and is removed when the pass is done.
         original: the program before any pass, such as a teacher of distillation.
-        threads, batch: how the result will be run: what a latency in the goal is meant at.
-        cost_table: of the device it will be run on; None for this machine.
+        target: where and how the result will be run: what a latency in the goal is meant for.
     """
 
     goal: Goal = field(default_factory=Goal)
@@ -45,57 +45,70 @@ class Context:
     progress: Callable[[int, int, str], None] = ignore_progress
     work_dir: Path | None = None
     original: Program | None = None
-    threads: int = 1
-    batch: int = 1
-    cost_table: CostTable | None = None
+    target: Target = field(default_factory=Target)
 
     def rng(self, stream: str) -> np.random.Generator:
         """Return a generator for one named use, the same for the same seed and name."""
         return np.random.default_rng([self.goal.seed, *stream.encode()])
 
 
-@runtime_checkable
-class Pass(Protocol):
-    """A frozen dataclass whose fields are hyper-parameters, called on a program.
+# What a pass reads besides the program.
+Needs = Literal["nothing", "samples", "labels"]
+# What a pass may change of a program.
+Change = Literal["keep", "zero", "rank", "choice", "weights", "graph"]
+_DECISIONS: frozenset[Change] = frozenset({"keep", "zero", "rank", "choice"})
 
-    Promises, checked for every registered pass by ``tests/test_pass_contract.py``: the input
-    program is unchanged, the same seed gives the same plan digest, the returned plan fits the
-    program and survives a save and load.
 
-    A pass that trains sets ``on_lowered: ClassVar[bool] = True``. It is called with a program
-    without pending decisions, already small, and returns one with new weights.
+@dataclass(frozen=True)
+class Declaration:
+    """What a pass says about itself; the runner holds it to every word.
 
-    A pass that decides channel counts may be run at several channel steps, until one meets the
-    goal (see :mod:`compressc.pipeline.decisions`). Two things spare it from that:
+    Attributes:
+        needs: "nothing" but the program; "samples", the inputs of a task without their labels; or
+            "labels", a whole task.
+        runs_on: "planned" for a program whose decisions may be pending; "lowered" for one that is
+            already small, as training wants it. The plan is then applied before the pass runs.
+        channel_step: "given" where channel counts are multiples of the step that the program's
+            constraints name. The pass may be run at several steps until one meets the goal. "own"
+            where the pass knows by itself which counts are fast: it is called once, with step 1
+            unless the user asked for another.
+        changes: the parts of the plan that it decides; "weights" where it gives weights new
+            values; "graph" where it returns another graph.
+        deterministic: whether the same program, goal, seed and data give the same result. False
+            for passes that measure time.
+    """
 
-    - ``own_step: ClassVar[bool] = True``: it knows itself which counts are fast. It is called once,
-      with a program of step 1 unless the user asked for another.
-    - ``rehearsal() -> Pass``: a method for passes that search, measure or train. It returns a cheap
-      pass that raises GoalError where the pass itself would, and comes to about as many channels.
-      The step is found with it, and the pass itself is called once, at that step.
+    needs: Needs = "nothing"
+    runs_on: Literal["planned", "lowered"] = "planned"
+    channel_step: Literal["given", "own"] = "given"
+    changes: frozenset[Change] = _DECISIONS
+    deterministic: bool = True
+
+
+class Pass(ABC):
+    """The base of every pass: a frozen dataclass whose fields are hyper-parameters.
+
+    A pass is called with a program and returns a new one. It promises that the input program is
+    unchanged, that the same seed gives the same plan digest, and that the returned plan fits the
+    program and survives a save and load. ``tests/test_pass_contract.py`` checks this for every
+    registered pass; what ``declares`` says is checked whenever the pass runs.
     """
 
     name: ClassVar[str]
+    declares: ClassVar[Declaration] = Declaration()
 
+    @abstractmethod
     def __call__(self, program: Program, context: Context) -> Program:
         """Return a new program with decisions or weights added."""
-        ...
 
+    def rehearsal(self) -> Pass:
+        """Return what stands in for this pass while a channel step is sought.
 
-def is_on_lowered(one: Pass) -> bool:
-    """Return whether a pass wants the plan applied before it runs: it trains what is left."""
-    return bool(getattr(one, "on_lowered", False))
-
-
-def has_own_step(one: Pass) -> bool:
-    """Return whether a pass chooses counts that are fast without being given a step."""
-    return bool(getattr(one, "own_step", False))
-
-
-def rehearsal_of(one: Pass) -> Pass:
-    """Return what stands in for a pass while the channel step is sought: cheap, or itself."""
-    rehearse = getattr(one, "rehearsal", None)
-    return rehearse() if callable(rehearse) else one
+        A pass that searches, measures or trains returns a cheap one that raises GoalError where
+        the pass itself would, and that comes to about as many channels. The step is found with it,
+        and the pass itself is called once, at that step. Any other pass stands for itself.
+        """
+        return self
 
 
 def registered_passes() -> dict[str, str]:

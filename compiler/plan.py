@@ -16,6 +16,7 @@ import numpy as np
 
 from compressc.array_types import BoolArray
 from compressc.errors import PlanError
+from compressc.writing import write_atomically, write_text
 
 # What reading a missing, truncated or foreign pair of files raises.
 _DAMAGED = (
@@ -105,8 +106,6 @@ class Plan:
         Raises:
             OutputError: if a file cannot be written.
         """
-        from compressc.writing import write_atomically, write_text
-
         path = Path(path)
         arrays: dict[str, Any] = {}
         document: dict[str, Any] = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from compressc.errors import GoalError
 from compressc.plan import Plan
 
 if TYPE_CHECKING:
@@ -29,11 +30,20 @@ class Constraints:
         multiple_of: channel counts are kept at multiples of this (or at the original count).
         statistics: "kept" lets layer norms run over the surviving channels only; "frozen" pins
             every channel that a normalisation over channels reads.
+
+    Raises:
+        GoalError: if the multiple is below 1, or what statistics do is unknown.
     """
 
     keep: tuple[str, ...] = ()
     multiple_of: int = 1
     statistics: str = "kept"
+
+    def __post_init__(self) -> None:
+        if self.multiple_of < 1:
+            raise GoalError(f"multiple_of {self.multiple_of}: must be 1 or more")
+        if self.statistics not in ("kept", "frozen"):
+            raise GoalError(f"statistics '{self.statistics}': give kept or frozen")
 
 
 @dataclass(frozen=True)

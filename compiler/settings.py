@@ -1,4 +1,4 @@
-"""Settings: how a result is exported and measured."""
+"""Settings: in which form a result is written, and whether it is measured."""
 
 from __future__ import annotations
 
@@ -24,22 +24,16 @@ class Int8:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to export and measure; decides nothing, unless the goal bounds the latency.
+    """In which form to write the result, and how to measure it; decides nothing.
 
     Attributes:
         storage: "dense", or "compact" for the smallest file with the same outputs.
         measure: whether to time the original and the compressed file.
-        threads, batch: how to time them.
         seconds: for how long, all files together.
         int8: how to quantise the ONNX file; None for float32.
-        cost_table: file from ``compressc profile --cost-table`` of the device that a latency goal
-            is meant for; None for this machine.
     """
 
     storage: str = "dense"
     measure: bool = True
-    threads: int = 1
-    batch: int = 1
     seconds: float = 6.0
     int8: Int8 | None = None
-    cost_table: str | Path | None = None

@@ -107,9 +107,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: if the file holds something else.
     """
     content = torch.load(path, map_location="cpu", weights_only=True)
-    found = content.get("format") if isinstance(content, dict) else type(content).__name__
-    if found != FORMAT:
-        raise ValueError(f"{path} is no {FORMAT} file (found {found!r})")
+    stated = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if stated != FORMAT:
+        raise ValueError(f"{path} is no {FORMAT} file (found {stated!r})")
     scale = content["normalization"]
     return Checkpoint(
         arch=content["arch"],

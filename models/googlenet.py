@@ -36,17 +36,22 @@ class Inception(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        one: width of the 1x1 branch.
+        single: width of the 1x1 branch.
         three: widths of the 1x1 and the 3x3 of the second branch.
         five: widths of the 1x1 and the two 3x3 of the third branch.
         pool: width of the 1x1 behind the pooling.
     """
 
     def __init__(
-        self, in_channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool: int
+        self,
+        in_channels: int,
+        single: int,
+        three: tuple[int, int],
+        five: tuple[int, int],
+        pool: int,
     ) -> None:
         super().__init__()
-        self.b1 = nn.Sequential(*conv_bn_relu(in_channels, one, 1))
+        self.b1 = nn.Sequential(*conv_bn_relu(in_channels, single, 1))
         self.b2 = nn.Sequential(
             *conv_bn_relu(in_channels, three[0], 1), *conv_bn_relu(three[0], three[1], 3)
         )

@@ -9,13 +9,13 @@ import numpy as np
 
 from compressc.array_types import BoolArray
 from compressc.lowering.constants import absorb_constants, find_dead
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.widths.ladders import sparing_mask
 from compressc.program import Program, Step
 
 
 @dataclass(frozen=True)
-class DeadChannels:
+class DeadChannels(Pass):
     """Remove every channel whose value never changes; the outputs stay the same.
 
     A channel is dead where its weights, or the scale of its batch norm, are zero. What it still
@@ -28,6 +28,7 @@ class DeadChannels:
     """
 
     name: ClassVar[str] = "dead"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "weights", "graph"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a keep plan and biases that hold the constants."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.training.objectives import DistillationLoss
 from compressc.passes.training.placement import place_program
 from compressc.passes.training.precision import Precision
@@ -19,7 +19,7 @@ from compressc.tasks.protocol import Task
 
 
 @dataclass(frozen=True)
-class Distill(TrainingSettings):
+class Distill(TrainingSettings, Pass):
     """Train the compressed model to say what the uncompressed one says; the best epoch is kept.
 
     Logits are compared by their softened distributions, other outputs by mean squared error; the
@@ -39,7 +39,9 @@ class Distill(TrainingSettings):
     temperature: float = 4.0
     teacher_weight: float = 0.9
     name: ClassVar[str] = "distill"
-    on_lowered: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(
+        needs="labels", runs_on="lowered", changes=frozenset({"weights"})
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

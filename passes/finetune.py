@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.training.objectives import TaskLoss
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.trainer import train
@@ -13,7 +13,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class Finetune(TrainingSettings):
+class Finetune(TrainingSettings, Pass):
     """Train the compressed model on the training split; the best epoch is kept.
 
     Epochs are judged on search-validation. The weights that came in come back only where every
@@ -28,7 +28,9 @@ class Finetune(TrainingSettings):
     """
 
     name: ClassVar[str] = "finetune"
-    on_lowered: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(
+        needs="labels", runs_on="lowered", changes=frozenset({"weights"})
+    )
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.errors import PlanError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.unit_features.weight_slices import VectorNorm
 from compressc.passes.widths.allocation import Scope
@@ -15,7 +15,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Pass):
     """Remove the channels with the smallest weights until the goal is met.
 
     ``scope="uniform"`` is the default: every group gives up about the same share, somewhat more
@@ -53,6 +53,7 @@ class Magnitude:
     ratios: Ratios = ()
     floor: float = 0.125
     name: ClassVar[str] = "magnitude"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
 
     def __post_init__(self) -> None:
         if self.norm not in ("l1", "l2"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class RandomPruning:
+class RandomPruning(Pass):
     """Remove random channels until the goal is met; widths are chosen as ``Magnitude`` does.
 
     Attributes:
@@ -29,6 +29,7 @@ class RandomPruning:
     ratios: Ratios = ()
     floor: float = 0.125
     name: ClassVar[str] = "random"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
 
     def __post_init__(self) -> None:
         self._rule()

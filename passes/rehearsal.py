@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class WidthRehearsal:
+class WidthRehearsal(Pass):
     """Chooses widths by a rule, with the norms of weights for the importance of channels.
 
     What is within reach depends on the rule alone, not on the importance.
@@ -23,6 +23,7 @@ class WidthRehearsal:
 
     rule: WidthRule
     name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a keep plan.
@@ -35,10 +36,11 @@ class WidthRehearsal:
 
 
 @dataclass(frozen=True)
-class NoCounts:
+class NoCounts(Pass):
     """Stands for a pass that decides no channel counts."""
 
     name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program as it is."""

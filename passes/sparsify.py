@@ -12,7 +12,7 @@ import numpy as np
 from compressc.array_types import BoolArray, FloatArray
 from compressc.coupling.weight_masks import contracted_weights, layer_of, staying_weights
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.program import Program, Step
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a
@@ -21,7 +21,7 @@ _SPARED = 0.1
 
 
 @dataclass(frozen=True)
-class Sparsify:
+class Sparsify(Pass):
     """Set the smallest weights of convolutions and linear layers to zero.
 
     Depthwise weights stay: they are few and each feeds a whole channel. Where channels are to
@@ -44,6 +44,7 @@ class Sparsify:
     scope: Literal["layer", "global"] = "layer"
     skip_first_last: bool = True
     name: ClassVar[str] = "sparsify"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"zero"}))
 
     def __post_init__(self) -> None:
         if not 0 < self.sparsity < 1:

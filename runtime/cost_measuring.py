@@ -57,22 +57,22 @@ def wanted_cells(kernels: KernelList, block: int) -> list[tuple[KernelKind, Widt
         [(kind, widths) for widths in reversed(grid(kind, most, block))]
         for kind, most in kernels.most.items()
     ]
-    found = dict.fromkeys(kernels.exact)
+    cells = dict.fromkeys(kernels.exact)
     for (kind, most), column in zip(kernels.most.items(), columns, strict=True):
         narrow = any(reads_unblocked(kind, widths, block) for _, widths in column)
         if narrow and not reads_unblocked(kind, most, block):
-            found[reorder_before(kind), (block,)] = None
+            cells[reorder_before(kind), (block,)] = None
     for place in range(max(map(len, columns), default=0)):
-        found.update(dict.fromkeys(column[place] for column in columns if place < len(column)))
-    return list(found)
+        cells.update(dict.fromkeys(column[place] for column in columns if place < len(column)))
+    return list(cells)
 
 
 def measure_cells(
     table: CostTable,
-    wanted: Iterable[tuple[KernelKind, Widths]],
+    requested: Iterable[tuple[KernelKind, Widths]],
     progress: Progress | None = None,
 ) -> CostTable:
-    """Return the table with what it lacks of ``wanted`` measured.
+    """Return the table with what it lacks of ``requested`` measured.
 
     Every cell is run in two sessions, under the profiler, several times each; the lower of the two
     times counts, since others only ever make a kernel slower. Kinds that the runtime refuses to run
@@ -80,7 +80,7 @@ def measure_cells(
 
     Args:
         table: of this machine.
-        wanted: kinds at widths.
+        requested: kinds at widths.
         progress: called with (done, total, text).
 
     Raises:
@@ -92,21 +92,21 @@ def measure_cells(
             f"{table.machine.onnxruntime}; measure what it lacks there, with compressc profile "
             "--cost-table"
         )
-    cells = [Cell(kind, widths) for kind, widths in table.missing(wanted) if can_build(kind)]
+    cells = [Cell(kind, widths) for kind, widths in table.missing(requested) if can_build(kind)]
     if not cells:
         return table
     chunks = _chunks(cells)
-    found: dict[Cell, float] = {}
+    measured_ms: dict[Cell, float] = {}
     with pinned(table.threads):
         clock_ms, node_ms, call_ms = measure_clock(table.threads)
         before = take_snapshot()
         for number, chunk in enumerate(chunks):
             if progress is not None:
                 progress(number, len(chunks), f"measuring {len(cells)} kernels")
-            found.update(_measure(chunk, table.threads))
+            measured_ms.update(_measure(chunk, table.threads))
         quiet = judge(before, take_snapshot(), None).is_quiet
     by_kind: dict[KernelKind, dict[Widths, float]] = {}
-    for cell, ms in found.items():
+    for cell, ms in measured_ms.items():
         by_kind.setdefault(cell.kind, {})[cell.widths] = max(ms - clock_ms, node_ms)
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     measured = replace(
@@ -151,7 +151,7 @@ def _measure(chunk: Sequence[Cell], threads: int) -> dict[Cell, float]:
 def _run(chunk: Sequence[Cell], threads: int) -> dict[Cell, float]:
     model = build_cells(chunk)
     runs = int(np.clip(_EVENTS // (3 * len(chunk)), _LEAST_RUNS, _MOST_RUNS))
-    found: dict[Cell, float] = {}
+    lowest_ms: dict[Cell, float] = {}
     for _ in range(_SESSIONS):
         name = f"kernels such as {chunk[0].kind.op}"
         with ProfiledSession(model.serialized, name, threads, optimize=False) as session:
@@ -160,5 +160,5 @@ def _run(chunk: Sequence[Cell], threads: int) -> dict[Cell, float]:
             nodes = session.finish(skip=_WARM_UP_RUNS).nodes
         for cell, node in zip(chunk, model.names, strict=True):
             ms = undisturbed(nodes[node].run_ms)
-            found[cell] = min(ms, found.get(cell, ms))
-    return found
+            lowest_ms[cell] = min(ms, lowest_ms.get(cell, ms))
+    return lowest_ms

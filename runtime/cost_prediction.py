@@ -26,11 +26,11 @@ def predict(table: CostTable, kernels: KernelList) -> Prediction:
     """Return the latency of a network whose kernels are listed."""
     total, unknown = table.call_ms, 0.0
     for kernel in kernels.kernels:
-        found = None
+        kernel_ms = None
         if kernel.kind is not None:
-            found = table.latency_ms(kernel.kind, kernel.widths)
-        if found is None:
+            kernel_ms = table.latency_ms(kernel.kind, kernel.widths)
+        if kernel_ms is None:
             unknown += kernel.own_ms
         else:
-            total += found
+            total += kernel_ms
     return Prediction(total + unknown, unknown)

@@ -92,8 +92,8 @@ def table_for(
         RuntimeFailure: if ONNX Runtime does not run here.
     """
     table = new_table(threads) if fresh else load_table(threads)
-    wanted = wanted_cells(kernels, table.block)
-    measured = measure_cells(table, wanted, progress)
+    cells = wanted_cells(kernels, table.block)
+    measured = measure_cells(table, cells, progress)
     if measured is not table:
         keep_table(measured)
     return measured

@@ -85,9 +85,9 @@ class CostTable:
                 f"a cost table of {other.machine.cpu_model} at {other.threads} threads does not "
                 f"continue one of {self.machine.cpu_model} at {self.threads}"
             )
-        cells = {kind: dict(found) for kind, found in self.cells.items()}
-        for kind, found in other.cells.items():
-            cells.setdefault(kind, {}).update(found)
+        cells = {kind: dict(measured) for kind, measured in self.cells.items()}
+        for kind, measured in other.cells.items():
+            cells.setdefault(kind, {}).update(measured)
         return replace(
             self,
             node_ms=other.node_ms,
@@ -99,10 +99,12 @@ class CostTable:
         )
 
     def missing(
-        self, wanted: Iterable[tuple[KernelKind, Widths]]
+        self, requested: Iterable[tuple[KernelKind, Widths]]
     ) -> list[tuple[KernelKind, Widths]]:
-        """Return what of ``wanted`` was not measured yet."""
-        return [(kind, widths) for kind, widths in wanted if widths not in self.cells.get(kind, {})]
+        """Return what of ``requested`` was not measured yet."""
+        return [
+            (kind, widths) for kind, widths in requested if widths not in self.cells.get(kind, {})
+        ]
 
     def to_json(self) -> str:
         """Return the table as a JSON document; :meth:`from_json` reads it back."""

@@ -65,12 +65,12 @@ class KernelList:
     @property
     def most(self) -> dict[KernelKind, Widths]:
         """The largest widths of every kind."""
-        found: dict[KernelKind, Widths] = {}
+        largest: dict[KernelKind, Widths] = {}
         for kernel in self.kernels:
             if kernel.kind is not None:
-                known = found.get(kernel.kind, kernel.widths)
-                found[kernel.kind] = tuple(map(max, known, kernel.widths))
-        return found
+                known = largest.get(kernel.kind, kernel.widths)
+                largest[kernel.kind] = tuple(map(max, known, kernel.widths))
+        return largest
 
     @property
     def exact(self) -> list[tuple[KernelKind, Widths]]:
@@ -125,8 +125,8 @@ def list_kernels(
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in recording.opsets}
     listed = []
     for kernel in kernels:
-        found, origin = classify(kernel, opsets), origins[kernel.name]
-        kind, widths = found or (None, ())
+        classified, origin = classify(kernel, opsets), origins[kernel.name]
+        kind, widths = classified or (None, ())
         listed.append(
             ListedKernel(
                 layer=origin.layer,
@@ -150,5 +150,5 @@ def _time(
     call_ms = warm_up(run, _WARM_UP_SECONDS).call_ms
     rounds = plan_rounds([call_ms], _SECONDS, _LEAST_ROUNDS, _MOST_ROUNDS)
     times = time_rounds([run], [call_ms], rounds)[0].latency_ms
-    found = np.percentile(times, [50, 90, 99])
-    return dict(zip(("p50", "p90", "p99"), map(float, found), strict=True))
+    percentiles = np.percentile(times, [50, 90, 99])
+    return dict(zip(("p50", "p90", "p99"), map(float, percentiles), strict=True))

@@ -137,9 +137,9 @@ def _read_cpuinfo() -> list[dict[str, str]]:
     processors = []
     for block in text.split("\n\n"):
         pairs = (line.partition(":") for line in block.splitlines())
-        found = {key.strip(): value.strip() for key, colon, value in pairs if colon}
-        if found:
-            processors.append(found)
+        entries = {key.strip(): value.strip() for key, colon, value in pairs if colon}
+        if entries:
+            processors.append(entries)
     return processors
 
 
@@ -163,15 +163,17 @@ def _physical_cores(cpuinfo: list[dict[str, str]]) -> int:
 def _simd_features(cpuinfo: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
     import numpy as np
 
-    found: set[str] = set()
+    features: set[str] = set()
     config = np.show_config(mode="dicts")
     extensions = config.get("SIMD Extensions", {}) if isinstance(config, dict) else {}
     for name in (*extensions.get("baseline", ()), *extensions.get("found", ())):
-        found.update(_NUMPY_FEATURES.get(name, ()))
+        features.update(_NUMPY_FEATURES.get(name, ()))
     for processor in cpuinfo:
         flags = f"{processor.get('flags', '')} {processor.get('Features', '')}".split()
-        found.update("neon" if flag == "asimd" else flag for flag in _CPUINFO_FEATURES & {*flags})
-    return tuple(sorted(found))
+        features.update(
+            "neon" if flag == "asimd" else flag for flag in _CPUINFO_FEATURES & {*flags}
+        )
+    return tuple(sorted(features))
 
 
 def _memory_bytes() -> int | None:

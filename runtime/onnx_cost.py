@@ -103,11 +103,11 @@ def count_cost(
     remarks = list(counted.uncounted)
     if counted.missing:
         try:
-            found = run_for_shapes(model, counted.missing, name, batch, shapes, folder)
+            run_shapes = run_for_shapes(model, counted.missing, name, batch, shapes, folder)
         except RuntimeFailure as error:
             remarks.append(f"shapes stay unknown ({error})")
         else:
-            counter, counted = _count(light, name, found)
+            counter, counted = _count(light, name, run_shapes)
             remarks = list(counted.uncounted)
     return OnnxCost(
         macs=sum(layer.macs for layer in counted.layers),
@@ -223,7 +223,9 @@ class _Counter:
             value = str(unknown)
             if not path:
                 named = (*view.inputs, *view.outputs)
-                counted.missing |= {one for one in named if one and one not in view.shapes}
+                counted.missing |= {
+                    operand for operand in named if operand and operand not in view.shapes
+                }
             counted.uncounted.append(
                 f"the MACs of {view.op} at '{name}' are not counted: the shape of '{value}' is "
                 "unknown"
@@ -266,10 +268,10 @@ class _Counter:
             )
 
 
-def _count(model: onnx.ModelProto, name: str, found: KnownShapes) -> tuple[_Counter, _Counted]:
+def _count(model: onnx.ModelProto, name: str, known: KnownShapes) -> tuple[_Counter, _Counted]:
     try:
         counter = _Counter(trace_weights(model.graph))
-        return counter, counter.count(model.graph, "", found)
+        return counter, counter.count(model.graph, "", known)
     except (IndexError, KeyError) as error:
         raise RuntimeFailure(
             f"{name}: a node lacks an input, output or attribute that its operator must have; "

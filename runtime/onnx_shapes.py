@@ -102,15 +102,15 @@ def infer(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 def known_shapes(graph: onnx.GraphProto) -> KnownShapes:
     """Return the shapes a graph states, of inputs, values, outputs and initializers."""
-    found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    found |= {sparse.values.name: tuple(sparse.dims) for sparse in graph.sparse_initializer}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes |= {sparse.values.name: tuple(sparse.dims) for sparse in graph.sparse_initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.tensor_type.HasField("shape"):
             dims = _dims(value)
             sizes = tuple(axis for axis in dims if isinstance(axis, int))
             if len(sizes) == len(dims):
-                found[value.name] = sizes
-    return found
+                shapes[value.name] = sizes
+    return shapes
 
 
 def run_for_shapes(
@@ -138,11 +138,11 @@ def run_for_shapes(
     whole.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
     present = {value.name for value in whole.graph.output}
     whole.graph.output.extend(onnx.ValueInfoProto(name=n) for n in sorted(missing - present))
-    wanted = sorted(missing)
+    names = sorted(missing)
     session = create_session(whole.SerializeToString(), name, optimize=False, folder=folder)
     feeds = make_inputs(session, batch, overrides=overrides)
-    arrays = run_session(session, feeds, name, wanted)
-    return {n: array.shape for n, array in zip(wanted, arrays, strict=True) if _is_array(array)}
+    arrays = run_session(session, feeds, name, names)
+    return {n: array.shape for n, array in zip(names, arrays, strict=True) if _is_array(array)}
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -162,10 +162,10 @@ def _is_array(value: object) -> bool:
 
 
 def _dims(value: onnx.ValueInfoProto) -> Dims:
-    found: list[int | str | None] = []
+    dims: list[int | str | None] = []
     for axis in value.type.tensor_type.shape.dim:
         if axis.HasField("dim_value") and axis.dim_value >= 0:
-            found.append(axis.dim_value)
+            dims.append(axis.dim_value)
         else:
-            found.append(axis.dim_param or None)
-    return tuple(found)
+            dims.append(axis.dim_param or None)
+    return tuple(dims)

@@ -154,15 +154,15 @@ def _trace(graph: onnx.GraphProto, path: str, scope: _Scope, weights: Weights) -
             continue
         given = [name for name in node.input if name]
         inner = list(subgraphs(node))
-        found = frozenset[int]().union(*(scope.origins.get(name, frozenset()) for name in given))
+        origins = frozenset[int]().union(*(scope.origins.get(name, frozenset()) for name in given))
         is_folded = bool(given) and not inner and all(name in scope.origins for name in given)
         for name in node.output:
             scope.forget(name)
         if is_folded:
             weights.folded.add(place)
-            scope.origins.update({name: found for name in node.output if name})
+            scope.origins.update({name: origins for name in node.output if name})
         else:
-            weights.sources[place] = found
+            weights.sources[place] = origins
         if is_folded and node.op_type in _VIEWS and node.input[0] in scope.tensors:
             scope.tensors[node.output[0]] = scope.tensors[node.input[0]]
         else:
@@ -193,17 +193,17 @@ def _store_constant(weights: Weights, node: onnx.NodeProto) -> int:
         return weights.by_stamp[stamp]
     attribute = node.attribute[0]
     if attribute.name == "value":
-        found = _store(weights, attribute.t.dims, attribute.t.data_type)
+        stored = _store(weights, attribute.t.dims, attribute.t.data_type)
     elif attribute.name == "sparse_value":
         sparse = attribute.sparse_tensor
-        found = _store(weights, sparse.dims, sparse.values.data_type)
+        stored = _store(weights, sparse.dims, sparse.values.data_type)
     elif attribute.name == "value_floats":
-        found = _store(weights, [len(attribute.floats)], onnx.TensorProto.FLOAT)
+        stored = _store(weights, [len(attribute.floats)], onnx.TensorProto.FLOAT)
     else:
-        found = _store(weights, [], onnx.TensorProto.INT64)
+        stored = _store(weights, [], onnx.TensorProto.INT64)
     if stamp is not None:
-        weights.by_stamp[stamp] = found
-    return found
+        weights.by_stamp[stamp] = stored
+    return stored
 
 
 def _store(weights: Weights, dims: Iterable[int], kind: int) -> int:

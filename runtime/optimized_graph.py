@@ -144,13 +144,13 @@ def _op(node: onnx.NodeProto) -> str:
 
 
 def _attributes(node: onnx.NodeProto) -> Attributes:
-    found = []
+    attributes = []
     for attribute in sorted(node.attribute, key=lambda a: str(a.name)):
         if attribute.type in _OPAQUE:
             continue
         value = helper.get_attribute_value(attribute)
-        found.append((str(attribute.name), _plain(value)))
-    return tuple(found)
+        attributes.append((str(attribute.name), _plain(value)))
+    return tuple(attributes)
 
 
 def _plain(value: Any) -> Any:

@@ -72,12 +72,12 @@ def trace_origins(
         label = node.name or next(filter(None, node.output), node.op_type)
         if label not in work:
             continue
-        found = by_name.get(label) or _follow(node, ends, readers)
-        if found is None:
+        worker = by_name.get(label) or _follow(node, ends, readers)
+        if worker is None:
             lost += work[label]
             continue
-        names.setdefault(found.name, label)
-        macs[found.name] += work[label]
+        names.setdefault(worker.name, label)
+        macs[worker.name] += work[label]
     stored = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     weights: dict[str, str] = {}
     for node in graph.node:

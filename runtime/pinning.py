@@ -84,17 +84,17 @@ def busy_shares(cores: list[int]) -> dict[int, float]:
 
 
 def _read_ticks() -> dict[int, float]:
-    found: dict[int, float] = {}
+    busy: dict[int, float] = {}
     try:
         text = Path("/proc/stat").read_text()
     except OSError:
-        return found
+        return busy
     for line in text.splitlines():
         name, *ticks = line.split()
         if name.startswith("cpu") and name[3:].isdecimal() and len(ticks) >= 8:
             user, nice, system, _idle, _waiting, irq, soft_irq, steal = map(int, ticks[:8])
-            found[int(name[3:])] = float(user + nice + system + irq + soft_irq + steal)
-    return found
+            busy[int(name[3:])] = float(user + nice + system + irq + soft_irq + steal)
+    return busy
 
 
 def _siblings(core: int) -> str:

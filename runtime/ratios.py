@@ -86,7 +86,7 @@ def bootstrap_ratio(
     logs = np.log(other_ms) - np.log(first_ms)
     sessions = np.zeros(logs.size, dtype=np.int64) if session is None else session
     rng = np.random.default_rng(seed)
-    medians = np.array([np.median(logs[sessions == one]) for one in np.unique(sessions)])
+    medians = np.array([np.median(logs[sessions == number]) for number in np.unique(sessions)])
     if medians.size == 1:
         center = float(medians[0])
         spread = _medians_of_blocks(logs, rng) - center
@@ -125,8 +125,8 @@ def bootstrap_quantile(
         return point, point
     parts = [_thinned(times_ms[session == name], rng) for name in names]
     drawn = rng.integers(0, names.size, (_QUANTILE_RESAMPLES, names.size))
-    found = [np.quantile(np.concatenate([parts[i] for i in row]), quantile) for row in drawn]
-    spread = (np.array(found) - point) * stretch(names.size, confidence)
+    quantiles = [np.quantile(np.concatenate([parts[i] for i in row]), quantile) for row in drawn]
+    spread = (np.array(quantiles) - point) * stretch(names.size, confidence)
     tail = (1 - confidence) / 2
     low, high = np.quantile(spread, [tail, 1 - tail])
     # Calls take time: the stretched lower end stays above nothing, and both around the point.

@@ -39,9 +39,9 @@ class Format:
         """
         try:
             document = dict(json.loads(text))
-            found = document.pop("format")
-            if found != self.name:
-                raise ValueError(f"format {found}, not {self.name}")
+            stated = document.pop("format")
+            if stated != self.name:
+                raise ValueError(f"format {stated}, not {self.name}")
             return build(document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())

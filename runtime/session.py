@@ -15,9 +15,7 @@ from compressc.runtime.errors import RuntimeFailure
 
 # The exceptions of ONNX Runtime share no base of their own, and differ between releases.
 ORT_ERRORS: tuple[type[Exception], ...] = tuple(
-    found
-    for found in vars(_state).values()
-    if isinstance(found, type) and issubclass(found, Exception)
+    kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
 ) + (RuntimeError, ValueError)
 
 _SILENT = 4

@@ -179,22 +179,22 @@ def verify(
         if item.type == "tensor(string)":
             feeds[item.name] = feeds[item.name].astype(object)
     names = [item.name for item in session.get_outputs()]
-    wanted = [n for n in names if _OUTPUT + n in arrays or n in arrays]
-    if not wanted:
+    compared = [n for n in names if _OUTPUT + n in arrays or n in arrays]
+    if not compared:
         raise RuntimeFailure(
             f"{reference}: holds none of the outputs of {path} ({', '.join(names)}); "
             "make it anew with compressc verify --store"
         )
-    outputs = run_session(session, feeds, str(path), wanted)
-    expected = [_stored(arrays, _OUTPUT, name, path, reference) for name in wanted]
+    outputs = run_session(session, feeds, str(path), compared)
+    expected = [_stored(arrays, _OUTPUT, name, path, reference) for name in compared]
     return Verification(
         path=str(path),
         reference=str(reference),
         tolerance=tolerance,
         threads=threads,
         outputs=tuple(
-            compare_output(name, np.asarray(found), wanted_value, tolerance)
-            for name, found, wanted_value in zip(wanted, outputs, expected, strict=True)
+            compare_output(name, np.asarray(computed), expected_value, tolerance)
+            for name, computed, expected_value in zip(compared, outputs, expected, strict=True)
         ),
         made_with=_origin(arrays),
         machine=describe_machine(),
@@ -204,21 +204,21 @@ def verify(
 
 
 def compare_output(
-    name: str, found: NDArray[Any], expected: NDArray[Any], tolerance: float
+    name: str, computed: NDArray[Any], expected: NDArray[Any], tolerance: float
 ) -> OutputDrift:
     """Compare one output with its reference; see :func:`verify`."""
     shape = tuple(expected.shape)
-    if found.shape != expected.shape:
-        problem = f"has shape {_show(found.shape)}, the reference {_show(shape)}"
+    if computed.shape != expected.shape:
+        problem = f"has shape {_show(computed.shape)}, the reference {_show(shape)}"
         return OutputDrift(name, shape, None, 0.0, 0.0, problem)
     if not np.issubdtype(expected.dtype, np.floating):
-        if np.issubdtype(expected.dtype, np.number) and np.issubdtype(found.dtype, np.number):
-            error = float(np.abs(found.astype(float) - expected.astype(float)).max(initial=0.0))
+        if np.issubdtype(expected.dtype, np.number) and np.issubdtype(computed.dtype, np.number):
+            error = float(np.abs(computed.astype(float) - expected.astype(float)).max(initial=0.0))
         else:
             error = None
-        same = np.array_equal(found.astype(expected.dtype), expected)
+        same = np.array_equal(computed.astype(expected.dtype), expected)
         return OutputDrift(name, shape, error, 0.0, 0.0, "" if same else "differs")
-    ours, theirs = found.astype(np.float64), expected.astype(np.float64)
+    ours, theirs = computed.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(theirs)
     if not np.array_equal(np.where(finite, 0, theirs), np.where(finite, 0, ours), equal_nan=True):
         return OutputDrift(name, shape, None, 0.0, 0.0, "other places are infinite or NaN")

@@ -42,14 +42,14 @@ def _levels(kind: KernelKind, name: str, most: int, block: int) -> list[int]:
         narrow = (block * part // 4 for part in parts)
         return sorted({most, *narrow, *(block * count for count in blocks if block * count < most)})
     step = max(block, divisor)
-    found = {most}
+    levels = {most}
     for share in _SHARES[1:]:
         width = int(most * share) // step * step
         if width:
-            found.add(width)
+            levels.add(width)
     if kind.op == "Concat":
-        return sorted(width for width in found if width >= len(kind.operands))
-    return sorted(found)
+        return sorted(width for width in levels if width >= len(kind.operands))
+    return sorted(levels)
 
 
 def _divisor(dim: int | str, name: str) -> int:

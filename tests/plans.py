@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from compressc.array_types import BoolArray
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
+from compressc.coupling.weight_masks import contracted_weights
 from compressc.plan import Plan
-
-BoolArray = NDArray[np.bool_]
 
 
 def free_groups(coupling: Coupling) -> list[ChannelGroup]:
@@ -64,6 +63,15 @@ def random_plan(coupling: Coupling, seed: int) -> Plan:
         assert mask is not None
         keep[group.name] = mask
     return Plan(keep=keep)
+
+
+def with_random_zeros(plan: Plan, coupling: Coupling, seed: int) -> Plan:
+    """Return the plan with half of every weight that something sums over masked to zero."""
+    rng = np.random.default_rng(seed)
+    shapes = {
+        name: coupling.propagation.tensors[name].shape for name in contracted_weights(coupling)
+    }
+    return plan.with_zero({name: rng.random(tuple(shape)) < 0.5 for name, shape in shapes.items()})
 
 
 def smallest_plan(coupling: Coupling, seed: int = 0) -> Plan:

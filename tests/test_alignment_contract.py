@@ -23,6 +23,7 @@ from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import KernelKind, Widths
 from compressc.stages import Stages
+from compressc.target import Target
 from tests.latency.conftest import BLOCK, Residual, formula_ms, formula_table, full_kernels
 from tests.noise_tasks import Mimicry
 
@@ -31,7 +32,7 @@ DECIDING = sorted(
     name
     for name in registered_passes()
     if name not in ("calibrate", "dead", "latency")
-    and not getattr(find_pass(name), "on_lowered", False)
+    and find_pass(name).declares.runs_on == "planned"
 )
 
 
@@ -100,7 +101,7 @@ def slower_than_a_wider_one(model: LatencyModel, counts: IntArray) -> list[tuple
 def decide_by_latency(target: float) -> tuple[LatencyModel, IntArray]:
     table, model = uneven_model()
     free = program().with_constraints(Constraints())
-    context = Context(Goal(latency_ms=target), cost_table=table)
+    context = Context(Goal(latency_ms=target), target=Target(cost_table=table))
     counts = model.counts_of(find_pass("latency")()(free, context).plan)
     assert np.all(counts >= 1)
     return model, counts

@@ -48,7 +48,7 @@ REPAIRING = {"calibrate", "dead"}
 # Passes that aim at what is measured: equal seeds need not give equal plans.
 MEASURING = {"latency"}
 # Passes that train have a contract of their own: tests/test_training_contract.py.
-TRAINING = {name for name in registered_passes() if getattr(find_pass(name), "on_lowered", False)}
+TRAINING = {name for name in registered_passes() if find_pass(name).declares.runs_on == "lowered"}
 
 
 @pytest.fixture(params=sorted(set(registered_passes()) - REPAIRING - MEASURING - TRAINING))

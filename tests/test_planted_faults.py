@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 import torch
 
+from compressc import masking
 from compressc.coupling import edits
 from compressc.coupling.axes import IdSpace, concatenate, exactly
-from compressc.lowering import slicing
+from compressc.lowering import plan_application, slicing
+from compressc.plan import Plan
 from compressc.program import Program
 from compressc.rules import concatenation, convolution, recurrence, reshaping
 from compressc.rules.records import EqualCount
 from compressc.rules.registry import RULES
 from compressc.rules.site import Site
 from tests.oracle import check_theorem, fresh
-from tests.plans import random_plan
+from tests.plans import random_plan, with_random_zeros
 from tests.strategies import Recipe
 
 aten = torch.ops.aten
@@ -45,6 +47,7 @@ class Fault:
     shows_as: tuple[type[BaseException], ...] = SILENT
     head: str = "pooled"
     message: str = DIFFERENT
+    zeros: bool = False
 
 
 def _skip_edit(edit: type[Any]) -> Callable[[Patch], None]:
@@ -293,6 +296,30 @@ def macs_of_inputs_forgotten(patch: Patch) -> None:
     patch.setattr(Site, "macs", without_last)
 
 
+def _writing(change: Callable[[Any, Any], Any]) -> Callable[[Patch], None]:
+    """Lowering writes other zeros than the plan says; ``change`` gets a mask and its name."""
+
+    def plant(patch: Patch) -> None:
+        original = plan_application.write_zeros
+
+        def wrong(module: Any, zero: Any) -> None:
+            original(module, {name: change(mask, name) for name, mask in zero.items()})
+
+        patch.setattr(plan_application, "write_zeros", wrong)
+
+    return plant
+
+
+def _one_flipped(mask: Any, _: str) -> Any:
+    wrong = np.array(mask)
+    wrong.flat[0] = not wrong.flat[0]
+    return wrong
+
+
+def zeros_not_multiplied(patch: Patch) -> None:
+    patch.setattr(masking, "_multiply_zeros", lambda *_: None)
+
+
 FAULTS = (
     Fault("cat order", (("concat", 0),), cat_in_another_order),
     Fault("split parts swapped", (("split", 0),), split_parts_swapped, ANY),
@@ -329,21 +356,31 @@ FAULTS = (
     Fault("mask one off", (("residual", 0),), mask_one_off),
     Fault("sliced one off", (("residual", 0),), biases_shifted),
     Fault("macs", (("residual", 0),), macs_of_inputs_forgotten, message="macs"),
+    Fault("zeros elsewhere", (("residual", 0),), _writing(lambda m, _: np.roll(m, 1)), zeros=True),
+    Fault("zeros inverted", (("grouped", 1),), _writing(lambda m, _: ~m), zeros=True),
+    Fault("a zero too many", (("separate_attention", 0),), _writing(_one_flipped), zeros=True),
+    Fault("no zeros", (("recurrent", 0),), _writing(lambda m, _: np.ones_like(m)), zeros=True),
+    Fault("zeros unmasked", (("residual", 0),), zeros_not_multiplied, zeros=True),
     Fault("constants keep their size", (("constants", 0),), _skip_edit(edits.SetSizes), ANY),
 )
 
 
-def _check_plans(program: Program) -> None:
+def _plan(program: Program, seed: int, fault: Fault) -> Plan:
+    plan = random_plan(program.coupling, seed)
+    return with_random_zeros(plan, program.coupling, seed) if fault.zeros else plan
+
+
+def _check_plans(program: Program, fault: Fault) -> None:
     for seed in range(3):
-        check_theorem(program, random_plan(program.coupling, seed))
+        check_theorem(program, _plan(program, seed, fault))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_theorem_fails_under(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Recipe(fault.blocks, fault.head).capture()
-    check_theorem(program, random_plan(program.coupling, 0))
+    check_theorem(program, _plan(program, 0, fault))
     fault.plant(monkeypatch)
     with pytest.raises(fault.shows_as) as caught:
-        _check_plans(fresh(program))
+        _check_plans(fresh(program), fault)
     if caught.type is AssertionError:
         assert fault.message in str(caught.value)

@@ -12,12 +12,14 @@ import torch
 
 import compressc
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, find_pass, is_on_lowered, registered_passes
+from compressc.pass_protocol import Context, Pass, find_pass, registered_passes
 from compressc.plan import Plan
 from compressc.program import Program
 from tests.passes.training_kit import assert_same_weights, differ, make_program, make_task
 
-TRAINING = sorted(name for name in registered_passes() if is_on_lowered(find_pass(name)))
+TRAINING = sorted(
+    name for name in registered_passes() if find_pass(name).declares.runs_on == "lowered"
+)
 
 
 @cache

@@ -164,18 +164,18 @@ class _Tracing:
             self.single_pixels.add(node.output[0])
 
     def _join(self, first: str, second: str) -> None:
-        one, other = self.domains[first], self.domains[second]
-        if one is other:
+        left, right = self.domains[first], self.domains[second]
+        if left is right:
             return
-        if one.size != other.size:
-            one.frozen = other.frozen = True
+        if left.size != right.size:
+            left.frozen = right.frozen = True
             return
-        one.frozen |= other.frozen
-        one.slices += other.slices
-        one.shapes += other.shapes
-        one.depthwise += other.depthwise
-        for name in other.values:
-            self._set(name, one)
+        left.frozen |= right.frozen
+        left.slices += right.slices
+        left.shapes += right.shapes
+        left.depthwise += right.depthwise
+        for name in right.values:
+            self._set(name, left)
 
     def _set(self, name: str, domain: _Domain) -> None:
         self.domains[name] = domain
@@ -191,15 +191,15 @@ class _Tracing:
 
     def pad(self, model: onnx.ModelProto, multiple_of: int) -> Padding | None:
         """Write the zeros, in place."""
-        found: dict[int, _Domain] = {
+        domains: dict[int, _Domain] = {
             id(domain): domain
             for domain in self.domains.values()
             if not domain.frozen and domain.size % multiple_of
         }
-        if not found:
+        if not domains:
             return None
         infos = {info.name: info for info in self.graph.value_info}
-        for domain in found.values():
+        for domain in domains.values():
             added = -domain.size % multiple_of
             for name, axis in domain.slices:
                 self._extend(name, axis, added)
@@ -213,7 +213,9 @@ class _Tracing:
             for node in domain.depthwise:
                 _set_groups(node, domain.size + added)
             _set_channels(infos, domain.values, domain.size + added)
-        widths = {(one.size, one.size + -one.size % multiple_of) for one in found.values()}
+        widths = {
+            (padded.size, padded.size + -padded.size % multiple_of) for padded in domains.values()
+        }
         return Padding(model, tuple(sorted(widths)))
 
     def _extend(self, name: str, axis: int, added: int) -> None:

@@ -17,6 +17,7 @@ from compressc.backend.attention_rank import with_head_axis
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
+from compressc.error_text import quote_error
 from compressc.errors import ExportError
 from compressc.frontend.tracing import quiet
 from compressc.program import Program
@@ -89,7 +90,7 @@ def write_onnx(model: onnx.ModelProto, path: str | Path) -> None:
             onnx.checker.check_model(str(temporary), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ExportError(
-                f"{path}: the exported model is not valid ONNX: {_one_line(error)}; nothing was "
+                f"{path}: the exported model is not valid ONNX: {quote_error(error)}; nothing was "
                 "written, please report this model"
             ) from error
 
@@ -104,7 +105,7 @@ def _reexport(program: Program) -> ExportedProgram:
         attempts = [dims, dict.fromkeys(names, Dim.AUTO)]
     else:
         attempts = [{}]
-    failure: Exception | None = None
+    failures: list[Exception] = []
     for dims in attempts:
         try:
             with torch.no_grad(), quiet():
@@ -114,10 +115,11 @@ def _reexport(program: Program) -> ExportedProgram:
                     dynamic_shapes=_dynamic_shapes(program, dims),
                 )
         except Exception as error:  # noqa: BLE001 - torch raises all sorts; it becomes one line
-            failure = failure or error
+            failures.append(error)
     raise ExportError(
-        f"the program cannot be exported again: {_one_line(failure)}; verify it before exporting"
-    ) from failure
+        f"the program cannot be exported again: {quote_error(failures[0])}; verify it before "
+        "exporting"
+    ) from failures[0]
 
 
 def _dynamic_shapes(program: Program, dims: Mapping[str, Any]) -> Any:
@@ -197,9 +199,4 @@ def _root_cause(error: BaseException) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return _one_line(cause)
-
-
-def _one_line(error: BaseException | None) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    return quote_error(cause)

@@ -43,9 +43,9 @@ class OnnxModule(nn.Module):
             name: tensor.detach().cpu().numpy()
             for name, tensor in zip(self._names, tensors, strict=True)
         }
-        found = iter(run_session(self._session, feeds, "the ONNX model"))
+        arrays = iter(run_session(self._session, feeds, "the ONNX model"))
         leaves = [
-            torch.from_numpy(next(found)) if is_tensor else other
+            torch.from_numpy(next(arrays)) if is_tensor else other
             for is_tensor, other in zip(self._is_tensor, self._others, strict=True)
         ]
         return pytree.tree_unflatten(leaves, self._structure)

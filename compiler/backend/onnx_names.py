@@ -126,4 +126,4 @@ def _name_axes(graph: onnx.GraphProto, program: Program) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
-                dim.dim_param = pattern.sub(lambda found: readable[found[0]], dim.dim_param)
+                dim.dim_param = pattern.sub(lambda match: readable[match[0]], dim.dim_param)

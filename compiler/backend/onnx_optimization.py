@@ -78,7 +78,7 @@ def optimize(model: ir.Model, input_names: Sequence[str], output_names: Sequence
         common_passes.RemoveUnusedOpsetsPass()(model)
         if not folded.modified and not rewritten.modified:
             break
-    for one in (
+    for rewrite in (
         common_passes.RemoveUnusedNodesPass(),
         common_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common_passes.LiftSubgraphInitializersToMainGraphPass(),
@@ -86,7 +86,7 @@ def optimize(model: ir.Model, input_names: Sequence[str], output_names: Sequence
         common_passes.CommonSubexpressionEliminationPass(),
         common_passes.OutputFixPass(),
     ):
-        one(model)
+        rewrite(model)
     onnx_fusions.fuse(model)
     _rename(model.graph, (*input_names, *output_names))
     common_passes.NameFixPass()(model)
@@ -94,10 +94,10 @@ def optimize(model: ir.Model, input_names: Sequence[str], output_names: Sequence
 
 def _rename(graph: ir.Graph, names: Sequence[str]) -> None:
     ends = (*graph.inputs, *graph.outputs)
-    wanted = dict(zip(ends, names, strict=True))
+    new_names = dict(zip(ends, names, strict=True))
     for node in graph:
         for value in node.outputs:
-            if value.name in names and value not in wanted:
+            if value.name in names and value not in new_names:
                 value.name = f"{value.name}_inner"
-    for value, name in wanted.items():
+    for value, name in new_names.items():
         value.name = name

@@ -143,8 +143,8 @@ def compare(
             arguments = pytree.tree_unflatten(filled, structure)
             feeds = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
             single = evaluate(module, arguments)
-            found = run_session(session, feeds, "the exported model")
-            runs.append(_Run(size, single, double(arguments), found))
+            computed = run_session(session, feeds, "the exported model")
+            runs.append(_Run(size, single, double(arguments), computed))
     except (RuntimeFailure, RuntimeError, TypeError, ValueError, IndexError) as error:
         text = str(error).strip().splitlines()
         raise VerificationError(
@@ -169,7 +169,7 @@ class _Run:
     size: int
     single: list[Array]
     double: list[Array] | None
-    found: list[Array]
+    onnx: list[Array]
 
 
 def _session_source(model: onnx.ModelProto | bytes | str | Path) -> tuple[str | bytes, str]:
@@ -202,11 +202,11 @@ def _draw(example: Tensor, sizes: Mapping[int, int], generator: torch.Generator)
 
 
 def _judge(names: Sequence[str], runs: Sequence[_Run]) -> list[OutputParity]:
-    counts = {len(run.single) for run in runs} | {len(run.found) for run in runs}
+    counts = {len(run.single) for run in runs} | {len(run.onnx) for run in runs}
     if len(counts) != 1:
         raise VerificationError(
             f"the module returns {len(runs[0].single)} tensors but the ONNX model "
-            f"{len(runs[0].found)}; nothing was written"
+            f"{len(runs[0].onnx)}; nothing was written"
         )
     return [_judge_output(name, index, runs) for index, name in enumerate(names)]
 
@@ -214,17 +214,17 @@ def _judge(names: Sequence[str], runs: Sequence[_Run]) -> list[OutputParity]:
 def _judge_output(name: str, index: int, runs: Sequence[_Run]) -> OutputParity:
     single = [run.single[index] for run in runs]
     double = [run.single[index] if run.double is None else run.double[index] for run in runs]
-    found = [run.found[index] for run in runs]
+    results = [run.onnx[index] for run in runs]
     same_form = all(
         s.shape == d.shape == f.shape and s.dtype == f.dtype
-        for s, d, f in zip(single, double, found, strict=True)
+        for s, d, f in zip(single, double, results, strict=True)
     )
     if not same_form:
         return OutputParity(name, inf, inf, 0.0, 0.0, 0.0, passed=False)
     variation = _variation(double, [run.size for run in runs])
     flat_single, flat_double, flat_found = (
         np.concatenate([array.reshape(-1) for array in arrays])
-        for arrays in (single, double, found)
+        for arrays in (single, double, results)
     )
     if not np.issubdtype(flat_single.dtype, np.floating):
         # Integers and booleans count as wrong or right.

@@ -78,14 +78,14 @@ def measure_drift(
         RuntimeFailure: if a model does not run on a batch.
     """
     names = [value.name for value in reference.graph.output]
-    wanted, found = (_outputs(one, names, feeds) for one in (reference, model))
+    expected, returned = (_outputs(judged, names, feeds) for judged in (reference, model))
     drifts = [
-        _judge(name, wanted[name], found[name])
+        _judge(name, expected[name], returned[name])
         for name in names
-        if np.issubdtype(wanted[name].dtype, np.floating)
+        if np.issubdtype(expected[name].dtype, np.floating)
     ]
     if not drifts:
-        return Drift(names[0], 0.0, None, len(wanted[names[0]]))
+        return Drift(names[0], 0.0, None, len(expected[names[0]]))
     return max(drifts, key=lambda drift: (bool(drift.problem), drift.relative_error))
 
 
@@ -100,24 +100,24 @@ def _outputs(
     }
 
 
-def _judge(name: str, wanted: Array, found: Array) -> Drift:
-    samples = len(wanted)
-    finite = np.isfinite(wanted)
-    if not np.isfinite(found[finite]).all():
+def _judge(name: str, expected: Array, returned: Array) -> Drift:
+    samples = len(expected)
+    finite = np.isfinite(expected)
+    if not np.isfinite(returned[finite]).all():
         return Drift(name, inf, None, samples, f"{name} is not finite")
-    wanted, found = (np.where(finite, x, 0).astype(np.float64) for x in (wanted, found))
-    signal = _variation(wanted)
-    error = float(np.sqrt(np.mean((found - wanted) ** 2)))
+    expected, returned = (np.where(finite, x, 0).astype(np.float64) for x in (expected, returned))
+    signal = _variation(expected)
+    error = float(np.sqrt(np.mean((returned - expected) ** 2)))
     relative = error / signal if signal > 0 else (inf if error > 0 else 0.0)
     agreement = None
-    if wanted.ndim == 2 and wanted.shape[1] > 1:
-        agreement = float(np.mean(wanted.argmax(axis=1) == found.argmax(axis=1)))
+    if expected.ndim == 2 and expected.shape[1] > 1:
+        agreement = float(np.mean(expected.argmax(axis=1) == returned.argmax(axis=1)))
     problem = ""
-    if samples > 1 and signal > 0 and _variation(found) < _CONSTANT * signal:
+    if samples > 1 and signal > 0 and _variation(returned) < _CONSTANT * signal:
         problem = f"{name} is the same for every input"
     elif relative > LARGEST_ERROR:
         problem = f"{name} is off by {relative:.2f} of what it varies by"
-    informative = signal > _INFORMATIVE * float(np.sqrt(np.mean(wanted**2)))
+    informative = signal > _INFORMATIVE * float(np.sqrt(np.mean(expected**2)))
     return Drift(name, relative, agreement, samples, problem, informative)
 
 

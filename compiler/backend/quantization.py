@@ -23,6 +23,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from compressc.array_types import Array
 from compressc.backend.float_outputs import with_float_outputs
 from compressc.backend.quantized_stem import float_stem
+from compressc.error_text import name_error
 from compressc.errors import ExportError
 from compressc.runtime.int8_path import runs_on
 
@@ -96,9 +97,8 @@ def quantize(
             result = onnx.load(output)
             with_float_outputs(result)
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
             raise ExportError(
-                f"ONNX Runtime's quantiser failed ({type(error).__name__}: {text}); leave out int8"
+                f"ONNX Runtime's quantiser failed ({name_error(error)}); leave out int8"
             ) from error
     said = {entry.key: entry.value for entry in model.metadata_props}
     where = {RUNS_ON: runs_on(weight_bits), WEIGHT_BITS: str(weight_bits)}

@@ -10,7 +10,7 @@ from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
 from compressc.cli.progress import ProgressDisplay
 from compressc.reporting.bench_table import print_bench
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.writing import write_text
 
 _EXAMPLES = """\

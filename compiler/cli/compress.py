@@ -5,24 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressc.cli.amounts import parse_target
-from compressc.cli.data_options import add_data_options, open_data
-from compressc.cli.int8_options import add_int8_options, read_int8
-from compressc.cli.model_options import add_model_options, load_model
+from compressc.cli.job_options import (
+    add_cost_table_option,
+    add_form_options,
+    add_input_options,
+    add_limit_options,
+    add_measuring_options,
+    limits_of,
+    read_job,
+)
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
+from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError
 from compressc.goal import Bound, Goal
 from compressc.process_rank import process_rank
 
 if TYPE_CHECKING:
-    from compressc.pipeline.driver import Result
-    from compressc.pipeline.job import Job
-    from compressc.settings import Settings
+    from compressc.compression import Result
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -78,11 +84,18 @@ def run(arguments: Sequence[str]) -> int:
             "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
         )
     if process_rank():
-        _take_part(options, goal, chosen)
+        # The first process alone proves, measures and writes.
+        with ProgressDisplay(quiet=True) as progress:
+            from compressc.compression import take_part
+
+            take_part(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
         return 0
     _check_outputs(options)
     with ProgressDisplay(quiet=options.quiet) as progress:
-        result = _compress(options, goal, chosen, progress)
+        progress(0, 0, "starting")
+        from compressc.compression import run_job
+
+        result = run_job(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
         progress(0, 0, "writing")
         written = _write(result, options)
         if options.work_dir is None:
@@ -110,13 +123,12 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,sweep,bench,inspect,passes,demo} --help",
+        "       compressc {compress,sweep,bench,profile,verify,inspect,passes,demo} --help",
         description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
         "proof.",
         epilog=_EXAMPLES,
     )
-    add_model_options(parser)
-    add_data_options(parser)
+    add_input_options(parser)
     group = parser.add_argument_group("how small")
     work = group.add_mutually_exclusive_group()
     work.add_argument("--target-flops", metavar="T", help="FLOPs (2 x MACs) to keep: 0.5, 50%%, 2G")
@@ -128,103 +140,34 @@ def build_parser() -> Parser:
         help="time of one call in ONNX Runtime: a ratio such as 0.5 (half the original's), or "
         "5ms, 5ms@p90; the result is measured beside the original",
     )
-    group.add_argument(
-        "--cost-table",
-        metavar="FILE.json",
-        help="meet --target-latency on the device where `compressc profile MODEL.onnx "
-        "--cost-table FILE.json` wrote this file, instead of on this machine",
-    )
+    add_cost_table_option(group, "--target-latency")
     group.add_argument("--target-size", metavar="T", help="size of the ONNX file: 0.25, 4MB")
-    group.add_argument(
-        "--keep",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="layers whose channels all stay (repeatable), such as 'layer4.*'",
-    )
-    group.add_argument(
-        "--multiple-of",
-        metavar="N",
-        type=int,
-        help="step of channel counts; default: what this machine computes fastest (16 with "
-        "AVX-512, else 8)",
-    )
-    group.add_argument(
-        "--max-drop",
-        metavar="POINTS",
-        type=float,
-        help="points of accuracy that may be lost, judged on the search-validation part of --data; "
-        "more is an error and leaves no file",
-    )
-    group.add_argument(
-        "--trials",
-        metavar="N",
-        type=int,
-        help="candidates that a search such as ascai may try; default: what the pass says",
-    )
-    group.add_argument(
-        "--search-seconds", metavar="S", type=float, help="time that a search may take"
-    )
-    group.add_argument(
-        "--freeze-statistics",
-        action="store_true",
-        help="keep every channel that a layer norm, group norm or the like computes statistics "
-        "over; without it they run over the channels that are left",
-    )
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
+    add_limit_options(group)
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="the ONNX file")
     output.add_argument("--save", metavar="FILE", help="the compressed model as .pt2, for training")
     output.add_argument("--report", metavar="FILE", help="report as .html or .json")
-    output.add_argument(
-        "--storage",
-        choices=("dense", "compact"),
-        default="dense",
-        help="compact stores zeros in little space; any ONNX Runtime loads both",
-    )
     output.add_argument(
         "--work-dir",
         metavar="DIR",
         help="keeps what finished passes found: a run that was cut off goes on from there when "
         "started again. Default: OUTPUT.state, removed after success",
     )
-    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    add_int8_options(parser)
-    measuring = parser.add_argument_group("measuring")
-    measuring.add_argument("--no-measure", action="store_true", help="skip the latency comparison")
-    measuring.add_argument(
-        "--threads", metavar="N", type=_positive, default=1, help="of ONNX Runtime (default 1)"
-    )
-    measuring.add_argument(
-        "--batch", metavar="N", type=_positive, default=1, help="inputs per run (default 1)"
-    )
+    add_form_options(parser, output)
+    add_measuring_options(parser, seconds=6.0)
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return value
-
-
 def _add_passes(parser: Parser, arguments: Sequence[str]) -> list[ChosenPass]:
-    """Import the passes in play and add their options."""
-    from compressc.pass_protocol import find_pass
-    from compressc.pipeline.default_recipe import choose_recipe
-
-    named = values_of(arguments, "--pass")
-    sparse = bool(values_of(arguments, "--sparsity"))
     targets = [flag for flag in _TARGETS if values_of(arguments, flag)]
     latency = bool(values_of(arguments, "--target-latency"))
-    if latency:
-        targets = ["--target-latency"]
-    implied: tuple[str, ...] = ()
-    if not named and not (sparse and targets in ([], ["--target-size"])):
-        implied = choose_recipe(latency=latency, data=bool(values_of(arguments, "--data")))
-    known = [*named, *implied, *(["sparsify"] if sparse else [])]
-    classes = {name: find_pass(name) for name in dict.fromkeys(known)}
-    return add_pass_options(parser, classes, list(implied) if targets else [])
+    return choose_passes(
+        parser,
+        arguments,
+        has_target=bool(targets) or latency,
+        latency=latency,
+        zeros_may_do=not latency and targets in ([], ["--target-size"]),
+    )
 
 
 def _goal(options: argparse.Namespace) -> Goal:
@@ -237,21 +180,18 @@ def _goal(options: argparse.Namespace) -> Goal:
         if flag == "--target-flops" and not bound.relative:
             bound = Bound(bound.value / 2, relative=False)
         bounds[what] = bound
-    return Goal(
+    return replace(
+        limits_of(options),
         macs=bounds.get("macs"),
         params=bounds.get("params"),
         size_bytes=bounds.get("size_bytes"),
         latency_ms=options.target_latency,
-        max_drop=options.max_drop,
-        trials=options.trials,
-        seconds=options.search_seconds,
-        seed=options.seed,
     )
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse what cannot be written before any work is done."""
-    from compressc.reporting.report import check_report_name
+    from compressc.reporting.report_file import check_report_name
 
     paths = [Path(p) for p in (options.output, options.save, options.report) if p]
     if not paths:
@@ -273,84 +213,6 @@ def _work_dir(options: argparse.Namespace) -> Path:
     return Path(f"{options.output or options.save or options.report}.state")
 
 
-def _compress(
-    options: argparse.Namespace,
-    goal: Goal,
-    chosen: Sequence[ChosenPass],
-    progress: ProgressDisplay,
-) -> Result:
-    progress(0, 0, "starting")
-    from compressc.pipeline.driver import compress
-
-    job = _read_job(options, goal, chosen, progress)
-    return compress(
-        job.model,
-        goal=goal,
-        passes=job.passes,
-        task=job.task,
-        constraints=job.constraints,
-        multiple_of=job.multiple_of,
-        settings=job.settings,
-        progress=progress,
-        work_dir=job.work_dir,
-        name=Path(options.model).name,
-    )
-
-
-def _take_part(options: argparse.Namespace, goal: Goal, chosen: Sequence[ChosenPass]) -> None:
-    """Train along with the first process, which alone judges, measures and writes."""
-    from compressc.pipeline.job import run_job
-    from compressc.stages import Stages
-
-    with ProgressDisplay(quiet=True) as progress:
-        run_job(_read_job(options, goal, chosen, progress), Stages(progress))
-
-
-def _read_job(
-    options: argparse.Namespace,
-    goal: Goal,
-    chosen: Sequence[ChosenPass],
-    progress: ProgressDisplay,
-) -> Job:
-    """Load the model and the data."""
-    from compressc.pipeline.job import Job
-    from compressc.program import Constraints
-
-    settings = _settings(options)
-    passes = [one.build() for one in chosen]
-    progress(0, 0, f"loading {options.model}")
-    program = load_model(options)
-    if options.data is not None:
-        progress(0, 0, f"reading {options.data}")
-    return Job(
-        program,
-        None,
-        goal,
-        passes=passes,
-        task=open_data(options, program),
-        constraints=Constraints(
-            keep=tuple(options.keep),
-            statistics="frozen" if options.freeze_statistics else "kept",
-        ),
-        multiple_of=options.multiple_of,
-        work_dir=_work_dir(options),
-        settings=settings,
-    )
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    from compressc.settings import Settings
-
-    return Settings(
-        storage=options.storage,
-        measure=not options.no_measure,
-        threads=options.threads,
-        batch=options.batch,
-        cost_table=options.cost_table,
-        int8=read_int8(options),
-    )
-
-
 def _write(result: Result, options: argparse.Namespace) -> list[Path]:
     written = []
     if options.output:
@@ -359,7 +221,9 @@ def _write(result: Result, options: argparse.Namespace) -> list[Path]:
         result.program.save(options.save)
         written.append(Path(options.save))
     if options.report:
-        result.report.save(options.report)
+        from compressc.reporting.report_file import write_report
+
+        write_report(options.report, result.report)
         written.append(Path(options.report))
     sys.stdout.flush()
     return written

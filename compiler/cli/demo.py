@@ -62,6 +62,7 @@ def _compress_digits(options: argparse.Namespace, folder: Path) -> int:
         progress(0, 0, "loading the digit classifier")
         from compressc.backend.onnx_export import write_onnx
         from compressc.demo import run_demo
+        from compressc.reporting.report_file import write_report
         from compressc.reporting.table import print_report
 
         demo = run_demo(
@@ -74,7 +75,7 @@ def _compress_digits(options: argparse.Namespace, folder: Path) -> int:
         written = [folder / "original.onnx", folder / "small.onnx", folder / "report.html"]
         write_onnx(demo.original_onnx, written[0])
         demo.result.export(written[1])
-        demo.result.report.save(written[2])
+        write_report(written[2], demo.result.report)
     print_report(demo.result.report, written)
     print()
     print(f"accuracy on {demo.images} held-out images, both files in ONNX Runtime:")

@@ -5,19 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compressc.cli.amounts import parse_target
-from compressc.cli.data_options import add_data_options, open_data
-from compressc.cli.int8_options import add_int8_options, read_int8
-from compressc.cli.model_options import add_model_options, load_model
-from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
+from compressc.cli.job_options import (
+    add_cost_table_option,
+    add_form_options,
+    add_input_options,
+    add_limit_options,
+    add_measuring_options,
+    limits_of,
+    read_job,
+)
+from compressc.cli.parsing import ChosenPass, Parser, UsageError, values_of
+from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Bound, parse_latency
 
 if TYPE_CHECKING:
-    from compressc.settings import Settings
     from compressc.sweeping.result import Sweep
 
 _KINDS = {
@@ -72,8 +78,7 @@ def _build_parser() -> Parser:
         description="Compress a model to several targets and time the files against each other.",
         epilog=_EXAMPLES,
     )
-    add_model_options(parser)
-    add_data_options(parser)
+    add_input_options(parser)
     group = parser.add_argument_group("how small")
     group.add_argument(
         "--targets",
@@ -87,54 +92,21 @@ def _build_parser() -> Parser:
         default="macs",
         help="what targets bound (default macs; flops are 2 x macs)",
     )
-    group.add_argument(
-        "--cost-table",
-        metavar="FILE.json",
-        help="with --target-kind latency: the device that is meant, see `compressc --help`",
-    )
-    group.add_argument(
-        "--keep",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="layers whose channels all stay (repeatable)",
-    )
-    group.add_argument("--multiple-of", metavar="N", type=int, help="step of channel counts")
-    group.add_argument(
-        "--max-drop",
-        metavar="POINTS",
-        type=float,
-        help="points of accuracy that each target may lose on search-validation",
-    )
-    group.add_argument(
-        "--freeze-statistics",
-        action="store_true",
-        help="keep every channel that a layer norm or the like computes statistics over",
-    )
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
-    add_int8_options(parser)
-    output = parser.add_argument_group("output and measuring")
+    add_cost_table_option(group, "--target-kind latency")
+    add_limit_options(group)
+    output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for all files")
-    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    output.add_argument("--no-measure", action="store_true", help="do not time the files")
-    output.add_argument("--threads", metavar="N", type=int, default=1, help="default 1")
-    output.add_argument("--batch", metavar="N", type=int, default=1, help="default 1")
-    output.add_argument(
-        "--seconds", metavar="S", type=float, default=10.0, help="of timing, at least 3 per file"
-    )
+    add_form_options(parser, output)
+    add_measuring_options(parser, seconds=10.0)
     return parser
 
 
 def _add_passes(parser: Parser, arguments: Sequence[str]) -> list[ChosenPass]:
-    from compressc.pass_protocol import find_pass
-
-    classes = {name: find_pass(name) for name in dict.fromkeys(values_of(arguments, "--pass"))}
-    return add_pass_options(parser, classes, [])
+    latency = values_of(arguments, "--target-kind")[-1:] == ["latency"]
+    return choose_passes(parser, arguments, has_target=True, latency=latency, zeros_may_do=False)
 
 
 def _read_targets(options: argparse.Namespace) -> list[Bound]:
-    if options.threads < 1 or options.batch < 1 or not options.seconds > 0:
-        raise UsageError("--threads and --batch must be 1 or more, --seconds above 0")
     if options.cost_table is not None and options.target_kind != "latency":
         raise UsageError("--cost-table needs --target-kind latency")
     texts = [text.strip() for text in options.targets.split(",") if text.strip()]
@@ -159,43 +131,8 @@ def _sweep(
     progress: ProgressDisplay,
 ) -> Sweep:
     progress(0, 0, "starting")
-    from compressc.goal import Goal
-    from compressc.program import Constraints
     from compressc.sweeping.driver import sweep
 
-    passes: list[Any] = [one.build() for one in chosen]
-    settings = _settings(options)
-    progress(0, 0, f"loading {options.model}")
-    program = load_model(options)
-    if options.data is not None:
-        progress(0, 0, f"reading {options.data}")
-    return sweep(
-        program,
-        targets=targets,
-        folder=options.output,
-        kind=_KINDS[options.target_kind],
-        passes=passes or None,
-        task=open_data(options, program),
-        constraints=Constraints(
-            keep=tuple(options.keep),
-            statistics="frozen" if options.freeze_statistics else "kept",
-        ),
-        multiple_of=options.multiple_of,
-        settings=settings,
-        goal=Goal(max_drop=options.max_drop, seed=options.seed),
-        progress=progress,
-        name=Path(options.model).name,
-    )
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    from compressc.settings import Settings
-
-    return Settings(
-        measure=not options.no_measure,
-        threads=options.threads,
-        batch=options.batch,
-        seconds=options.seconds,
-        int8=read_int8(options),
-        cost_table=options.cost_table,
-    )
+    job = read_job(options, limits_of(options), chosen, progress, work_dir=None)
+    kind = _KINDS[options.target_kind]
+    return sweep(job, targets, folder=options.output, kind=kind, progress=progress)

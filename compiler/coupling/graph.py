@@ -121,7 +121,7 @@ class Coupling:
             _check_group(self.group(name), mask)
         for name, mask in plan.zero.items():
             tensor = self.propagation.tensors.get(name)
-            if tensor is None:
+            if tensor is None or not self.propagation.is_parameter(name):
                 raise PlanError(f"zero mask for '{name}': the model has no such parameter")
             if tuple(tensor.shape) != mask.shape:
                 raise PlanError(

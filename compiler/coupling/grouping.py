@@ -93,9 +93,9 @@ def _signatures(
     generator = np.random.default_rng(0)
     signature = np.zeros((classes, 2), dtype=np.uint64)
     everything = [p.classes for p in places] + [partition.classes for partition in partitions]
-    for found in everything:
+    for members in everything:
         salt = generator.integers(1, 2**63, size=2, dtype=np.uint64)
-        np.add.at(signature, found, salt)
+        np.add.at(signature, members, salt)
     salts = generator.integers(1, 2**63, size=(len(solution.reasons) + 1, 2), dtype=np.uint64)
     signature += salts[solution.reason_of]
     return signature
@@ -124,7 +124,7 @@ def _slices(
                     place.tensor, place.axis, place.role, unit[place.classes[position]], position
                 )
             )
-    return [tuple(found) for found in members]
+    return [tuple(slices) for slices in members]
 
 
 def _minimums(
@@ -138,14 +138,14 @@ def _minimums(
     owner[solution.reason_of >= 0] = -1
     owners_of_axis: dict[frozenset[int], None] = {}
     for ids in _labelled_ids(propagation):
-        found = frozenset(int(i) for i in np.unique(owner[solution.class_of[ids]]))
-        if -1 not in found:
-            owners_of_axis[found] = None
+        axis_owners = frozenset(int(i) for i in np.unique(owner[solution.class_of[ids]]))
+        if -1 not in axis_owners:
+            owners_of_axis[axis_owners] = None
     minimums = [0] * len(buckets)
     # An axis made of one group alone needs that group; then the rest, first come first.
-    for found in sorted(owners_of_axis, key=lambda owners: (len(owners), min(owners))):
-        if not any(minimums[index] for index in found):
-            minimums[min(found)] = 1
+    for axis_owners in sorted(owners_of_axis, key=lambda owners: (len(owners), min(owners))):
+        if not any(minimums[index] for index in axis_owners):
+            minimums[min(axis_owners)] = 1
     return minimums
 
 
@@ -174,7 +174,7 @@ def _labels(partitions: Sequence[Partition], bucket: IntArray) -> tuple[IntArray
 
 def unbalanced(groups: Sequence[ChannelGroup], partitions: Sequence[Partition]) -> list[Partition]:
     """Return partitions that groups cannot honour one by one: unequal shares, or a third one."""
-    found: list[Partition] = []
+    conflicts: list[Partition] = []
     for group in groups:
         met = 0
         for partition in partitions:
@@ -184,8 +184,8 @@ def unbalanced(groups: Sequence[ChannelGroup], partitions: Sequence[Partition]) 
             shares = np.bincount(labels, minlength=int(partition.labels.max()) + 1)
             met += 1
             if shares.min() != shares.max() or (met > 2 and len(group.partitions) > 2):
-                found.append(partition)
-    return found
+                conflicts.append(partition)
+    return conflicts
 
 
 def _multiple(

@@ -57,12 +57,12 @@ def _labels(constraint: EqualCount, solution: Solution) -> tuple[IntArray, IntAr
     ordered = np.sort(classes, axis=1)
     if bool((ordered == ordered[:1]).all()):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    found, counts = np.unique(classes, return_counts=True)
+    distinct, counts = np.unique(classes, return_counts=True)
     if not free.all() or counts.max() > 1:
         return None
     labels = np.repeat(np.arange(constraint.parts), classes.shape[1])
     order = np.argsort(classes.reshape(-1))
-    return found, labels[order]
+    return distinct, labels[order]
 
 
 def join_blocks(propagation: Propagation, constraint: EqualCount) -> None:

@@ -15,6 +15,7 @@ import compressc.rules
 from compressc.array_types import BoolArray, IntArray
 from compressc.coupling.axes import Axes, IdSpace, Solution, labelled, plain, size_of
 from compressc.coupling.shapes import Sizes, hint, value_of
+from compressc.error_text import quote_error
 from compressc.errors import RuleError
 from compressc.program import Program
 from compressc.rules.records import Records
@@ -55,9 +56,9 @@ def load_rules() -> None:
 
 def named_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
     """Return all parameters and buffers by every name they have."""
-    found: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    found.update(module.named_buffers(remove_duplicate=False))
-    return found
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    tensors.update(module.named_buffers(remove_duplicate=False))
+    return tensors
 
 
 # A pixel shuffle spelled as views cuts one axis three times.
@@ -81,7 +82,7 @@ def propagate(program: Program) -> Propagation:
         wider = _with_siblings(current, stuck)
         choices = [blocks | stuck] if wider == stuck else [blocks | stuck, blocks | wider]
         tried = [(_pass(program, choice), choice) for choice in choices]
-        current, blocks = max(tried, key=lambda found: _free(found[0]))
+        current, blocks = max(tried, key=lambda trial: _free(trial[0]))
         best = max(best, current, key=_free)
     useless = _stuck(best, blocks=True)
     if useless and any(split.blocks and split.name not in useless for split in best.records.splits):
@@ -208,8 +209,9 @@ def _apply(site: Site) -> Value:
     except Exception as error:  # noqa: BLE001 - whatever a rule stumbles over stays safe and visible
         # Joins made so far only couple more than needed; everything else is taken back.
         site.records.cut_back(said)
-        text = " ".join(str(error).split())[:200]
-        value = freeze_inputs(site, f"is written in a way its rule does not know ({text})")
+        value = freeze_inputs(
+            site, f"is written in a way its rule does not know ({quote_error(error)})"
+        )
     return value
 
 
@@ -226,14 +228,14 @@ def _check_size_read(site: Site, source: fx.Node) -> None:
 def _check(site: Site, value: Value, expected: object) -> None:
     if isinstance(expected, Tensor):
         shape = site.sizes.shape(expected)
-        found = tuple(size_of(axis) for axis in value) if isinstance(value, tuple) else None
-        if found != shape:
+        said = tuple(size_of(axis) for axis in value) if isinstance(value, tuple) else None
+        if said != shape:
             raise RuleError(
-                f"the rule says shape {found}, the graph says {shape}; please report this model"
+                f"the rule says shape {said}, the graph says {shape}; please report this model"
             )
     elif isinstance(expected, (tuple, list)):
         if not isinstance(value, list) or len(value) != len(expected):
             raise RuleError("the rule says another number of outputs than the graph")
-        for one, wanted in zip(value, expected, strict=True):
-            if isinstance(wanted, Tensor):
-                _check(site, one, wanted)
+        for part, part_expected in zip(value, expected, strict=True):
+            if isinstance(part_expected, Tensor):
+                _check(site, part, part_expected)

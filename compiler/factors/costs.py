@@ -135,7 +135,7 @@ def _saving(site: FactorSite, ends: tuple[FloatArray, ...], read: int, written: 
 
 
 def _weights(amounts: Sequence[Amount]) -> FloatArray:
-    rows = [(one.per_input, one.per_output, one.constant) for one in amounts]
+    rows = [(amount.per_input, amount.per_output, amount.constant) for amount in amounts]
     return np.array(rows, dtype=np.float64)
 
 

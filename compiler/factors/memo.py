@@ -18,9 +18,9 @@ Tensors = tuple[Tensor, ...]
 
 def content_digest(tensor: Tensor) -> str:
     """Return a digest of the values, the shape and the type of a CPU tensor."""
-    found = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
-    found.update(tensor.detach().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    sha = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
+    sha.update(tensor.detach().contiguous().numpy().tobytes())
+    return sha.hexdigest()
 
 
 class FactorMemo:

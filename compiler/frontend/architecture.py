@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compressc.error_text import name_error
 from compressc.errors import HandOverError
 from compressc.models.registry import architectures
 
@@ -70,7 +71,7 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
     module_name, _, attributes = reference.partition(":")
     try:
         with importable_folder():
-            found: Any = importlib.import_module(module_name)
+            target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise HandOverError(
             f"--arch {reference}: no module '{error.name}' in the current folder or the installed "
@@ -78,16 +79,15 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
         ) from error
     except Exception as error:
         raise HandOverError(
-            f"--arch {reference}: importing '{module_name}' failed "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"--arch {reference}: importing '{module_name}' failed ({name_error(error)})"
         ) from error
     for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
+        if not hasattr(target, attribute):
             raise HandOverError(f"--arch {reference}: '{module_name}' has no '{attribute}'")
-        found = getattr(found, attribute)
-    if not callable(found):
-        raise HandOverError(f"--arch {reference}: is a {type(found).__name__}, not a factory")
-    factory: Callable[..., nn.Module] = found
+        target = getattr(target, attribute)
+    if not callable(target):
+        raise HandOverError(f"--arch {reference}: is a {type(target).__name__}, not a factory")
+    factory: Callable[..., nn.Module] = target
     return factory
 
 
@@ -106,8 +106,7 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
     except Exception as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
         raise HandOverError(
-            f"architecture {name}({shown}) cannot be built "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"architecture {name}({shown}) cannot be built ({name_error(error)})"
         ) from error
     if not isinstance(module, nn.Module):
         raise HandOverError(
@@ -119,20 +118,20 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
 def build_for(
     factory: Callable[..., nn.Module],
     kwargs: Mapping[str, Any],
-    wanted: Callable[[nn.Module], Mapping[str, Tensor]],
+    state_for: Callable[[nn.Module], Mapping[str, Tensor]],
 ) -> nn.Module:
     """Build a module, again with another ``num_classes`` where only the head's width differs.
 
     Args:
         factory: builds the module.
         kwargs: its arguments; a given ``num_classes`` is kept.
-        wanted: the weights to be loaded, under the names of the module that it is given.
+        state_for: the weights to be loaded, under the names of the module that it is given.
 
     Raises:
         HandOverError: as :func:`build_module`.
     """
     module = build_module(factory, kwargs)
-    classes = head_width(module, wanted(module))
+    classes = head_width(module, state_for(module))
     if classes is None or "num_classes" in kwargs or not _takes(factory, "num_classes"):
         return module
     return build_module(factory, {**kwargs, "num_classes": classes})
@@ -171,7 +170,3 @@ def _takes(factory: Callable[..., nn.Module], argument: str) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:200]

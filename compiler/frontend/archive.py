@@ -13,7 +13,8 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 
-from compressc.errors import CaptureError, HandOverError, PlanError
+from compressc.error_text import name_error
+from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
 from compressc.frontend.tracing import program_from_exported, quiet
@@ -47,7 +48,7 @@ def save_program(program: Program, path: str | Path) -> None:
             torch.export.save(exported, buffer, extra_files={_NOTE: _describe(program)})
     except Exception as error:
         raise CaptureError(
-            f"{path}: torch.export cannot write this program ({_first_line(error)})"
+            f"{path}: torch.export cannot write this program ({name_error(error)})"
         ) from error
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
 
@@ -89,7 +90,7 @@ def _deserialize(archive: CheckedArchive) -> ExportedProgram:
             contents = load_pt2(io.BytesIO(archive.content))
     except Exception as error:
         raise HandOverError(
-            f"its program cannot be read by torch {torch.__version__} ({_first_line(error)}); save "
+            f"its program cannot be read by torch {torch.__version__} ({name_error(error)}); save "
             "it again with this version"
         ) from error
     exported: ExportedProgram = contents.exported_programs["model"]
@@ -175,7 +176,7 @@ def _restore(program: Program, note: str) -> Program:
             )
             for step in document["history"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GoalError) as error:
         raise HandOverError(f"its member {_NOTE} is damaged; save the program again") from error
     if len(inputs) != len(program.input_names) or len(axes) != len(inputs):
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
@@ -198,8 +199,3 @@ def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -94,8 +94,8 @@ def load_plain(data: bytes | Path) -> Any:
     try:
         return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL |global )([\w.]+)", str(error))
-        what = f" ({found[1]})" if found else ""
+        refused = re.search(r"(?:GLOBAL |global )([\w.]+)", str(error))
+        what = f" ({refused[1]})" if refused else ""
         raise HandOverError(
             f"a pickle in it holds more than tensors{what}; it is not read, because unpickling "
             "runs code from the file"

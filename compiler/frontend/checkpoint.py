@@ -221,18 +221,18 @@ def _arguments(content: Mapping[Any, Any]) -> Mapping[str, Any]:
         if isinstance(options, argparse.Namespace):
             options = vars(options)
         if isinstance(options, Mapping):
-            found = {str(name): value for name, value in options.items()}
-            if isinstance(found.get("model"), str):
-                found.setdefault("arch", found["model"])
-            return found
+            arguments = {str(name): value for name, value in options.items()}
+            if isinstance(arguments.get("model"), str):
+                arguments.setdefault("arch", arguments["model"])
+            return arguments
     return {}
 
 
 def _find_state(content: Mapping[Any, Any]) -> dict[str, Tensor] | None:
     for key in (*_WRAPPERS, *_AVERAGES):
         inner = content.get(key)
-        if isinstance(inner, Mapping) and (found := _find_state(inner)) is not None:
-            return found
+        if isinstance(inner, Mapping) and (state := _find_state(inner)) is not None:
+            return state
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     # Weights have dotted names, or make up the whole file (a single layer's weight and bias).
     if any("." in key for key in tensors) or (tensors and len(tensors) == len(content)):

@@ -17,6 +17,7 @@ from compressc.frontend.architecture import (
     find_factory,
     importable_folder,
 )
+from compressc.frontend.archive import load_archive
 from compressc.frontend.checkpoint import Checkpoint, read_checkpoint
 from compressc.frontend.file_kind import FileKind, detect_kind
 from compressc.frontend.input_shape import (
@@ -26,6 +27,7 @@ from compressc.frontend.input_shape import (
     normalize_shapes,
 )
 from compressc.frontend.state_fit import align_names, load_state
+from compressc.frontend.tracing import capture
 from compressc.models.registry import architectures
 from compressc.program import Program, Step
 
@@ -99,16 +101,12 @@ def load(
 
 
 def _load_exported(path: Path, request: _Request) -> Program:
-    from compressc.frontend.archive import load_archive
-
     if request.arch is not None:
         raise HandOverError("an exported program carries its architecture; leave out --arch")
     return load_archive(path, shapes=request.shapes, batch=request.batch, seed=request.seed)
 
 
 def _load_checkpoint(path: Path, checkpoint: Checkpoint, request: _Request) -> Program:
-    from compressc.frontend.tracing import capture
-
     if checkpoint.module is not None:
         module = _unwrap(checkpoint.module)
     else:

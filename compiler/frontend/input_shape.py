@@ -73,9 +73,9 @@ def infer_input_shape(module: nn.Module) -> tuple[Shape, ...]:
     """
     for owner in (module, *(getattr(module, name, None) for name in _CONFIG_ATTRIBUTES)):
         for name in _SHAPE_ATTRIBUTES:
-            found = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
-            if found is not None and _is_shape(found):
-                return (tuple(found),)
+            shape = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+            if shape is not None and _is_shape(shape):
+                return (tuple(shape),)
     first = _first_layer(module)
     if isinstance(first, nn.Linear):
         return ((first.in_features,),)

@@ -41,8 +41,8 @@ def check_operator(name: str) -> str:
     """
     if name in _SIZE_ARITHMETIC or name in _HIGHER_ORDER:
         return name
-    if (found := _OPERATOR.fullmatch(name)) and found[1] in _NAMESPACES:
-        operator = _resolve(*found.groups())
+    if (parts := _OPERATOR.fullmatch(name)) and parts[1] in _NAMESPACES:
+        operator = _resolve(*parts.groups())
         # The path of einsum is an order of contractions.
         if any(
             argument.name in _FILE_ARGUMENTS and "str" in str(argument.type)

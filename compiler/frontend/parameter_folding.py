@@ -89,13 +89,13 @@ def _computes(node: fx.Node, constant: Iterable[fx.Node]) -> bool:
     known, waiting = set(constant), [node]
     seen: set[fx.Node] = set()
     while waiting:
-        one = waiting.pop()
-        if one in seen or one not in known:
+        current = waiting.pop()
+        if current in seen or current not in known:
             continue
-        seen.add(one)
-        if one.op == "call_function" and _operation(one) not in _MOVES:
+        seen.add(current)
+        if current.op == "call_function" and _operation(current) not in _MOVES:
             return True
-        waiting.extend(one.all_input_nodes)
+        waiting.extend(current.all_input_nodes)
     return False
 
 

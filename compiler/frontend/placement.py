@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
+from compressc.error_text import name_error
 from compressc.errors import HandOverError
 
 _CPU = torch.device("cpu")
@@ -84,8 +85,7 @@ def _note(what: str, place: torch.device) -> str:
 
 
 def _advice(place: torch.device, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
     return (
-        f"the model is on {place} and cannot be copied to the CPU ({type(error).__name__}: "
-        f"{reason}); hand it over after model.cpu()"
+        f"the model is on {place} and cannot be copied to the CPU ({name_error(error)}); "
+        "hand it over after model.cpu()"
     )

@@ -97,9 +97,9 @@ def _untied(
     ]
 
 
-def _check_kind(name: str, stored: Tensor, wanted: Tensor) -> None:
-    if stored.is_floating_point() != wanted.is_floating_point() or stored.is_complex():
-        kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (stored, wanted)]
+def _check_kind(name: str, stored: Tensor, parameter: Tensor) -> None:
+    if stored.is_floating_point() != parameter.is_floating_point() or stored.is_complex():
+        kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (stored, parameter)]
         raise HandOverError(
             f"weight '{name}' is stored as {kinds[0]} where the architecture wants {kinds[1]}; "
             "hand over the floating-point model"

@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram, export
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
+from compressc.error_text import name_error
 from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.canonical import canonicalize
 from compressc.frontend.placement import (
@@ -130,7 +131,7 @@ def _check_forward(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
             model(*example_inputs)
     except Exception as error:
         raise HandOverError(
-            f"the model does not run on the example input {shapes}: {_one_line(error)}; "
+            f"the model does not run on the example input {shapes}: {name_error(error)}; "
             "give an input that it accepts (--input-shape)"
         ) from error
 
@@ -143,12 +144,6 @@ def _export(
             return export(model, example_inputs, dynamic_shapes=dynamic_shapes)
     except Exception as error:
         raise CaptureError(_explain(error)) from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line[:300]}" if line else type(error).__name__
 
 
 def _explain(error: BaseException) -> str:
@@ -172,7 +167,7 @@ def _explain(error: BaseException) -> str:
                 where = f" at {name}:{frame.tb_lineno} in {frame.tb_frame.f_code.co_name}()"
             frame = frame.tb_next
     return (
-        f"torch.export cannot capture the model{where}: {_one_line(error)}; "
+        f"torch.export cannot capture the model{where}: {name_error(error)}; "
         "replace data-dependent control flow there with torch.where or torch.cond"
     )
 
@@ -216,7 +211,7 @@ def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
             unlifted = exported.module(check_guards=False)
     except Exception as error:
         raise CaptureError(
-            f"torch.export's result cannot be unlifted: {_one_line(error)}"
+            f"torch.export's result cannot be unlifted: {name_error(error)}"
         ) from error
     unlifted.graph._tracer_cls = None
     module = clone_module(fx.GraphModule(unlifted, unlifted.graph))

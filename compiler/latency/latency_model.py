@@ -102,16 +102,16 @@ class LatencyModel:
             return kernel.own_ms
         if any(width <= 0 for width in widths):
             return self.table.node_ms
-        found = self.table.latency_ms(kernel.kind, widths)
-        if found is None:
+        kernel_ms = self.table.latency_ms(kernel.kind, widths)
+        if kernel_ms is None:
             return kernel.own_ms
         block = self.table.block
         if reads_unblocked(kernel.kind, widths, block) and kernel.widths[0] >= block:
-            found += self.table.latency_ms(reorder_before(kernel.kind), widths[:1]) or 0.0
+            kernel_ms += self.table.latency_ms(reorder_before(kernel.kind), widths[:1]) or 0.0
         whole = zip(widths, kernel.widths, strict=True)
         if kernel.kind.blocked and any(w % _ALIGNED for w, listed in whole if w != listed):
-            return found * _UNALIGNED_PENALTY
-        return found
+            return kernel_ms * _UNALIGNED_PENALTY
+        return kernel_ms
 
 
 def build_latency_model(

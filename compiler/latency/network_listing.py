@@ -9,6 +9,7 @@ from pathlib import Path
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.coupling.graph import Coupling
 from compressc.coupling.kept import Kept
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import GoalError
 from compressc.layers import layer_costs
 from compressc.plan import Plan
@@ -26,16 +27,6 @@ def write_original(program: Program, path: Path) -> Path:
     return path
 
 
-def axis_sizes(program: Program) -> dict[str, int]:
-    """Return the sizes of dynamic axes other than the batch, by axis name."""
-    return {
-        name: int(tensor.shape[axis])
-        for tensor, axes in zip(program.example_inputs, program.dynamic_axes, strict=True)
-        for axis, name in axes.items()
-        if axis != 0
-    }
-
-
 def list_program(program: Program, threads: int = 1, batch: int = 1) -> KernelList:
     """Return the kernels of the network at full width as this machine executes them.
 
@@ -45,7 +36,7 @@ def list_program(program: Program, threads: int = 1, batch: int = 1) -> KernelLi
     """
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
         path = write_original(program, Path(folder) / "original.onnx")
-        return list_kernels(path, threads, batch, axis_sizes(program))
+        return list_kernels(path, threads, batch, list_axis_sizes(program))
 
 
 def find_listing(table: CostTable, coupling: Coupling) -> KernelList:

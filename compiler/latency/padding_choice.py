@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import write_onnx
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.runtime.ratios import Ratio
 
 # Smaller gains are not worth a larger file.
@@ -64,7 +64,7 @@ def _measure(
     """Return the latency of the padded file over that of the other."""
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
         paths = [Path(folder) / "plain.onnx", Path(folder) / "padded.onnx"]
-        for one, path in zip((model, padded), paths, strict=True):
-            write_onnx(one, path)
+        for graph_model, path in zip((model, padded), paths, strict=True):
+            write_onnx(graph_model, path)
         result = bench(paths, threads, batch, seconds=seconds, shapes=dict(shapes), peak_rss=False)
     return result.ratios[1]

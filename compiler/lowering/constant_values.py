@@ -43,8 +43,8 @@ class ConstantValues:
 
     def of(self, node: str, axis: int) -> FloatArray | None:
         """Return the values along one axis of a node, or None where nothing is known."""
-        found = self.known.get(node)
-        return found[1] if found is not None and found[0] == axis else None
+        known = self.known.get(node)
+        return known[1] if known is not None and known[0] == axis else None
 
 
 @dataclass
@@ -58,8 +58,8 @@ class _Walk:
     def parameter(self, node: object) -> Tensor | None:
         if not isinstance(node, fx.Node) or node.op != "get_attr":
             return None
-        found = self.tensors.get(str(node.target))
-        return None if found is None else found.detach().double().cpu()
+        tensor = self.tensors.get(str(node.target))
+        return None if tensor is None else tensor.detach().double().cpu()
 
 
 def find_constants(program: Program) -> ConstantValues:
@@ -69,9 +69,9 @@ def find_constants(program: Program) -> ConstantValues:
         value = node.meta.get("val")
         if node.op != "call_function" or not isinstance(value, Tensor):
             continue
-        found = _find(walk, node)
-        if found is not None and not np.isnan(found[1]).all():
-            walk.known[node] = found
+        constants = _find(walk, node)
+        if constants is not None and not np.isnan(constants[1]).all():
+            walk.known[node] = constants
     # A value that is written to in place later says nothing.
     written = {
         source
@@ -81,7 +81,7 @@ def find_constants(program: Program) -> ConstantValues:
         if len(source.users) > 1
     }
     return ConstantValues(
-        {node.name: found for node, found in walk.known.items() if node not in written}
+        {node.name: constants for node, constants in walk.known.items() if node not in written}
     )
 
 
@@ -178,13 +178,13 @@ def _elementwise(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     if len(operands) != 2 or len(node.all_input_nodes) != 2:
         return None
     shapes = [_fake(source).shape for source in operands]
-    found = [walk.of(source) for source in operands]
-    if found[0] is None or found[1] is None or len(shapes[0]) != len(shapes[1]):
+    constants = [walk.of(source) for source in operands]
+    if constants[0] is None or constants[1] is None or len(shapes[0]) != len(shapes[1]):
         return None
-    if found[0][0] != found[1][0] or len(found[0][1]) != len(found[1][1]):
+    if constants[0][0] != constants[1][0] or len(constants[0][1]) != len(constants[1][1]):
         return None
-    values = {s: torch.as_tensor(f[1]) for s, f in zip(operands, found, strict=True) if f}
-    return found[0][0], _run(node, values)
+    values = {s: torch.as_tensor(f[1]) for s, f in zip(operands, constants, strict=True) if f}
+    return constants[0][0], _run(node, values)
 
 
 def _fake(node: fx.Node) -> Any:
@@ -247,12 +247,12 @@ def _concatenate(walk: _Walk, node: fx.Node) -> tuple[int, FloatArray] | None:
     dim = int(node.args[1] if len(node.args) > 1 else 0) % rank  # type: ignore[arg-type]
     pieces: list[FloatArray] = []
     for part in parts:
-        found = walk.of(part)
+        constants = walk.of(part)
         size = _fake(part).shape[dim]
         if not isinstance(size, int):
             return None
-        known = found is not None and found[0] == dim
-        pieces.append(found[1] if known and found else np.full(size, np.nan))
+        known = constants is not None and constants[0] == dim
+        pieces.append(constants[1] if known and constants else np.full(size, np.nan))
     return dim, np.concatenate(pieces)
 
 

@@ -60,17 +60,19 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
     shared = _shared_tensors(program.graph_module)
     alive = np.zeros(len(coupling.solution.reason_of), dtype=bool)
     read = np.zeros_like(alive)
-    for found in propagation.records.contractions:
-        if by_name[found.operand].op == "get_attr":
+    for contraction in propagation.records.contractions:
+        if by_name[contraction.operand].op == "get_attr":
             continue
-        known = values.of(found.operand, found.axis)
-        known = np.full(size_of(found.channels), np.nan) if known is None else known
-        takes = found.node not in statistics and not _refusal(by_name[found.node], shared)
+        known = values.of(contraction.operand, contraction.axis)
+        known = np.full(size_of(contraction.channels), np.nan) if known is None else known
+        takes = contraction.node not in statistics and not _refusal(
+            by_name[contraction.node], shared
+        )
         # Zeros need no bias.
         constant = ~np.isnan(known) if takes else known == 0
-        for index, factor in enumerate(found.channels):
+        for index, factor in enumerate(contraction.channels):
             if factor.ids is not None:
-                classes = coupling.solution.class_of[spread(found.channels, index)]
+                classes = coupling.solution.class_of[spread(contraction.channels, index)]
                 read[classes] = True
                 alive[classes[~constant]] = True
     for name in statistics:
@@ -110,14 +112,14 @@ def absorb_constants(program: Program, settled: Plan | None = None) -> Absorbed:
     shared = _shared_tensors(module)
     folded: list[str] = []
     refused: list[str] = []
-    for found in coupling.propagation.records.contractions:
-        node = by_name[found.node]
-        constants = values.of(found.operand, found.axis)
-        if constants is None or kept.whole(found.channels) or found.node in statistics:
+    for contraction in coupling.propagation.records.contractions:
+        node = by_name[contraction.node]
+        constants = values.of(contraction.operand, contraction.axis)
+        if constants is None or kept.whole(contraction.channels) or contraction.node in statistics:
             continue
-        leaving = kept_before.mask(found.channels) & ~kept.mask(found.channels)
+        leaving = kept_before.mask(contraction.channels) & ~kept.mask(contraction.channels)
         left = np.where(leaving & ~np.isnan(constants), constants, 0.0)
-        if not left.any() or node.args[0] is not by_name[found.operand]:
+        if not left.any() or node.args[0] is not by_name[contraction.operand]:
             continue
         reason = _refusal(node, shared)
         if reason:

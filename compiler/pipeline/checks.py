@@ -82,7 +82,7 @@ def check_predicted_cost(predicted: Cost, lowered: Cost) -> Check:
     )
 
 
-def check_goal(
+def check_costs(
     goal: Goal, original: Cost, result: Cost, before: Counted | None, after: Counted
 ) -> list[Check]:
     """Judge every bound by the program's cost and by the ONNX file itself.

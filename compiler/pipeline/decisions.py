@@ -3,155 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import gcd
 
+from compressc.bounds import Bounds
 from compressc.errors import GoalError
 from compressc.lowering.constant_folding import fold_constants
-from compressc.lowering.folded_constants import FoldedConstants
-from compressc.pass_protocol import (
-    Context,
-    Pass,
-    has_own_step,
-    ignore_progress,
-    rehearsal_of,
-)
+from compressc.pass_protocol import Context, Pass, ignore_progress
+from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.pass_runs import run_pass
-from compressc.program import Program, Step
+from compressc.plan import Plan
+from compressc.program import Program
 from compressc.stages import Stages
 
 # A goal counts as reached "from below" when at most this share of the original is given away.
 _CLOSE = 0.03
-_STEPS = (16, 8, 4, 2, 1)
+_CHANNEL_STEPS = (16, 8, 4, 2, 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """What the passes decided.
-
-    Attributes:
-        program: the input program with a pending plan (and new weights, where a pass trained).
-        multiple_of: the channel step it was decided at.
-        steps: one per pass, with settings and seconds.
-        notes: what the user should know about the decision.
-        constants: what became of the constants of removed channels.
-    """
-
-    program: Program
-    multiple_of: int
-    steps: tuple[Step, ...]
-    notes: tuple[str, ...]
-    constants: FoldedConstants = field(default_factory=FoldedConstants)
-
-
-def decide(
-    program: Program,
-    passes: Sequence[Pass],
-    context: Context,
-    stages: Stages,
-    *,
-    multiple_of: int,
-    may_relax: bool,
-) -> Decision:
+def decide(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Artifact:
     """Run ``passes``; where the goal is out of reach at the channel step, try finer ones.
 
-    Passes that search or measure are rehearsed for that and called once: see ``Pass``.
+    Passes that search or measure are rehearsed for that and called once: see
+    :meth:`compressc.pass_protocol.Pass.rehearsal`. Passes that train are never called for it.
 
     Args:
-        program: without a pending plan where the step may be relaxed.
+        artifact: its program is without a pending plan where the step may be relaxed.
         passes: run in order.
         context: goal, seed and so on.
-        stages: clock and progress.
-        multiple_of: the channel step to begin with.
-        may_relax: whether finer steps may be tried: the user did not ask for this one.
 
     Raises:
         GoalError: if the goal is out of reach even at the finest step.
     """
-    if not may_relax:
-        return _run(_at_step(program, multiple_of), passes, context, stages, multiple_of)
-    if any(has_own_step(one) for one in passes):
-        found = _run(_at_step(program, 1), passes, context, stages, 1)
-        return replace(found, multiple_of=_step_of(found.program))
-    steps = [multiple_of, *(step for step in _STEPS if step < multiple_of)]
-    rehearsals = [rehearsal_of(one) for one in passes]
-    if all(one is other for one, other in zip(passes, rehearsals, strict=True)):
-        found, remarks = _closest(program, passes, context, stages, steps)
+    first = artifact.channel_step
+    if not artifact.may_relax:
+        return _decide_at(artifact, first, passes, context)
+    if any(entry.declares.channel_step == "own" for entry in passes):
+        decided = _decide_at(artifact, 1, passes, context)
+        return replace(decided, channel_step=_step_of(decided.program))
+    steps = [first, *(step for step in _CHANNEL_STEPS if step < first)]
+    rehearsals = [entry.rehearsal() for entry in passes]
+    if all(entry is other for entry, other in zip(passes, rehearsals, strict=True)):
+        decided, remarks = _closest(artifact, passes, context, steps)
     else:
-        with stages.stage("finding the channel step"):
-            quiet, unsaved = Stages(ignore_progress), replace(context, work_dir=None)
-            rehearsed, remarks = _closest(program, rehearsals, unsaved, quiet, steps)
-        step = rehearsed.multiple_of
-        found = _run(_at_step(program, step), passes, context, stages, step)
-    return replace(found, notes=(*remarks, *found.notes))
+        with artifact.clock.stage("finding the channel step"):
+            quiet = replace(artifact, clock=Stages(ignore_progress))
+            unsaved = replace(context, work_dir=None)
+            rehearsed, remarks = _closest(quiet, rehearsals, unsaved, steps)
+        decided = _decide_at(artifact, rehearsed.channel_step, passes, context)
+    return decided.with_notes(*remarks)
+
+
+def run_in_order(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Artifact:
+    """Run passes on the artifact's program as it is, folding the constants that they free."""
+    for entry in passes:
+        before = artifact.program
+        run = run_pass(before, entry, context, artifact.clock)
+        program, folded = fold_constants(before, run.program, context.goal)
+        artifact = replace(
+            artifact,
+            program=program,
+            passes=(*artifact.passes, run.step),
+            constants=artifact.constants.with_more(folded),
+        ).with_notes(*run.notes)
+    return artifact
+
+
+def _decide_at(artifact: Artifact, step: int, passes: Sequence[Pass], context: Context) -> Artifact:
+    program = artifact.program
+    if program.constraints.multiple_of != step:
+        program = program.with_constraints(replace(program.constraints, multiple_of=step))
+    program = _with_zeros_pending(program)
+    return run_in_order(replace(artifact, program=program, channel_step=step), passes, context)
 
 
 def _closest(
-    program: Program,
-    passes: Sequence[Pass],
-    context: Context,
-    stages: Stages,
-    steps: Sequence[int],
-) -> tuple[Decision, tuple[str, ...]]:
+    artifact: Artifact, passes: Sequence[Pass], context: Context, steps: Sequence[int]
+) -> tuple[Artifact, tuple[str, ...]]:
     """Return the decision at the first step that meets the goal closely, or the closest one.
 
     Also returns remarks on the step, for the user.
     """
-    closest: Decision | None = None
+    closest: Artifact | None = None
     failure: GoalError | None = None
+    bounds = Bounds(context.goal.bounds, artifact.program.coupling.cost(Plan()))
     for step in steps:
         if closest is not None and 2 * step < steps[0]:
             break  # much finer steps give away more speed than the last points are worth
         try:
-            found = _run(_at_step(program, step), passes, context, stages, step)
+            decided = _decide_at(artifact, step, passes, context)
         except GoalError as error:
             failure = error
             continue
-        if closest is None or _slack(found.program, context) < _slack(closest.program, context):
-            closest = found
-        if _slack(closest.program, context) <= _CLOSE:
+        if closest is None or _slack(decided.program, bounds) < _slack(closest.program, bounds):
+            closest = decided
+        if _slack(closest.program, bounds) <= _CLOSE:
             break
     if closest is None:
         assert failure is not None
         raise failure
-    return closest, _remarks(closest.multiple_of, steps[0], failure)
+    return closest, _remarks(closest.channel_step, steps[0], failure)
 
 
-def _remarks(step: int, wanted: int, failure: GoalError | None) -> tuple[str, ...]:
-    if step == wanted:
+def _remarks(step: int, asked: int, failure: GoalError | None) -> tuple[str, ...]:
+    if step == asked:
         return ()
     why = "cannot be reached" if failure else "would have been overshot by over 3 points"
     return (
-        f"channel counts are multiples of {step}: at this machine's step of {wanted} the goal "
-        f"{why}; wider steps run faster per MAC",
+        f"channel counts are multiples of {step}: at the target's step of {asked} the goal {why}; "
+        "wider steps run faster per MAC",
     )
-
-
-def _at_step(program: Program, step: int) -> Program:
-    if program.constraints.multiple_of == step:
-        return program
-    return program.with_constraints(replace(program.constraints, multiple_of=step))
 
 
 def _step_of(program: Program) -> int:
     """Return what all counts that were chosen are multiples of."""
     return gcd(*(int(mask.sum()) for mask in program.plan.keep.values())) or 1
-
-
-def _run(
-    program: Program, passes: Sequence[Pass], context: Context, stages: Stages, multiple_of: int
-) -> Decision:
-    steps: list[Step] = []
-    notes: list[str] = []
-    constants = FoldedConstants()
-    program = _with_zeros_pending(program)
-    for one in passes:
-        run = run_pass(program, one, context, stages)
-        program, folded = fold_constants(program, run.program, context.goal)
-        constants = constants.with_more(folded)
-        steps.append(run.step)
-        notes.extend(run.notes)
-    return Decision(program, multiple_of, tuple(steps), tuple(notes), constants)
 
 
 def _with_zeros_pending(program: Program) -> Program:
@@ -164,15 +130,8 @@ def _with_zeros_pending(program: Program) -> Program:
     return program.with_plan(program.plan.with_zero(zero))
 
 
-def _slack(program: Program, context: Context) -> float:
+def _slack(program: Program, bounds: Bounds) -> float:
     """Return how far below its tightest bound a program lies, as a share of the original."""
-    bounds = context.goal.bounds
     if not bounds or not (program.plan.keep or program.plan.rank):
         return 0.0
-    full = program.coupling.cost(type(program.plan)())
-    cost = program.cost
-    slacks: list[float] = [
-        (bound.absolute(getattr(full, what)) - getattr(cost, what)) / getattr(full, what)
-        for what, bound in bounds.items()
-    ]
-    return min(slacks)
+    return bounds.slack(program.cost)

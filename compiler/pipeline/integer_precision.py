@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx
 
-from compressc.backend.onnx_module import OnnxModule
 from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
 from compressc.errors import ExportError
 from compressc.goal import Goal
-from compressc.pipeline.judging import check_drop
 from compressc.program import Program
-from compressc.reporting.report import IntegerRow, Metric
-from compressc.runtime.int8_path import (
-    int8_instructions,
-    int8_weight_bits,
-    runs_on,
-    saturates,
-)
-from compressc.runtime.machine import Machine, describe_machine
+from compressc.reporting.report import IntegerRow
+from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
+from compressc.target import Target
 from compressc.tasks.calibration_samples import Samples, draw_samples
 from compressc.tasks.capabilities import GivesSamples
-from compressc.tasks.protocol import DataError, Scored, Task
+from compressc.tasks.protocol import DataError, Scored
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -91,7 +84,7 @@ def check_int8(
     goal: Goal,
     task: Scored | None,
     program: Program | None,
-    machine: Machine | None = None,
+    target: Target,
 ) -> None:
     """Refuse, before any work is done, what cannot become int8.
 
@@ -100,7 +93,7 @@ def check_int8(
         goal: a latency must be one that the int8 file can be measured for.
         task: what samples may come from.
         program: the model, where it is known already.
-        machine: what the model will run on; None for this one.
+        target: where the model will run.
 
     Raises:
         PrecisionError: if the machine has no fast int8, the storage is compact, or nothing would
@@ -110,7 +103,7 @@ def check_int8(
     int8 = settings.int8
     if int8 is None:
         return
-    machine = machine or describe_machine()
+    machine = target.machine
     if not int8.force and not int8_instructions(machine):
         raise PrecisionError(
             f"int8 brings no speed here: {machine.cpu_model} ({machine.architecture}) has neither "
@@ -118,7 +111,7 @@ def check_int8(
         )
     _check_storage(settings)
     if goal.latency_ms is not None:
-        _check_measured(settings)
+        _check_measured(settings, target)
     if int8.count < 1:
         raise DataError(f"{int8.count} calibration samples: give 1 or more")
     if int8.samples is None and not isinstance(task, GivesSamples):
@@ -159,7 +152,7 @@ def quantize_export(
     settings: Settings,
     task: Scored | None,
     seed: int,
-    machine: Machine | None = None,
+    target: Target,
 ) -> Quantized:
     """Quantise an exported program and measure how its outputs drift.
 
@@ -169,7 +162,7 @@ def quantize_export(
         settings: with ``int8``.
         task: what samples come from, unless the settings name a file.
         seed: of the choice of samples.
-        machine: what the model will run on; None for this one.
+        target: where the model will run.
 
     Raises:
         PrecisionError: if the storage is compact.
@@ -180,7 +173,7 @@ def quantize_export(
     _check_storage(settings)
     samples = draw_samples(program, settings.int8, task, seed)
     # The drift is judged here, so the sums must fit on this machine as well.
-    bits = 7 if saturates() else int8_weight_bits(machine)
+    bits = 7 if saturates() else int8_weight_bits(target.machine)
     quantized = quantize(model, samples.calibration, weight_bits=bits)
     drift = measure_drift(model, quantized.model, samples.judging)
     row = IntegerRow(
@@ -199,26 +192,6 @@ def quantize_export(
     return Quantized(quantized.model, drift, row, _notes(samples, quantized))
 
 
-def check_int8_drop(
-    judge: Task, quantized: Quantized, program: Program, before: float, allowed: float
-) -> Check:
-    """Judge what the int8 model lost on search-validation, in points of the metric.
-
-    Args:
-        judge: the task.
-        quantized: the int8 model.
-        program: the float program it was made from.
-        before: the metric of the original.
-        allowed: points that may be lost.
-
-    Raises:
-        GoalError: if it is more.
-    """
-    after = float(judge.validate(OnnxModule(quantized.model, program).eval()))
-    check = check_drop(before, after, allowed)
-    return replace(check, name=f"{check.name}, int8")
-
-
 def latency_remark(check: Check) -> str:
     """Return what the user should know of widths that were chosen for a latency in float32.
 
@@ -234,19 +207,6 @@ def latency_remark(check: Check) -> str:
     return f"{said}; a milder target keeps more channels" if milder else said
 
 
-def judge_int8(task: Scored, quantized: Quantized, program: Program, metric: Metric) -> Metric:
-    """Return the task's metric with what the int8 model reaches in ONNX Runtime.
-
-    Args:
-        task: what judges.
-        quantized: the int8 model.
-        program: the float program it was made from.
-        metric: of the original and of ``program``.
-    """
-    after = float(task.evaluate(OnnxModule(quantized.model, program).eval()))
-    return replace(metric, after=after)
-
-
 def _check_storage(settings: Settings) -> None:
     if settings.storage != "dense":
         raise PrecisionError(
@@ -255,8 +215,8 @@ def _check_storage(settings: Settings) -> None:
         )
 
 
-def _check_measured(settings: Settings) -> None:
-    if settings.cost_table is not None:
+def _check_measured(settings: Settings, target: Target) -> None:
+    if not target.is_here:
         raise PrecisionError(
             "int8 and a latency for another device do not combine: its cost table knows kernels of "
             "float32 only; run on the device itself, bound the MACs instead, or leave out --int8"

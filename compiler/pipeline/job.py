@@ -1,218 +1,107 @@
-"""The job: what is asked for, and the first half of the pipeline, from the model to its recipe.
-
-Where several processes train together, each of them runs the whole job; only the first goes on.
-"""
+"""The job: everything that is asked for, as one value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from onnx import ModelProto
 from torch import Tensor, nn
 
-from compressc.backend.onnx_export import export_onnx
-from compressc.costs import Cost
-from compressc.coupling.keep_patterns import check_keep_patterns
-from compressc.errors import GoalError, HandOverError
-from compressc.frontend.tracing import capture
-from compressc.goal import Bound, Goal
-from compressc.pass_protocol import Context, Pass, find_pass
-from compressc.pipeline.default_recipe import choose_recipe
-from compressc.pipeline.integer_precision import IntegerSize, measure_int8_size
-from compressc.pipeline.judging import check_fit, require_judge
-from compressc.pipeline.recipe import Outcome, follow_recipe
-from compressc.plan import Plan
+from compressc.errors import CompresscError
+from compressc.goal import Goal
+from compressc.pass_protocol import Pass, find_pass
 from compressc.program import Constraints, Program
-from compressc.runtime.cost_store import read_table
-from compressc.runtime.cost_table import CostTable
-from compressc.runtime.machine import channel_multiple
 from compressc.settings import Settings
-from compressc.stages import Stages
-from compressc.tasks.protocol import Scored, Task
+from compressc.target import Target
+from compressc.tasks.protocol import Scored, Task, require_task
 
-# What the runtime's kernels take without padding; also into how many parts a layer may be cut.
-_FINEST = 4
-# What a weight takes in float32, in bytes; in int8 it takes one.
-_FLOAT_BYTES = 4
+# What people give where passes are asked for.
+Passes = str | Pass | Sequence[str | Pass]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is asked for; see :func:`compressc.compress` for each of them."""
+    """What is asked for, on the command line as in Python.
+
+    Attributes:
+        model: a module, or a captured Program. One with a pending plan may be given with
+            ``passes=()``; then the plan is applied as it is.
+        goal: bounds, budget and seed.
+        example_inputs: one positional argument each, batch of 2 or more; for a module only.
+        passes: what decides, in order: names, or passes with settings of their own; a single one
+            may stand alone. None for what
+            :func:`compressc.pipeline.default_recipe.choose_recipe` finds best for goal and data.
+        task: data and metric; None where no pass needs data.
+        constraints: layers that must stay, and so on; None for those of the program.
+        multiple_of: channel counts stay multiples of this. None for the constraints' number where
+            it is above 1, else for what the target computes fastest, relaxed where the goal cannot
+            be met with it.
+        target: where and how the result will be run.
+        settings: storage, precision, and whether and how long to measure.
+        work_dir: where passes keep state that lets them resume; None to keep none.
+        name: what to call the model in the report; empty for its class.
+    """
 
     model: nn.Module | Program
-    example_inputs: tuple[Any, ...] | Tensor | None
-    goal: Goal
-    passes: Sequence[Pass] | None = None
+    goal: Goal = field(default_factory=Goal)
+    example_inputs: tuple[Any, ...] | Tensor | None = None
+    passes: Passes | None = None
     task: Scored | None = None
     constraints: Constraints | None = None
     multiple_of: int | None = None
-    work_dir: str | Path | None = None
+    target: Target = field(default_factory=Target)
     settings: Settings = field(default_factory=Settings)
+    work_dir: str | Path | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.passes is not None:
+            object.__setattr__(self, "passes", resolve_passes(self.passes))
+        if not self.name:
+            object.__setattr__(self, "name", type(self.model).__name__)
+
+    @property
+    def chosen_passes(self) -> tuple[Pass, ...] | None:
+        """The passes that were asked for; None where the recipe is left to compressc."""
+        return None if self.passes is None else resolve_passes(self.passes)
+
+    @property
+    def judge(self) -> Task | None:
+        """What the bound on the drop is judged by; None where there is no such bound.
+
+        Raises:
+            DataError: if there is a bound, but no task with a search-validation split.
+        """
+        if self.goal.max_drop is None:
+            return None
+        return require_task(self.task, "--max-drop")
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there is a whole task: samples to repair and to judge candidates on."""
+        return isinstance(self.task, Task)
 
 
-@dataclass(frozen=True, eq=False)
-class JobDone:
-    """What a job came to.
-
-    Attributes:
-        original: the model as it was captured and constrained.
-        original_onnx: its file, where the goal needs it; None otherwise.
-        outcome: of the recipe.
-        device: the machine of the cost table that was brought along; empty for this one.
-    """
-
-    original: Program
-    original_onnx: ModelProto | None
-    outcome: Outcome
-    device: str = ""
-
-
-def run_job(job: Job, stages: Stages) -> JobDone:
-    """Capture the model and run its recipe.
+def resolve_passes(passes: Passes) -> tuple[Pass, ...]:
+    """Return the passes that names and passes stand for.
 
     Raises:
-        CompresscError: as :func:`compressc.compress`.
+        CompresscError: if no pass has such a name, or something is no pass.
     """
-    goal = job.goal
-    require_judge(job.task, goal)
-    table = _device_table(job.settings)
-    with stages.stage("capturing the model"):
-        original = _captured(job.model, job.example_inputs)
-    check_fit(job.task, original)
-    with stages.stage("coupling channels"):
-        original, step, may_relax = _constrained(
-            original, job.constraints, job.multiple_of, isinstance(job.task, Task)
-        )
-        full = original.coupling.cost(Plan())
+    listed = [passes] if isinstance(passes, (str, Pass)) else list(passes)
+    return tuple(_resolve(entry) for entry in listed)
 
-    original_onnx, in_int8 = None, None
-    if goal.size_bytes is not None:
-        with stages.stage("exporting the original"):
-            original_onnx = export_onnx(replace(original, plan=Plan()))
-        if job.settings.int8 is not None:
-            with stages.stage("sizing the original in int8"):
-                in_int8 = measure_int8_size(original_onnx, original)
 
-    context = Context(
-        goal=_goal_for_passes(goal, full, original_onnx, in_int8),
-        task=job.task,
-        progress=stages.progress,
-        work_dir=Path(job.work_dir) if job.work_dir else None,
-        threads=job.settings.threads,
-        batch=job.settings.batch,
-        cost_table=table,
+def _resolve(entry: Any) -> Pass:
+    if isinstance(entry, Pass):
+        return entry
+    if isinstance(entry, str):
+        return find_pass(entry)()
+    if isinstance(entry, type) and issubclass(entry, Pass):
+        raise CompresscError(f"{entry.__name__} is the class of a pass; give {entry.__name__}()")
+    raise CompresscError(
+        f"{entry!r} is no pass; give a name such as 'magnitude', or an object whose class derives "
+        "from compressc.Pass"
     )
-    passes = job.passes
-    if passes is None:
-        passes = _default_passes(goal, isinstance(job.task, Task))
-    outcome = follow_recipe(
-        original, passes, context, stages, multiple_of=step, may_relax=may_relax
-    )
-    device = f"{table.machine.cpu_model}, {table.threads} threads" if table else ""
-    return JobDone(original, original_onnx, outcome, device)
-
-
-def _captured(
-    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
-) -> Program:
-    if isinstance(model, Program):
-        if example_inputs is not None:
-            raise HandOverError("a Program carries its example inputs; leave them out")
-        return model
-    if example_inputs is None:
-        raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    return capture(model, inputs)
-
-
-def _constrained(
-    program: Program, constraints: Constraints | None, multiple_of: int | None, accurate: bool
-) -> tuple[Program, int, bool]:
-    """Return the program under its constraints, the channel step, and whether it may shrink.
-
-    Where it matters to be accurate, because there are data, the step is no coarser than layers.
-    """
-    if program.plan:
-        return program, program.constraints.multiple_of, False
-    wanted = constraints or program.constraints
-    check_keep_patterns(program, wanted.keep)
-    may_relax = multiple_of is None and wanted.multiple_of <= 1
-    step = multiple_of or (channel_multiple() if may_relax else wanted.multiple_of)
-    if may_relax and accurate:
-        step = _fine_enough(program, step)
-    if step < 1:
-        raise GoalError(f"multiple_of {step}: must be 1 or more")
-    wanted = replace(wanted, multiple_of=step)
-    if wanted != program.constraints:
-        program = program.with_constraints(wanted)
-    return program, step, may_relax
-
-
-def _fine_enough(program: Program, step: int) -> int:
-    """Return a step that leaves narrow layers a choice: a quarter of what they have, 4 at least.
-
-    Where a layer of 16 channels can only stay whole, all is taken from the others: at the same
-    MACs and without training a ResNet-56 kept 66.9 % at steps of 16, 87.0 % at 8, 87.8 % at 4.
-    """
-    sizes = [group.size for group in program.coupling.groups if group.pinned is None]
-    narrow = float(np.quantile(sizes, 0.25)) if sizes else 0.0
-    while step > _FINEST and _FINEST * step > narrow:
-        step //= 2
-    return step
-
-
-def _default_passes(goal: Goal, data: bool) -> Sequence[Pass]:
-    if not goal.bounds and goal.latency_ms is None:
-        raise GoalError(
-            "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
-        )
-    names = choose_recipe(latency=goal.latency_ms is not None, data=data)
-    return [find_pass(name)() for name in names]
-
-
-def _device_table(settings: Settings) -> CostTable | None:
-    """Return the cost table that was brought along, before anything else takes time."""
-    if settings.cost_table is None:
-        return None
-    table = read_table(settings.cost_table)
-    if table.threads != settings.threads:
-        raise GoalError(
-            f"{settings.cost_table}: was measured with {table.threads} threads, not "
-            f"{settings.threads}; measure it again with --threads {settings.threads}, or give "
-            f"--threads {table.threads} here"
-        )
-    return table
-
-
-def _goal_for_passes(
-    goal: Goal, full: Cost, original_onnx: ModelProto | None, in_int8: IntegerSize | None
-) -> Goal:
-    """Turn a bound on the file into one on the weights in float32: the graph's own bytes stay.
-
-    In int8 most weights take a quarter; scales, biases and what keeps its precision are taken to
-    stay as they are, so that the file ends below the bound rather than above.
-    """
-    if goal.size_bytes is None or original_onnx is None:
-        return goal
-    assert isinstance(goal.size_bytes, Bound)
-    written, stored, kept = original_onnx.ByteSize(), full.size_bytes, 0
-    if in_int8 is not None:
-        written, stored = in_int8.file_bytes, in_int8.weight_bytes
-        kept = max(0, full.size_bytes - _FLOAT_BYTES * stored)
-    # Folding and shape rewrites move a little between graph and weights.
-    graph_bytes = kept + 1.05 * max(0, written - stored - kept) + 4096
-    allowed = goal.size_bytes.absolute(original_onnx.ByteSize()) - graph_bytes
-    if allowed <= 0:
-        what = "graph and scales of int8 take" if in_int8 else "graph alone takes"
-        raise GoalError(
-            f"the {what} about {graph_bytes:.0f} bytes of the ONNX file, more than the size "
-            "target; ask for a larger file"
-        )
-    if in_int8 is not None:
-        allowed = kept + _FLOAT_BYTES * allowed
-    return replace(goal, size_bytes=Bound(allowed, relative=False))

@@ -3,86 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
+from compressc.backend.onnx_module import OnnxModule
 from compressc.errors import GoalError
-from compressc.goal import Goal
+from compressc.pipeline.artifact import Artifact
 from compressc.program import Program
 from compressc.reporting.report import Metric
-from compressc.stages import Stages
-from compressc.tasks.capabilities import ChecksModel
-from compressc.tasks.protocol import Scored, Task, require_task
+from compressc.tasks.protocol import Scored
 from compressc.verdict import Check
 
 _OPTION = "--max-drop"
 
 
-def require_judge(task: Scored | None, goal: Goal) -> Task | None:
-    """Return the task that a bound on the drop is judged by, None where there is no bound.
+def bounds_drop(artifact: Artifact) -> bool:
+    """Return whether the goal says how much accuracy may be lost."""
+    return artifact.job.judge is not None
+
+
+def check_accuracy(artifact: Artifact) -> Artifact:
+    """Check on search-validation that no more is lost than the goal allows.
 
     Raises:
-        DataError: if there is a bound, but no task with a search-validation split.
+        GoalError: if more is lost.
     """
-    return None if goal.max_drop is None else require_task(task, _OPTION)
+    after = _validate(artifact, artifact.program, "the result")
+    return artifact.with_check(_check_drop(artifact, after))
 
 
-def check_fit(task: Scored | None, program: Program) -> None:
-    """Let a task check that it fits a model, where it can tell.
+def check_int8_accuracy(artifact: Artifact) -> Artifact:
+    """Check the same of the int8 file in ONNX Runtime.
 
     Raises:
-        DataError: if it does not.
+        GoalError: if more is lost.
     """
-    if isinstance(task, ChecksModel):
-        task.check_model(program)
+    judge = artifact.job.judge
+    assert judge is not None
+    with artifact.clock.stage("judging int8 on search-validation"):
+        after = float(judge.validate(OnnxModule(artifact.file, artifact.program).eval()))
+    check = _check_drop(artifact, after)
+    return artifact.with_check(replace(check, name=f"{check.name}, int8"))
 
 
-def validate(task: Task, program: Program, what: str, stages: Stages) -> float:
+def has_task(artifact: Artifact) -> bool:
+    """Return whether there is anything to judge by."""
+    return artifact.job.task is not None
+
+
+def judge_on_test(artifact: Artifact) -> Artifact:
+    """Add the metric on the test split, for the report alone; of the int8 file where there is one.
+
+    Behind everything that decides, so that nothing is chosen by it.
+    """
+    task, clock = artifact.job.task, artifact.clock
+    assert task is not None
+    with clock.stage("evaluating the original"):
+        before = _once("evaluate", task, artifact.original, task.evaluate)
+    with clock.stage("evaluating the result"):
+        after = float(task.evaluate(artifact.program.module().eval()))
+    metric = Metric(task.metric_name, before, after)
+    if artifact.int8 is None:
+        return replace(artifact, metric=metric)
+    with clock.stage("evaluating int8"):
+        in_int8 = float(task.evaluate(OnnxModule(artifact.file, artifact.program).eval()))
+    return replace(
+        artifact,
+        metric=replace(metric, after=in_int8),
+        int8=replace(artifact.int8, float_metric=metric.after),
+    )
+
+
+def _validate(artifact: Artifact, program: Program, what: str) -> float:
     """Return the metric on search-validation, for decisions."""
-    with stages.stage(f"judging {what} on search-validation"):
-        return _once("validate", task, program, task.validate)
-
-
-def judge_on_test(
-    task: Scored, original: Program, known: float | None, result: Program, stages: Stages
-) -> Metric:
-    """Return the metric on the test split, for the report alone.
-
-    Args:
-        task: what judges.
-        original: the program before.
-        known: its metric, where it was judged already; None otherwise.
-        result: the program after.
-        stages: clock and progress.
-    """
-    if known is None:
-        with stages.stage("evaluating the original"):
-            known = _once("evaluate", task, original, task.evaluate)
-    with stages.stage("evaluating the result"):
-        after = float(task.evaluate(result.module().eval()))
-    return Metric(task.metric_name, known, after)
+    judge = artifact.job.judge
+    assert judge is not None
+    with artifact.clock.stage(f"judging {what} on search-validation"):
+        return _once("validate", judge, program, judge.validate)
 
 
 def _once(what: str, task: Scored, program: Program, judge: Callable[[nn.Module], float]) -> float:
     """Return what a task says of a program; runs for several goals ask it of the original."""
     # The task itself is kept, so that no other one takes its place in memory.
-    found = program.once((what, id(task)), lambda: (task, float(judge(program.module().eval()))))
-    return found[1]
+    known = program.once((what, id(task)), lambda: (task, float(judge(program.module().eval()))))
+    return known[1]
 
 
-def check_drop(before: float, after: float, allowed: float) -> Check:
+def _check_drop(artifact: Artifact, after: float) -> Check:
     """Judge what was lost, in points of the metric on search-validation.
 
     Raises:
         GoalError: if it is more than allowed, or the metric of either is no number.
     """
-    drop = before - after
+    allowed = artifact.job.goal.max_drop
+    assert allowed is not None
+    before = _validate(artifact, artifact.original, "the original")
     moved = f"from {before:.2f} to {after:.2f}"
-    if not drop <= allowed:
+    if not before - after <= allowed:
         raise GoalError(
-            f"on search-validation the metric went {moved}, and {_OPTION} allows {allowed:g} "
-            "point(s); give the passes that train more epochs (or add --pass finetune), or a "
-            "milder target; nothing was written"
+            f"on search-validation the metric went {moved}, and {_OPTION} allows "
+            f"{allowed:g} point(s); give the passes that train more epochs (or add --pass "
+            "finetune), or a milder target; nothing was written"
         )
     return Check(
         f"drop within {_OPTION}",

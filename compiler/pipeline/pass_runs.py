@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compressc.pass_fields import read_settings
-from compressc.pass_protocol import Context, Pass, is_on_lowered
+from compressc.pass_protocol import Context, Pass
+from compressc.pipeline.declarations import check_changes, check_needs
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
 from compressc.program import Program, Step
@@ -40,7 +41,7 @@ def run_pass(program: Program, one: Pass, context: Context, stages: Stages) -> P
     """
     if context.work_dir is None:
         return PassRun(*_run(program, one, context, stages))
-    if process_count() > 1 and is_on_lowered(one):
+    if process_count() > 1 and one.declares.runs_on == "lowered":
         # All processes must begin such a pass together; it finds its own state again.
         folder = SavedPass(context.work_dir, program, one, settings_of(one), context).folder
         return PassRun(*_run(program, one, replace(context, work_dir=folder), stages))
@@ -63,9 +64,11 @@ def run_pass(program: Program, one: Pass, context: Context, stages: Stages) -> P
 def _run(program: Program, one: Pass, context: Context, stages: Stages) -> tuple[Program, Step]:
     name = f"running {one.name}"
     with stages.stage(name):
+        check_needs(one, program, context)
         started = time.perf_counter()
         result = one(program, replace(context, progress=stages.within(name)))
         seconds = round(time.perf_counter() - started, 3)
+    check_changes(one, program, result)
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
     numbers = {name: number for step in added for name, number in step.numbers.items()}

@@ -1,149 +1,108 @@
 """The recipe: a list of passes, and the lowerings that they need in between.
 
-Passes that decide work on a pending plan; passes that train (``on_lowered``) want the small
-network. So the plan is lowered, and the lowering proven, before each of those and at the end.
+Passes that decide work on a pending plan; passes that train want the small network. So the plan is
+lowered, and the lowering proven, before each of those and at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
+from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.equivalence import prove
-from compressc.goal import Bound, Goal
-from compressc.lowering.folded_constants import FoldedConstants
+from compressc.errors import GoalError
+from compressc.goal import Goal
 from compressc.lowering.lowered import lower
-from compressc.pass_protocol import Context, Pass, is_on_lowered
+from compressc.pass_protocol import Context, Pass, find_pass
+from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_equivalence, check_predicted_cost
-from compressc.pipeline.decisions import decide
-from compressc.pipeline.pass_runs import run_pass
+from compressc.pipeline.decisions import decide, run_in_order
+from compressc.pipeline.default_recipe import choose_recipe
+from compressc.pipeline.file_size import goal_for_passes
+from compressc.pipeline.job import Job
 from compressc.plan import Plan
-from compressc.program import Program, Step
-from compressc.stages import Stages
-from compressc.verdict import Verdict
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a recipe made of a program.
+def follow_recipe(artifact: Artifact) -> Artifact:
+    """Run the passes of the job, or those of the default recipe, until nothing is pending.
 
-    Attributes:
-        program: without pending decisions.
-        plans: the plans that were applied, one per lowering.
-        verdict: the proofs of all lowerings.
-        multiple_of: the channel step that the last decisions were made at.
-        steps: one per pass, with settings and seconds.
-        notes: what the user should know about the decisions.
-        constants: what became of the constants of removed channels.
+    Raises:
+        GoalError: if the goal is out of reach even at the finest channel step, or asks for nothing.
+        VerificationError: if a lowering does not compute what the masked network computes.
     """
+    job = artifact.job
+    passes = job.chosen_passes
+    if passes is None:
+        passes = _default_passes(job)
+    context = Context(
+        goal=goal_for_passes(artifact),
+        task=job.task,
+        progress=artifact.clock.progress,
+        work_dir=Path(job.work_dir) if job.work_dir else None,
+        original=replace(artifact.original, plan=Plan()),
+        target=job.target,
+    )
+    return run_recipe(artifact, passes, context)
 
-    program: Program
-    plans: tuple[Plan, ...]
-    verdict: Verdict
-    multiple_of: int
-    steps: tuple[Step, ...] = ()
-    notes: tuple[str, ...] = ()
-    constants: FoldedConstants = field(default_factory=FoldedConstants)
 
-
-def follow_recipe(
-    program: Program,
-    passes: Sequence[Pass],
-    context: Context,
-    stages: Stages,
-    *,
-    multiple_of: int,
-    may_relax: bool,
-) -> Outcome:
+def run_recipe(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Artifact:
     """Run passes in order; lower and prove before each that trains, and at the end.
 
     Args:
-        program: the original, or one with a pending plan.
+        artifact: its program is the original, or one with a pending plan.
         passes: what to run.
         context: goal, task and so on; bounds are those of the whole recipe.
-        stages: clock and progress.
-        multiple_of: the channel step to begin with.
-        may_relax: whether finer steps may be tried. Only passes that decide are run again for
-            that, never one that trains.
 
     Raises:
-        GoalError: if the goal is out of reach even at the finest step.
+        GoalError: if the goal is out of reach even at the finest channel step.
         VerificationError: if a lowering does not compute what the masked network computes.
     """
-    context = replace(context, original=replace(program, plan=Plan()))
-    full = program.coupling.cost(Plan())
-    outcome = Outcome(program, (), Verdict(), multiple_of)
-    for on_lowered, run in groupby(passes, is_on_lowered):
-        if outcome.plans:
+    full = artifact.full_cost
+    for runs_on, listed in groupby(passes, lambda entry: entry.declares.runs_on):
+        if artifact.plans:
             # What counts is the share of the original, not of what is left of it by now.
             context = replace(context, goal=_in_amounts(context.goal, full))
-        if on_lowered:
-            outcome = _train(_lower(outcome, stages), list(run), context, stages)
-        else:
-            outcome = _decide(outcome, list(run), context, stages, may_relax)
-    if outcome.program.plan or not outcome.plans:
-        outcome = _lower(outcome, stages)
-    return outcome
+        if runs_on == "planned":
+            artifact = decide(artifact, list(listed), context)
+            continue
+        for training_pass in listed:
+            if artifact.program.plan or not artifact.plans:
+                artifact = _lower(artifact)
+            artifact = run_in_order(artifact, [training_pass], context)
+    if artifact.program.plan or not artifact.plans:
+        artifact = _lower(artifact)
+    return artifact
 
 
-def _decide(
-    outcome: Outcome, passes: Sequence[Pass], context: Context, stages: Stages, may_relax: bool
-) -> Outcome:
-    found = decide(
-        outcome.program,
-        passes,
-        context,
-        stages,
-        multiple_of=outcome.multiple_of,
-        may_relax=may_relax,
-    )
-    return replace(
-        outcome,
-        program=found.program,
-        multiple_of=found.multiple_of,
-        steps=(*outcome.steps, *found.steps),
-        notes=(*outcome.notes, *found.notes),
-        constants=outcome.constants.with_more(found.constants),
-    )
-
-
-def _train(outcome: Outcome, passes: Sequence[Pass], context: Context, stages: Stages) -> Outcome:
-    for one in passes:
-        if outcome.program.plan:
-            outcome = _lower(outcome, stages)
-        run = run_pass(outcome.program, one, context, stages)
-        outcome = replace(
-            outcome,
-            program=run.program,
-            steps=(*outcome.steps, run.step),
-            notes=(*outcome.notes, *run.notes),
-        )
-    return outcome
-
-
-def _lower(outcome: Outcome, stages: Stages) -> Outcome:
+def _lower(artifact: Artifact) -> Artifact:
     """Apply the pending plan, and prove then and there that nothing else changed."""
-    planned = outcome.program
-    if outcome.plans and not planned.plan:
-        return outcome
-    with stages.stage("lowering"):
+    planned = artifact.program
+    with artifact.clock.stage("lowering"):
         lowered = lower(planned)
-    verdict = outcome.verdict
-    suffix = f", lowering {len(outcome.plans) + 1}" if outcome.plans else ""
-    with stages.stage("proving that lowered == masked"):
+    suffix = f", lowering {len(artifact.plans) + 1}" if artifact.plans else ""
+    with artifact.clock.stage("proving that lowered == masked"):
         for check in (
             check_equivalence(prove(planned, lowered)),
             check_predicted_cost(planned.cost, lowered.cost),
         ):
-            verdict = verdict.with_check(replace(check, name=f"{check.name}{suffix}"))
-    return replace(outcome, program=lowered, plans=(*outcome.plans, planned.plan), verdict=verdict)
+            artifact = artifact.with_check(replace(check, name=f"{check.name}{suffix}"))
+    return replace(artifact, program=lowered, plans=(*artifact.plans, planned.plan))
 
 
 def _in_amounts(goal: Goal, full: Cost) -> Goal:
-    amounts = {
-        what: Bound(bound.absolute(getattr(full, what)), relative=False)
-        for what, bound in goal.bounds.items()
-    }
+    amounts = Bounds(goal.bounds, full).in_amounts().limits
     return replace(goal, **amounts)  # type: ignore[arg-type]
+
+
+def _default_passes(job: Job) -> tuple[Pass, ...]:
+    goal = job.goal
+    if not goal.bounds and goal.latency_ms is None:
+        raise GoalError(
+            "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
+        )
+    names = choose_recipe(latency=goal.latency_ms is not None, data=job.has_data)
+    return tuple(find_pass(name)() for name in names)

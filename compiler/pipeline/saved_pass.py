@@ -25,7 +25,7 @@ from torch import Tensor
 
 from compressc.errors import CompresscError, OutputError
 from compressc.fingerprints import fingerprint, fingerprint_task, update_with
-from compressc.pass_protocol import Context, Pass, has_own_step
+from compressc.pass_protocol import Context, Pass
 from compressc.plan import Plan
 from compressc.program import Program, Step
 from compressc.writing import write_atomically
@@ -177,10 +177,9 @@ def remove_saved_passes(work_dir: Path) -> None:
 
 def _where_it_runs(one: Pass, context: Context) -> str:
     """Return what a latency is meant at; nothing where none is asked for."""
-    if context.goal.latency_ms is None and not has_own_step(one):
+    if context.goal.latency_ms is None and one.declares.channel_step != "own":
         return ""
-    table = context.cost_table.to_json() if context.cost_table is not None else "here"
-    return f"{context.threads} {context.batch} {table}"
+    return repr(context.target.identity)
 
 
 def _remove(path: Path) -> None:

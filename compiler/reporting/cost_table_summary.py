@@ -16,16 +16,17 @@ def print_cost_table(table: CostTable, path: str) -> None:
         f"{table.threads}"
     )
     for name, kernels in table.networks.items():
-        found = predict(table, kernels)
+        prediction = predict(table, kernels)
         measured = kernels.latency_ms["p50"]
         print_line(
-            f"  {name}: predicted {readable_ms(found.latency_ms)}, measured "
-            f"{readable_ms(measured)} ({found.latency_ms / measured - 1:+.1%})"
+            f"  {name}: predicted {readable_ms(prediction.latency_ms)}, measured "
+            f"{readable_ms(measured)} ({prediction.latency_ms / measured - 1:+.1%})"
         )
-        if found.unknown_ms:
+        if prediction.unknown_ms:
+            share = prediction.unknown_ms / prediction.latency_ms
             print_line(
-                f"  note: {found.unknown_ms / found.latency_ms:.1%} of it are kernels that cannot "
-                "be run on their own; their latency is taken not to change with the widths"
+                f"  note: {share:.1%} of it are kernels that cannot be run on their own; their "
+                "latency is taken not to change with the widths"
             )
     if not table.quiet:
         print_line(

@@ -134,11 +134,11 @@ def _print_layers(console: Console, inspection: Inspection, everything: bool) ->
 
 
 def _print_details(console: Console, inspection: Inspection, pattern: str) -> None:
-    found = [group for group in inspection.groups if fnmatchcase(group.name, pattern)]
-    if not found:
+    groups = [group for group in inspection.groups if fnmatchcase(group.name, pattern)]
+    if not groups:
         names = ", ".join(group.name for group in inspection.groups[:5])
         raise CompresscError(f"--group '{pattern}': matches no group; there are {names}, ...")
-    for group in found:
+    for group in groups:
         state = f"pinned: {group.pinned}" if group.pinned else f"at least {group.minimum} must stay"
         console.print(
             f"[bold]{escape(group.name)}[/]: {group.units} units of {group.width_per_unit} "

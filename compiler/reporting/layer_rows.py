@@ -27,18 +27,18 @@ def layer_rows(original: Program, result: Program) -> tuple[LayerRow, ...]:
 
 def _by_original(rows: Sequence[LayerCost], names: set[str]) -> dict[str, list[list[LayerCost]]]:
     """Return, per original layer, one list of parts for each time that the layer is called."""
-    found: dict[str, list[list[LayerCost]]] = {}
+    parts: dict[str, list[list[LayerCost]]] = {}
     for row in rows:
         if row.name in names:
-            found.setdefault(row.name, []).append([row])
+            parts.setdefault(row.name, []).append([row])
             continue
         layer, _, part = row.name.rpartition(".")
-        calls = found.setdefault(layer, [])
+        calls = parts.setdefault(layer, [])
         if part == "reduce" or not calls:
             calls.append([row])
         else:
             calls[-1].append(row)
-    return found
+    return parts
 
 
 def _row(old: LayerCost, calls: list[list[LayerCost]] | None) -> LayerRow:

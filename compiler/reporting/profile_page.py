@@ -107,7 +107,7 @@ def _roofline(profile: Profile) -> str:
             "</polyline>"
         )
     most = max((layer.latency_ms for layer in layers), default=1.0) or 1.0
-    for layer in sorted(layers, key=lambda one: -one.latency_ms):
+    for layer in sorted(layers, key=lambda timed: -timed.latency_ms):
         radius = max(_LEAST_RADIUS, _MOST_RADIUS * math.sqrt(layer.latency_ms / most))
         parts.append(
             f'<circle cx="{x(layer.intensity):.1f}" cy="{y(layer.gflops or bottom):.1f}" '

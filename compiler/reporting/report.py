@@ -7,16 +7,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from compressc.errors import OutputError
 from compressc.lowering.folded_constants import FoldedConstants
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
-from compressc.writing import write_text
-
-_PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -179,23 +174,6 @@ class Report:
         """Return the report as JSON text."""
         return json.dumps(self.to_dict(), indent=1, default=str, allow_nan=False) + "\n"
 
-    def to_html(self) -> str:
-        """Return the report as one self-contained HTML page."""
-        from compressc.reporting.page import render_page
-
-        return render_page(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write the report as ``.html`` or ``.json``.
-
-        Raises:
-            OutputError: if the name ends otherwise, or the file cannot be written.
-        """
-        check_report_name(path)
-        html = Path(path).suffix.lower() in _PAGES
-        text = self.to_html() if html else self.to_json()
-        write_text(path, text)
-
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BenchResult):
@@ -209,13 +187,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no infinity
     return value
-
-
-def check_report_name(path: str | Path) -> None:
-    """Refuse a report file whose name does not say its form.
-
-    Raises:
-        OutputError: if the name ends neither in .html nor in .json.
-    """
-    if Path(path).suffix.lower() not in (*_PAGES, ".json"):
-        raise OutputError(f"{path}: a report is .html or .json; name it so")

@@ -43,14 +43,14 @@ class Picture:
     front: str
 
 
-def render_sweep(found: Sweep) -> str:
+def render_sweep(result: Sweep) -> str:
     """Return the page; it needs no other file and no network."""
     return load_template("sweep_page.html.j2").render(
-        found=found,
-        first=found.rows[0],
-        picture=draw_front(found),
-        quality_name=quality_name(found),
-        quality=lambda row: quality_text(row, found),
+        result=result,
+        first=result.rows[0],
+        picture=draw_front(result),
+        quality_name=quality_name(result),
+        quality=lambda row: quality_text(row, result),
         speedup=speedup_text,
         count=readable_count,
         size=readable_bytes,
@@ -65,9 +65,9 @@ def render_sweep(found: Sweep) -> str:
     )
 
 
-def draw_front(found: Sweep) -> Picture | None:
+def draw_front(result: Sweep) -> Picture | None:
     """Return files by latency (MACs, if nothing was timed) and quality; None for none to show."""
-    rows = [row for row in found.rows if row.is_met and row.quality is not None]
+    rows = [row for row in result.rows if row.is_met and row.quality is not None]
     if not rows:
         return None
     timed = all(row.latency_ms is not None for row in rows)
@@ -77,7 +77,7 @@ def draw_front(found: Sweep) -> Picture | None:
     bottom, top = _HEIGHT - _BOTTOM, _TOP
     low, high = min(values) - room, max(values) + room
     # Upward is better: little drift stands on top.
-    y = Axis(low, high, bottom, top) if found.metric_name else Axis(high, low, bottom, top)
+    y = Axis(low, high, bottom, top) if result.metric_name else Axis(high, low, bottom, top)
     text = readable_ms if timed else readable_count
     spots = tuple(
         Spot(
@@ -85,14 +85,14 @@ def draw_front(found: Sweep) -> Picture | None:
             y(_shown(row)),
             row.on_front,
             row.target,
-            f"{row.target}: {text(row.effort)}, {quality_name(found)} {quality_text(row, found)}",
+            f"{row.target}: {text(row.effort)}, {quality_name(result)} {quality_text(row, result)}",
         )
         for row in rows
     )
-    front = [row for row in found.front if row.quality is not None]
+    front = [row for row in result.front if row.quality is not None]
     return Picture(
         "latency p50 in ONNX Runtime" if timed else "MACs",
-        quality_name(found) + ("" if found.metric_name else " (less is better, on top)"),
+        quality_name(result) + ("" if result.metric_name else " (less is better, on top)"),
         x.ticks(_TICKS, text),
         y.ticks(_TICKS, lambda value: f"{value:.4g}"),
         spots,

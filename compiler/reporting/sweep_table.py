@@ -14,37 +14,37 @@ from compressc.sweeping.result import Sweep, SweepRow
 _SKIPPED = "-"
 
 
-def print_sweep(found: Sweep) -> None:
+def print_sweep(result: Sweep) -> None:
     """Print one row per target, what they mean, and why some were not met."""
-    first = found.rows[0]
-    headings = ("MACs", "left", "params", "file size", "p50", "speed-up", quality_name(found))
+    first = result.rows[0]
+    headings = ("MACs", "left", "params", "file size", "p50", "speed-up", quality_name(result))
     columns = (
         Column("target", numeric=False),
         *map(Column, headings),
         Column("front"),
         Column("file", numeric=False),
     )
-    print_table(columns, [_cells(row, first, found) for row in found.rows])
+    print_table(columns, [_cells(row, first, result) for row in result.rows])
     print_line()
-    if not found.metric_name:
+    if not result.metric_name:
         print_line(
-            f"  drift: error of the outputs beside what they vary by, on {found.drift_source}"
+            f"  drift: error of the outputs beside what they vary by, on {result.drift_source}"
         )
-    for row in found.rows:
+    for row in result.rows:
         if not row.is_met:
             print_line(f"  {row.target} was not met: {row.reason}")
-    for note in found.bench.notes if found.bench is not None else ():
+    for note in result.bench.notes if result.bench is not None else ():
         print_line(f"  note: {note}")
 
 
-def quality_name(found: Sweep) -> str:
+def quality_name(result: Sweep) -> str:
     """Return what files are judged by."""
-    return found.metric_name or "drift"
+    return result.metric_name or "drift"
 
 
-def quality_text(row: SweepRow, found: Sweep) -> str:
+def quality_text(row: SweepRow, result: Sweep) -> str:
     """Return the metric, or the drift with the agreement behind it."""
-    if found.metric_name:
+    if result.metric_name:
         return _SKIPPED if row.metric is None else f"{row.metric:.2f}"
     if row.drift is None:
         return _SKIPPED
@@ -61,7 +61,7 @@ def speedup_text(row: SweepRow) -> str:
     return f"{row.speedup:.2f}x ({row.speedup_low:.2f} to {row.speedup_high:.2f})"
 
 
-def _cells(row: SweepRow, first: SweepRow, found: Sweep) -> list[str]:
+def _cells(row: SweepRow, first: SweepRow, result: Sweep) -> list[str]:
     if not row.is_met:
         return [row.target, *[_SKIPPED] * 8, "not met"]
     return [
@@ -72,7 +72,7 @@ def _cells(row: SweepRow, first: SweepRow, found: Sweep) -> list[str]:
         readable_bytes(row.file_bytes),
         _SKIPPED if row.latency_ms is None else readable_ms(row.latency_ms),
         speedup_text(row),
-        quality_text(row, found),
+        quality_text(row, result),
         "yes" if row.on_front else "",
         row.file,
     ]

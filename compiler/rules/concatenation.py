@@ -29,9 +29,9 @@ aten = torch.ops.aten
 @rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def cat(site: Site) -> Value:
     """Channels are concatenated along one axis and joined along the others."""
-    found = [site.axes_of(node) for node in site.arg("tensors")]
+    pieces = [site.axes_of(node) for node in site.arg("tensors")]
     # torch ignores empty one-dimensional tensors in a concatenation.
-    parts = [axes for axes in found if axes is not None and not _empty(axes)]
+    parts = [axes for axes in pieces if axes is not None and not _empty(axes)]
     rank = len(parts[0])
     dim = site.dim("dim", rank)
     joined = broadcast(site, [_without(axes, dim) for axes in parts])

@@ -106,14 +106,19 @@ def outer_product(site: Site) -> Value:
 def einsum(site: Site) -> Value:
     """Equal letters are coupled; a letter that is missing from the output is summed over."""
     operands = list(site.arg("tensors"))
-    axes = [found if (found := site.axes_of(operand)) is not None else () for operand in operands]
-    terms, output = spell_einsum(str(site.arg("equation")), [len(found) for found in axes])
+    axes = [
+        operand_axes if (operand_axes := site.axes_of(operand)) is not None else ()
+        for operand in operands
+    ]
+    terms, output = spell_einsum(
+        str(site.arg("equation")), [len(operand_axes) for operand_axes in axes]
+    )
     letters: dict[str, Axis] = {}
-    for term, operand, found in zip(terms, operands, axes, strict=True):
+    for term, operand, operand_axes in zip(terms, operands, axes, strict=True):
         if len(set(term)) < len(term):
-            site.freeze_all(found, "takes the diagonal of these axes")
+            site.freeze_all(operand_axes, "takes the diagonal of these axes")
         for position, letter in enumerate(term):
-            axis, known = found[position], letters.get(letter)
+            axis, known = operand_axes[position], letters.get(letter)
             if known is None or size_of(known) == 1:
                 letters[letter] = axis
             elif size_of(axis) != 1:

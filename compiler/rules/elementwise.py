@@ -38,7 +38,7 @@ _TYPE_READERS = (aten.type_as.default, aten.to.other)
 
 
 def _targets() -> list[Any]:
-    found: list[Any] = []
+    targets: list[Any] = []
     for name in _NAMES:
         for variant in (name, name if name.endswith("_") else f"{name}_"):
             packet = getattr(aten, variant, None)
@@ -47,8 +47,8 @@ def _targets() -> list[Any]:
             for overload in packet.overloads():
                 full = f"{variant}.{overload}"
                 if not f"_{overload}".endswith("_out") and full not in _EXCLUDED:
-                    found.append(getattr(packet, overload))
-    return list(dict.fromkeys(found))
+                    targets.append(getattr(packet, overload))
+    return list(dict.fromkeys(targets))
 
 
 @rule(*_targets())

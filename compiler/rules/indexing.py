@@ -89,10 +89,10 @@ def index_tensor(site: Site) -> Value:
     """``x[:, index]``: indexed axes stay whole unless the index is a constant list."""
     x = site.axes("self")
     indices = list(site.arg("indices"))
-    found = _indexed(indices)
-    if found is None:
+    indexed = _indexed(indices)
+    if indexed is None:
         return freeze_inputs(site, "picks positions by a mask")
-    places, rank, start = found
+    places, rank, start = indexed
     if len(places) == 1:
         index = _constant_index(site, indices[places[0]])
         if index is not None and site.flat(x[places[0]]) is not None:
@@ -110,11 +110,11 @@ def index_tensor(site: Site) -> Value:
 def index_put(site: Site) -> Value:
     """``x[index] = values``: indexed axes stay whole, the others are joined."""
     x = site.axes("self")
-    found = _indexed(list(site.arg("indices")))
-    if found is None:
+    indexed = _indexed(list(site.arg("indices")))
+    if indexed is None:
         freeze_inputs(site, "writes to positions given by a mask")
         return x
-    places, rank, start = found
+    places, rank, start = indexed
     for dim in places:
         site.freeze_all(site.axes_of(site.arg("indices")[dim]) or (), STRUCTURAL)
     site.freeze_all([x[dim] for dim in places], "writes to positions known only at run time")

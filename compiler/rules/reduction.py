@@ -23,8 +23,8 @@ def _dims(site: Site, rank: int) -> list[int]:
     if dims is None:
         return list(range(rank))
     listed = dims if isinstance(dims, Iterable) else [dims]
-    found = [int(dim) % rank for dim in listed] if rank else []
-    return found or list(range(rank))
+    numbers = [int(dim) % rank for dim in listed] if rank else []
+    return numbers or list(range(rank))
 
 
 def over_kept(site: Site, axes: Sequence[Axis]) -> None:

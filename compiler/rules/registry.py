@@ -56,9 +56,9 @@ def freeze_inputs(site: Site, reason: str) -> Value:
     """Pin every axis of every input; the outputs are plain."""
     for source in site.node.all_input_nodes:
         axes = site.values.get(source.name)
-        found = axes if isinstance(axes, list) else [axes] if axes is not None else []
-        for one in found:
-            site.freeze_all(one, reason)
+        values = axes if isinstance(axes, list) else [axes] if axes is not None else []
+        for value_axes in values:
+            site.freeze_all(value_axes, reason)
     return site.plain_output()
 
 

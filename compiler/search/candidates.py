@@ -14,8 +14,7 @@ from compressc.coupling.graph import Coupling
 from compressc.factors.low_rank import factor_weight
 from compressc.frontend.trainable import share_module
 from compressc.lowering.factorization import factorize_layers
-from compressc.lowering.slicing import slice_tensors
-from compressc.masking import apply_zero_masks
+from compressc.lowering.plan_application import Ranks, apply_plan
 from compressc.plan import Plan
 
 # Rewriting a graph takes about as long per node as so many MACs (one thread, AVX-512). The choice
@@ -39,19 +38,10 @@ def build_candidate(
     Raises:
         PlanError: if the plan does not fit.
     """
-    coupling.check(plan)
     candidate = share_module(module)
-    apply_zero_masks(candidate, plan.zero)
-    if plan.keep:
-        kept = coupling.view(plan)
-        slice_tensors(candidate, coupling, kept)
-        by_name = {node.name: node for node in candidate.graph.nodes}
-        for edit in coupling.propagation.records.edits:
-            edit.apply(by_name[edit.node], kept, candidate)
-    if plan.rank and (plan.keep or chains_pay(coupling, plan, len(module.graph.nodes), samples)):
-        factorize_layers(candidate, coupling, plan.rank)
-    elif plan.rank:
-        _multiply_factors(candidate, coupling, plan)
+    chained = plan.keep or chains_pay(coupling, plan, len(module.graph.nodes), samples)
+    put_factors = factorize_layers if chained else _multiply_factors
+    apply_plan(candidate, coupling, plan, put_factors=put_factors)
     candidate.recompile()
     return candidate.eval()
 
@@ -67,8 +57,8 @@ def chains_pay(coupling: Coupling, plan: Plan, nodes: int, samples: int) -> bool
     return samples * (whole - _CHAIN_PENALTY * chained) > _MACS_PER_NODE * nodes
 
 
-def _multiply_factors(module: fx.GraphModule, coupling: Coupling, plan: Plan) -> None:
-    for name, ranks in plan.rank.items():
+def _multiply_factors(module: fx.GraphModule, coupling: Coupling, rank: Ranks) -> None:
+    for name, ranks in rank.items():
         weight = coupling.factor_sites.site(name).weight
         owner, _, leaf = weight.rpartition(".")
         place = module.get_submodule(owner)

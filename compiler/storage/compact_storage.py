@@ -143,11 +143,12 @@ def _choose(sizes: Mapping[str, Sizes], function_costs: Mapping[str, int]) -> di
         allowed = set(subset)
         kinds = {
             name: min(
-                (kind for kind in found if functions_of(kind) <= allowed), key=found.__getitem__
+                (kind for kind in sizes_by_kind if functions_of(kind) <= allowed),
+                key=sizes_by_kind.__getitem__,
             )
-            for name, found in sizes.items()
+            for name, sizes_by_kind in sizes.items()
         }
-        total = sum(found[kinds[name]] for name, found in sizes.items())
+        total = sum(sizes_by_kind[kinds[name]] for name, sizes_by_kind in sizes.items())
         total += sum(function_costs[name] for name in subset)
         if best is None or total < best[0]:
             best = (total, kinds)

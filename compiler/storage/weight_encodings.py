@@ -109,8 +109,8 @@ def encode(tensor: TensorProto, kind: str, stem: str) -> Encoding | None:
 
 
 def _bits(array: Array) -> NDArray[np.unsignedinteger]:
-    found: NDArray[np.unsignedinteger] = array.ravel().view(f"u{array.itemsize}")
-    return found
+    bits: NDArray[np.unsignedinteger] = array.ravel().view(f"u{array.itemsize}")
+    return bits
 
 
 def _fill(tensor: TensorProto, flat: Array, stem: str) -> Encoding:

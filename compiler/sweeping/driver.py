@@ -11,24 +11,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.output_drift import measure_drift
-from compressc.errors import ExportError, GoalError, HandOverError, PlanError, VerificationError
-from compressc.frontend.tracing import capture
+from compressc.compression import Result, run_job
+from compressc.dynamic_axes import list_axis_sizes
+from compressc.errors import ExportError, GoalError, PlanError, VerificationError
 from compressc.goal import Bound, Goal
-from compressc.pass_protocol import Pass, ignore_progress
-from compressc.pipeline.comparisons import dynamic_sizes
-from compressc.pipeline.driver import Result, compress
+from compressc.pass_protocol import ignore_progress
+from compressc.pipeline.job import Job
+from compressc.pipeline.preparing import capture_model
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
-from compressc.program import Constraints, Program
-from compressc.runtime.bench import bench
+from compressc.reporting.report_file import write_report
+from compressc.reporting.sweep_page import render_sweep
 from compressc.runtime.bench_result import BenchResult
-from compressc.settings import Settings
+from compressc.runtime.benchmark import bench
 from compressc.stages import ProgressCallback, Stages
 from compressc.sweeping.files import (
     ORIGINAL,
@@ -44,7 +42,6 @@ from compressc.sweeping.inputs import drift_inputs
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.run import Run
 from compressc.sweeping.targets import KINDS, read_targets
-from compressc.tasks.protocol import Scored
 from compressc.writing import write_text
 
 # What speaks against one target; anything else would befall all of them.
@@ -53,20 +50,12 @@ _SHORTEST_BENCH = 3  # seconds per file
 
 
 def sweep(
-    model: nn.Module | Program,
-    example_inputs: tuple[Any, ...] | Tensor | None = None,
-    *,
+    job: Job,
     targets: Sequence[float | str | Bound],
+    *,
     folder: str | Path,
     kind: str = "macs",
-    passes: Sequence[Pass] | None = None,
-    task: Scored | None = None,
-    constraints: Constraints | None = None,
-    multiple_of: int | None = None,
-    settings: Settings | None = None,
-    goal: Goal | None = None,
     progress: ProgressCallback = ignore_progress,
-    name: str | None = None,
 ) -> Sweep:
     """Compress a model to several targets, time all files together, and tell which are worth it.
 
@@ -74,20 +63,13 @@ def sweep(
     ``sweep.html``. The same call goes on where one was cut off.
 
     Args:
-        model: a module, or a captured Program.
-        example_inputs: one positional argument each, batch of 2 or more; for a module only.
+        job: what holds for every target: the model, passes, data, ``max_drop``, budget, seed,
+            settings. Its goal has no bounds.
         targets: as in a :class:`compressc.Goal`: 0.5 keeps half, 2 and above are amounts; for
             latency also "5ms@p90".
         folder: where the files go; made if it is not there.
         kind: what targets bound: "macs", "params", "size_bytes" or "latency_ms".
-        passes: what decides, in order; None for the default of :func:`compressc.compress`.
-        task: data and metric; None to judge by how far outputs drift.
-        constraints: layers that must stay, and so on.
-        multiple_of: see :func:`compressc.compress`.
-        settings: storage, precision, and how to measure.
-        goal: what holds for every target beside it: ``max_drop``, budget, seed.
         progress: called with (done, total, text).
-        name: what to call the model.
 
     Returns:
         One row per target; one that cannot be met carries the reason.
@@ -97,34 +79,28 @@ def sweep(
         OutputError: if the folder cannot be written.
         CompresscError: as :func:`compressc.compress`, for what concerns all targets.
     """
-    goals = read_targets(targets, kind, goal or Goal())
+    goals = read_targets(targets, kind, job.goal)
     folder = make_folder(Path(folder))
-    settings = settings or Settings()
     stages = Stages(progress)
     with stages.stage("capturing the model"):
-        program = _captured(model, example_inputs)
+        program = capture_model(job)
+    job = replace(job, model=program, example_inputs=None)
     known, timed = read_state(folder)
     with stages.stage("exporting the original"):
         original_onnx = export_onnx(replace(program, plan=Plan()))
         write_onnx(original_onnx, folder / ORIGINAL)
     run = Run(
+        job=job,
         program=program,
-        passes=passes,
-        task=task,
-        constraints=constraints,
-        multiple_of=multiple_of,
-        settings=settings,
-        goal=goal or Goal(),
         folder=folder,
-        name=name or type(model).__name__,
         original_onnx=original_onnx,
-        inputs=drift_inputs(program, original_onnx, task, settings, (goal or Goal()).seed),
+        inputs=drift_inputs(program, original_onnx, job.task, job.settings, job.goal.seed),
     )
     found = Sweep(
-        run.name,
+        job.name,
         kind,
         (_original_row(run, known),),
-        metric_name=task.metric_name if task is not None else "",
+        metric_name=job.task.metric_name if job.task is not None else "",
         drift_source=run.inputs.source,
     )
     for place, (target, its_goal) in enumerate(goals.items()):
@@ -140,34 +116,20 @@ def sweep(
         # What earlier runs know of later targets stays known until those are reached.
         later = [one for one in known.values() if one.key not in {r.key for r in found.rows}]
         write_state(replace(found, rows=(*found.rows, *later)), folder)
-    if settings.measure:
+    if job.settings.measure:
         with stages.stage("measuring all files"):
             found = found.with_bench(_bench(run, found, timed, stages))
     else:
         found = found.with_bench(None)
-    from compressc.reporting.sweep_page import render_sweep
-
     write_state(found, folder)
     write_text(folder / PAGE, render_sweep(found))
     remove_saved_passes(folder / PASS_STATE)
     return found
 
 
-def _captured(
-    model: nn.Module | Program, example_inputs: tuple[Any, ...] | Tensor | None
-) -> Program:
-    if isinstance(model, Program):
-        return model
-    if example_inputs is None:
-        raise HandOverError("a module needs example inputs: sweep(model, (x,), targets=...)")
-    return capture(
-        model, (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    )
-
-
 def _original_row(run: Run, known: Mapping[str, SweepRow]) -> SweepRow:
     """Return the row of the original; its metric is known once a target was met."""
-    path, key = run.folder / ORIGINAL, run.key(run.goal)
+    path, key = run.folder / ORIGINAL, run.key(run.job.goal)
     cost = run.program.coupling.cost(Plan())
     return SweepRow(
         target="original",
@@ -188,27 +150,18 @@ def _compress(
     """Return the row of a target, and the metric of the original where it became known."""
     started = time.perf_counter()
     # A latency is met by measuring; everything else is timed at the end, all files together.
-    settings = replace(run.settings, measure=run.settings.measure and goal.latency_ms is not None)
+    settings = run.job.settings
+    settings = replace(settings, measure=settings.measure and goal.latency_ms is not None)
     kind = next(what for what in KINDS if getattr(goal, what) is not None)
     path = run.folder / f"{kind.partition('_')[0]}-{target}.onnx"
+    job = replace(run.job, goal=goal, settings=settings, work_dir=run.folder / PASS_STATE)
     try:
-        result = compress(
-            run.program,
-            goal=goal,
-            passes=run.passes,
-            task=run.task,
-            constraints=run.constraints,
-            multiple_of=run.multiple_of,
-            settings=settings,
-            progress=stages.progress,
-            work_dir=run.folder / PASS_STATE,
-            name=run.name,
-        )
+        result = run_job(job, stages.progress)
         result.export(path)
     except _UNMET as error:
         path.unlink(missing_ok=True)
         return SweepRow(target, key, reason=" ".join(str(error).split())), None
-    result.report.save(path.with_suffix(".json"))
+    write_report(path.with_suffix(".json"), result.report)
     row = _row(run, target, key, path, result, time.perf_counter() - started)
     metric = result.report.metric
     return row, None if metric is None else metric.before
@@ -236,16 +189,17 @@ def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) ->
     """Time all files in one run, unless an earlier run has timed just these."""
     rows = [row for row in found.rows if row.is_met]
     digests = [row.sha256 for row in rows]
-    settings = run.settings
-    if known is not None and _circumstances(known) == (digests, settings.threads, settings.batch):
+    job = run.job
+    now = (digests, job.target.threads, job.target.batch)
+    if known is not None and _circumstances(known) == now:
         return known
     result = bench(
         [run.folder / row.file for row in rows],
-        threads=settings.threads,
-        batch=settings.batch,
-        seconds=max(settings.seconds, _SHORTEST_BENCH * len(rows)),
-        shapes=dynamic_sizes(run.program),
-        seed=run.goal.seed,
+        threads=job.target.threads,
+        batch=job.target.batch,
+        seconds=max(job.settings.seconds, _SHORTEST_BENCH * len(rows)),
+        shapes=list_axis_sizes(run.program),
+        seed=job.goal.seed,
         progress=stages.within("measuring all files"),
     )
     measurements = tuple(replace(m, path=Path(m.path).name) for m in result.measurements)

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from compressc.pipeline.comparisons import dynamic_sizes
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.program import Program
 from compressc.runtime.inputs import make_inputs
 from compressc.runtime.session import create_session
@@ -50,5 +50,5 @@ def drift_inputs(
         samples = draw_samples(program, wanted, task, seed)
         return DriftInputs(samples.calibration, samples.source)
     session = create_session(model.SerializeToString(), "the original")
-    feeds = make_inputs(session, _NOISE_BATCH, seed, dynamic_sizes(program))
+    feeds = make_inputs(session, _NOISE_BATCH, seed, list_axis_sizes(program))
     return DriftInputs((feeds,), "normal noise")

@@ -10,7 +10,7 @@ from typing import ClassVar
 from compressc.bounds import Bounds
 from compressc.errors import GoalError
 from compressc.pass_fields import read_settings
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.breeding import Breeding
@@ -38,7 +38,7 @@ _PLACES = ("workers", "dask", "history")
 
 
 @dataclass(frozen=True)
-class Ascai:
+class Ascai(Pass):
     """Find per-layer pruning ratios and ranks by a genetic algorithm.
 
     Without bounds in the goal, the best score wins among the candidates that lose at most
@@ -76,6 +76,9 @@ class Ascai:
     breeding: Breeding = field(default_factory=Breeding)
     history: str = ""
     name: ClassVar[str] = "ascai"
+    declares: ClassVar[Declaration] = Declaration(
+        needs="labels", changes=frozenset({"keep", "zero", "rank", "weights"})
+    )
 
     def __post_init__(self) -> None:
         spaces = self.searched.spaces

@@ -12,7 +12,7 @@ from torch import fx
 
 from compressc.errors import GoalError, PlanError
 from compressc.goal import LatencyBound
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_training import identify_training, train_agents
 from compressc.passes.decore.agents import Agents, find_agents
@@ -31,7 +31,7 @@ _TRAINED: MutableMapping[fx.GraphModule, tuple[str, TrainedAgents]] = WeakKeyDic
 
 
 @dataclass(frozen=True)
-class Decore(DecoreSettings):
+class Decore(DecoreSettings, Pass):
     """Give every channel an agent that learns by reinforcement whether the channel stays.
 
     An agent is one weight w; its channel is open with probability sigmoid(w), drawn anew for every
@@ -63,6 +63,8 @@ class Decore(DecoreSettings):
     """
 
     name: ClassVar[str] = "decore"
+    # Policies that come from a file need no data.
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a keep plan and, in the joint mode, new weights.

@@ -11,11 +11,12 @@ import numpy as np
 
 from compressc.array_types import FloatArray
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import GoalError
 from compressc.goal import LatencyBound
 from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
-from compressc.latency.network_listing import axis_sizes, write_original
+from compressc.latency.network_listing import write_original
 from compressc.lowering.lowered import lower
 from compressc.pass_protocol import Context
 from compressc.passes.latency.knapsack import LatencyAllocator, Scope, losses_of
@@ -25,7 +26,7 @@ from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Program
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 
 _SECONDS = 3.0
 
@@ -90,7 +91,7 @@ def meet_latency(search: LatencySearch, rule: LatencyRule, context: Context) -> 
         RuntimeFailure: if the model cannot be run.
     """
     bound = search.bound
-    if bound is None or context.cost_table is not None or not rule.measurements:
+    if bound is None or not context.target.is_here or not rule.measurements:
         return search.trust(describe_prediction(context))
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
         original = write_original(search.program, Path(folder) / "original.onnx")
@@ -100,7 +101,7 @@ def meet_latency(search: LatencySearch, rule: LatencyRule, context: Context) -> 
 
 def describe_prediction(context: Context) -> str:
     """Return where a predicted latency comes from."""
-    table = context.cost_table
+    table = context.target.cost_table
     if table is None:
         return "predicted from the cost table, not measured"
     return (
@@ -179,10 +180,10 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
         write_onnx(export_onnx(lower(decided)), path)
         result = bench(
             [original, path],
-            context.threads,
-            context.batch,
+            context.target.threads,
+            context.target.batch,
             seconds=_SECONDS,
-            shapes=axis_sizes(decided),
+            shapes=list_axis_sizes(decided),
             seed=context.goal.seed,
             peak_rss=False,
         )

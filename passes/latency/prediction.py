@@ -21,14 +21,14 @@ def predict_from_table(program: Program, percentile: str, context: Context) -> L
         GoalError: if the table is of another model.
         RuntimeFailure: if the model cannot be run.
     """
-    table = context.cost_table
+    target, table = context.target, context.target.cost_table
     if table is not None:
         kernels = find_listing(table, program.coupling)
     else:
         kernels = program.once(
-            ("kernels", context.threads, context.batch),
-            lambda: list_program(program, context.threads, context.batch),
+            ("kernels", target.threads, target.batch),
+            lambda: list_program(program, target.threads, target.batch),
         )
-        table = table_for(kernels, context.threads, progress=context.progress)
+        table = table_for(kernels, target.threads, progress=context.progress)
     measured_ms = kernels.latency_ms.get(percentile)
     return build_latency_model(program.coupling, kernels, table, measured_ms)

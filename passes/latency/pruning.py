@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.latency.fastest import seek_fastest
 from compressc.passes.latency.knapsack import Scope
 from compressc.passes.latency.meeting import (
@@ -22,7 +22,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Pass):
     """Choose widths that meet a latency, or the fastest ones of a cost, as ONNX Runtime runs them.
 
     Every kernel of the network is measured over the channel counts that it may have, once per
@@ -57,7 +57,9 @@ class Latency:
     floor: float = 0.125
     measurements: int = 4
     name: ClassVar[str] = "latency"
-    own_step: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(
+        channel_step="own", changes=frozenset({"keep"}), deterministic=False
+    )
 
     def __post_init__(self) -> None:
         if self.norm not in ("l1", "l2"):

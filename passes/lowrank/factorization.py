@@ -12,7 +12,7 @@ import numpy as np
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.lowrank.menus import RankMenu, build_menu
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.plan import Plan
@@ -22,7 +22,7 @@ Ranks = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Lowrank:
+class Lowrank(Pass):
     """Factorise layers: SVD for linear layers and 1x1 convolutions, Tucker-2 for the others.
 
     Every layer keeps the same share of the energy of its weight (the sum of its squared singular
@@ -52,6 +52,7 @@ class Lowrank:
     energy: float = 0.95
     layers: tuple[str, ...] = ("*",)
     name: ClassVar[str] = "lowrank"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"rank"}))
 
     def __post_init__(self) -> None:
         if not 0 < self.energy <= 1:

@@ -13,7 +13,7 @@ from compressc.errors import GoalError, PlanError
 from compressc.frontend.trainable import clone_module
 from compressc.masking import masked
 from compressc.operators import argument_of
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.batch_norm_statistics import follow
 from compressc.passes.reconstruction.layers import Layer, Norm, find_layers, read_norm, reconstruct
 from compressc.passes.reconstruction.patches import LAYERS
@@ -32,7 +32,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Pass):
     """Give the surviving weights of a pruned network new values, from unlabelled samples.
 
     Layers are taken in graph order. Each gets the weights with which, on what the repaired network
@@ -68,6 +68,9 @@ class Calibration:
     ridge: float = 1e-3
     memory_bytes: int = 4 * 2**30
     name: ClassVar[str] = "calibrate"
+    declares: ClassVar[Declaration] = Declaration(
+        needs="samples", changes=frozenset({"weights", "graph"})
+    )
 
     def __post_init__(self) -> None:
         if self.samples < 1:

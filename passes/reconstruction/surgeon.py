@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context, Pass
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.unit_errors import RIDGE
 from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.unit_features.registry import measure_feature
@@ -19,7 +19,7 @@ from compressc.tasks.protocol import require_task
 
 
 @dataclass(frozen=True)
-class Surgeon:
+class Surgeon(Pass):
     """Remove the channels that the others can best stand in for, then run ``calibrate``.
 
     A channel is worth what is lost when it goes and the layers that read it are refitted by least
@@ -50,6 +50,7 @@ class Surgeon:
     ratios: Ratios = ()
     floor: float = 0.0
     name: ClassVar[str] = "surgeon"
+    declares: ClassVar[Declaration] = Declaration(needs="samples", changes=frozenset({"keep"}))
 
     def __post_init__(self) -> None:
         if self.samples < 1:

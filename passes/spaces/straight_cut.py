@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.bounds import Bounds
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.spaces.bounding import Bounding
 from compressc.passes.spaces.coordinates import Method
 from compressc.passes.spaces.space_building import build_space
@@ -16,7 +16,7 @@ from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class StraightCut:
+class StraightCut(Pass):
     """Stands in for a search while the channel step is sought: it decides without trying anything.
 
     It goes to the bounds on the straight line on which a search moves candidates that break them,
@@ -28,6 +28,7 @@ class StraightCut:
 
     spaces: tuple[Method, ...]
     name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "rank"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with a plan inside the bounds, which may be empty.

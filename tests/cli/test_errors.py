@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compressc.cli import compress as compress_command
+from compressc import compression
 from compressc.cli.main import main
 from compressc.errors import VerificationError
 from tests.cli.conftest import TINY, Cli
@@ -123,7 +123,7 @@ def test_failures_inside(
     def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(compress_command, "_compress", fail)
+    monkeypatch.setattr(compression, "run_job", fail)
     outcome = cli(*TINY, "--target-flops", "0.5", "-o", "small.onnx")
     expect_one_line(outcome, code, said)
     assert not (workplace / "small.onnx").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compressc.cli import main as main_module
-from compressc.pipeline import job as job_module
+from compressc.pipeline import recipe
 from compressc.process_rank import process_count, process_rank
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_data import write_images
@@ -64,13 +64,13 @@ def test_a_second_process_runs_the_passes_and_nothing_else(
     workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     followed = []
-    real = job_module.follow_recipe
+    real = recipe.run_recipe
 
     def follow(*arguments: object, **named: object) -> object:
         followed.append(real(*arguments, **named))  # type: ignore[arg-type]
         return followed[-1]
 
-    monkeypatch.setattr(job_module, "follow_recipe", follow)
+    monkeypatch.setattr(recipe, "run_recipe", follow)
     assert cli(*WORDS) == (0, "", "")
     assert len(followed) == 1
     assert not list(workplace.glob("small*"))

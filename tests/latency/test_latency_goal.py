@@ -20,11 +20,12 @@ from compressc.latency.latency_model import build_latency_model
 from compressc.pass_protocol import find_pass
 from compressc.pipeline.checks import check_latency
 from compressc.program import Constraints, Program
-from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
+from compressc.runtime.benchmark import bench
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.quietness import Quietness
 from compressc.settings import Settings
+from compressc.target import read_target
 from tests.latency.conftest import Residual, build_program, formula_table, full_kernels
 
 NAME = "residual"
@@ -49,8 +50,8 @@ def free() -> Program:
 
 
 def test_a_latency_alone_is_met_for_a_device_and_said_to_be_predicted(device: Path) -> None:
-    settings = Settings(measure=False, cost_table=device)
-    result = compressc.compress(free(), goal=Goal(latency_ms=0.5), settings=settings)
+    where = {"settings": Settings(measure=False), "target": read_target(device)}
+    result = compressc.compress(free(), goal=Goal(latency_ms=0.5), **where)
     check = next(c for c in result.report.verdict.checks if c.name == "latency goal")
     assert "predicted, not measured" in check.text
     assert "measure it there" in check.text
@@ -63,9 +64,9 @@ def test_a_latency_alone_is_met_for_a_device_and_said_to_be_predicted(device: Pa
 
 
 def test_both_macs_and_latency_hold(device: Path) -> None:
-    settings = Settings(measure=False, cost_table=device)
+    where = {"settings": Settings(measure=False), "target": read_target(device)}
     goal = Goal(latency_ms=0.9, macs=0.4)
-    report = compressc.compress(free(), goal=goal, settings=settings).report
+    report = compressc.compress(free(), goal=goal, **where).report
     assert report.after.macs <= 0.4 * report.before.macs
     assert "latency goal" in [check.name for check in report.verdict.checks]
 
@@ -86,9 +87,9 @@ def test_a_whole_run_measures_the_file_that_is_written(
 
 
 def test_out_of_reach_says_how_far_it_goes(device: Path) -> None:
-    settings = Settings(measure=False, cost_table=device)
+    where = {"settings": Settings(measure=False), "target": read_target(device)}
     with pytest.raises(GoalError, match=r"narrowest plan takes about .* of the original"):
-        compressc.compress(free(), goal=Goal(latency_ms=0.001), settings=settings)
+        compressc.compress(free(), goal=Goal(latency_ms=0.001), **where)
 
 
 def test_a_table_of_other_threads_or_another_model_or_none_is_refused_before_work(
@@ -96,23 +97,26 @@ def test_a_table_of_other_threads_or_another_model_or_none_is_refused_before_wor
 ) -> None:
     goal = Goal(latency_ms=0.5)
 
-    def refused(settings: Settings, model: Program) -> str:
+    def refused(table: Path, model: Program, threads: int = 1) -> str:
+        def attempt() -> None:
+            target = read_target(table, threads)
+            compressc.compress(model, goal=goal, target=target, settings=Settings(measure=False))
+
         with pytest.raises((CompresscError, RuntimeFailure)) as caught:
-            compressc.compress(model, goal=goal, settings=replace(settings, measure=False))
+            attempt()
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "1 threads, not 2" in refused(Settings(threads=2, cost_table=device), free())
+    assert "1 threads, not 2" in refused(device, free(), threads=2)
     other = build_program("depthwise").with_constraints(Constraints())
-    assert "not called as this model's" in refused(Settings(cost_table=device), other)
-    missing = tmp_path / "missing.json"
-    assert "cannot be read" in refused(Settings(cost_table=missing), free())
+    assert "not called as this model's" in refused(device, other)
+    assert "cannot be read" in refused(tmp_path / "missing.json", free())
     for number, text in enumerate(("{", "[]", '{"format": "compressc-cost-table-9"}', "")):
         bad = tmp_path / f"bad{number}.json"
         bad.write_text(text)
-        assert "not a cost table" in refused(Settings(cost_table=bad), free())
+        assert "not a cost table" in refused(bad, free())
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read" in refused(Settings(cost_table=tmp_path / "binary.json"), free())
+    assert "cannot be read" in refused(tmp_path / "binary.json", free())
 
 
 def test_nothing_that_measures_or_predicts_is_no_proof() -> None:
@@ -191,7 +195,7 @@ def test_odd_widths_are_padded_where_that_is_faster(monkeypatch: pytest.MonkeyPa
         padded = pad_channels(model)
         return (padded.model, "padded") if padded else (model, "")
 
-    monkeypatch.setattr("compressc.pipeline.driver.pad_where_faster", always)
+    monkeypatch.setattr("compressc.pipeline.exporting.pad_where_faster", always)
     torch.manual_seed(0)
     program = compressc.capture(Residual().eval(), (torch.randn(2, 3, 8, 8),))
     one = find_pass("magnitude")(ratios=(("a.0", 0.55), ("c.0", 0.8)))

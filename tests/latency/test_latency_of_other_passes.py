@@ -17,6 +17,7 @@ from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
+from compressc.target import Target
 from tests.latency.conftest import formula_table, kernels_of
 from tests.search_kit import make_ascai, trained
 
@@ -49,7 +50,7 @@ def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
     search = make_ascai(
         population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0
     )
-    found = search(program, Context(Goal(), task=task, cost_table=table))
+    found = search(program, Context(Goal(), task=task, target=Target(cost_table=table)))
     saved = 1 - predicted(found, model)
     assert saved > 0
     score = float(found.history[-1].notes[0].split("score ")[1].split(",")[0])
@@ -60,10 +61,11 @@ def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
 def test_agents_leave_until_the_predicted_latency_holds(folder: Path, target: float) -> None:
     program, task = trained()
     table, model = device(folder)
-    found = DECORE(program, Context(Goal(latency_ms=target), task=task, cost_table=table))
+    there = Target(cost_table=table)
+    found = DECORE(program, Context(Goal(latency_ms=target), task=task, target=there))
     assert 0.7 * target < predicted(found, model) <= target * (1 + 1e-6)
     both = Goal(latency_ms=target, macs=0.4)
-    smaller = DECORE(program, Context(both, task=task, cost_table=table))
+    smaller = DECORE(program, Context(both, task=task, target=Target(cost_table=table)))
     assert smaller.cost.macs <= 0.4 * program.cost.macs
     assert predicted(smaller, model) <= target
 
@@ -72,7 +74,7 @@ def test_the_agents_decide_which_channels_leave(folder: Path, tmp_path: Path) ->
     program, task = trained()
     table, _ = device(folder)
     one = replace(DECORE, policies=str(tmp_path / "policies.npz"))
-    context = Context(Goal(latency_ms=0.7), task=task, cost_table=table)
+    context = Context(Goal(latency_ms=0.7), task=task, target=Target(cost_table=table))
     found = one(program, context)
     agents = find_agents(program)
     weights = TrainedAgents.load(tmp_path / "policies.npz", program, agents).weights
@@ -87,6 +89,6 @@ def test_the_controller_needs_a_cost_to_steer_to(folder: Path) -> None:
     program, task = trained()
     table, _ = device(folder)
     for goal in (Goal(latency_ms=0.7), Goal()):
-        context = Context(goal, task=task, cost_table=table)
+        context = Context(goal, task=task, target=Target(cost_table=table))
         with pytest.raises(GoalError, match="give --target-flops"):
             replace(DECORE, mode="joint", adapt_penalty=True)(program, context)

@@ -23,6 +23,7 @@ from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
+from compressc.target import Target
 from tests.latency.conftest import build_program, formula_table, full_kernels
 
 NAME = "residual"
@@ -44,7 +45,7 @@ def device(tmp_path: Path) -> Path:
 
 def aiming_at(target: float | str, device: Path | None = None) -> Context:
     table = read_table(device) if device else None
-    return Context(Goal(latency_ms=target), cost_table=table)
+    return Context(Goal(latency_ms=target), target=Target(cost_table=table))
 
 
 def predicted(decided: Program, device: Path) -> float:
@@ -77,7 +78,7 @@ def test_without_a_latency_the_fastest_plan_of_a_cost_is_sought(
     device: Path, target: float
 ) -> None:
     program = build_program(NAME)
-    context = Context(Goal(macs=target), cost_table=read_table(device))
+    context = Context(Goal(macs=target), target=Target(cost_table=read_table(device)))
     fast = Latency()(program, context)
     assert 0.8 * target * program.cost.macs < fast.cost.macs <= target * program.cost.macs
     assert "not measured" in fast.history[-1].notes[0] or "measure it" in fast.history[-1].notes[0]
@@ -104,7 +105,7 @@ def find_only_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_even_cut_keeps_zeros_and_ranks_that_are_pending(
     device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = Context(Goal(macs=0.6), cost_table=read_table(device))
+    context = Context(Goal(macs=0.6), target=Target(cost_table=read_table(device)))
     ranked = build_program(NAME).with_plan(Plan(rank={"a.0": (64, 32)}))
     program = Sparsify(sparsity=0.9)(ranked, context)
     zeros = {name: mask.copy() for name, mask in program.plan.zero.items()}
@@ -123,7 +124,7 @@ def test_an_even_cut_keeps_zeros_and_ranks_that_are_pending(
 def test_an_even_cut_says_which_layers_are_no_longer_factorised(
     device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = Context(Goal(macs=0.1), cost_table=read_table(device))
+    context = Context(Goal(macs=0.1), target=Target(cost_table=read_table(device)))
     program = build_program(NAME).with_plan(Plan(rank={"a.0": (76, 44)}))
     find_only_the_original(monkeypatch)
     decided = Latency(floor=0.0)(program, context)
@@ -135,7 +136,7 @@ def test_an_even_cut_is_taken_where_it_is_the_fastest(
     device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = build_program(NAME)
-    context = Context(Goal(macs=0.6), cost_table=read_table(device))
+    context = Context(Goal(macs=0.6), target=Target(cost_table=read_table(device)))
     find_only_the_original(monkeypatch)
     decided = Latency()(program, context)
     block = CostTable.from_json(device.read_text()).block

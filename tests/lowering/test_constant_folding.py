@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.compression import Result, compress
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, find_pass
-from compressc.pipeline.driver import Result, compress
+from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings
@@ -45,7 +45,7 @@ def capture(padding: int = 0) -> Program:
 
 
 @dataclass(frozen=True)
-class Bury:
+class Bury(Pass):
     """Removes the dead channels."""
 
     name: ClassVar[str] = "bury"
@@ -55,7 +55,7 @@ class Bury:
 
 
 @dataclass(frozen=True)
-class Repair:
+class Repair(Pass):
     """Makes up for the constants by itself, as least squares would."""
 
     name: ClassVar[str] = "repair"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Pass, find_pass, is_on_lowered
+from compressc.pass_protocol import Pass, find_pass
 from compressc.passes.distill import Distill
 from compressc.passes.training.objectives import soften_and_compare
 from compressc.program import Program
@@ -31,7 +31,7 @@ def teacher() -> Program:
 def test_it_is_a_registered_pass_that_wants_a_lowered_program():
     one = find_pass("distill")()
     assert isinstance(one, Pass)
-    assert is_on_lowered(one)
+    assert one.declares.runs_on == "lowered"
 
 
 def test_the_pupil_learns_from_the_teacher_alone(teacher):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import compressc
 from compressc.errors import PlanError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, find_pass, is_on_lowered
+from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.sparsify import Sparsify
@@ -31,7 +31,7 @@ from tests.passes.training_kit import (
 def test_it_is_a_registered_pass_that_wants_a_lowered_program():
     one = find_pass("finetune")()
     assert isinstance(one, Pass)
-    assert is_on_lowered(one)
+    assert one.declares.runs_on == "lowered"
     assert one == Finetune()
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.epochs = 3  # type: ignore[misc]

@@ -12,7 +12,9 @@ import compressc
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context, Pass, ignore_progress
-from compressc.pipeline.decisions import Decision, decide
+from compressc.pipeline.artifact import Artifact
+from compressc.pipeline.decisions import decide
+from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.stages import Stages
@@ -42,8 +44,20 @@ def keep_by_step(program: Program, kept: Sequence[tuple[int, int]]) -> Program:
     return program.with_plan(Plan(keep={"0": np.arange(CHANNELS) < found}))
 
 
-def run(program: Program, *passes: Pass, may_relax: bool = True, step: int = 16) -> Decision:
+def run(
+    program: Program,
+    *passes: Pass,
+    may_relax: bool = True,
+    step: int = 16,
+    stages: Stages | None = None,
+) -> Artifact:
     """Let the passes decide for half of the MACs."""
-    stages = Stages(ignore_progress)
-    context = Context(goal=Goal(macs=0.5))
-    return decide(program, passes, context, stages, multiple_of=step, may_relax=may_relax)
+    artifact = Artifact(
+        Job(program),
+        stages or Stages(ignore_progress),
+        program,
+        program,
+        channel_step=step,
+        may_relax=may_relax,
+    )
+    return decide(artifact, passes, Context(goal=Goal(macs=0.5)))

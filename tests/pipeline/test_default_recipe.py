@@ -12,7 +12,7 @@ import torch
 import compressc
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import registered_passes
+from compressc.pass_protocol import Pass, registered_passes
 from compressc.pipeline.default_recipe import choose_recipe
 from compressc.settings import Settings
 from tests.passes.training_kit import make_program, make_task
@@ -57,7 +57,7 @@ def test_a_goal_without_anything_is_an_error():
 
 @pytest.mark.parametrize(("width", "step"), [(16, 4), (32, 8), (64, 16)])
 def test_narrow_layers_get_a_finer_step_where_accuracy_counts(width, step, monkeypatch):
-    monkeypatch.setattr("compressc.pipeline.job.channel_multiple", lambda: 16)
+    monkeypatch.setattr("compressc.target.channel_multiple", lambda _machine: 16)
     layers = [torch.nn.Conv2d(3, width, 3, padding=1), torch.nn.ReLU()]
     for _ in range(3):
         layers += [torch.nn.Conv2d(width, width, 3, padding=1), torch.nn.ReLU()]
@@ -74,7 +74,7 @@ def test_narrow_layers_get_a_finer_step_where_accuracy_counts(width, step, monke
 
 
 @dataclass(frozen=True)
-class _Nothing:
+class _Nothing(Pass):
     """Takes a quarter of every group, and notes the step it is asked for."""
 
     seen: ClassVar[list[int]] = []

@@ -15,11 +15,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from compressc.compression import Result, compress
 from compressc.errors import CompresscError, GoalError, HandOverError, VerificationError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
-from compressc.pipeline import driver, job, recipe
-from compressc.pipeline.driver import Result, compress
+from compressc.pass_protocol import Context, Pass
+from compressc.pipeline import exporting, recipe
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.settings import Settings
@@ -170,7 +170,7 @@ def test_a_lowering_that_removes_too_little_is_caught(
 def test_a_wrong_export_is_caught_and_leaves_no_file(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = driver.export_onnx
+    real = exporting.export_onnx
 
     def wrong(*args: object, **kwargs: object) -> onnx.ModelProto:
         model = real(*args, **kwargs)  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def test_a_wrong_export_is_caught_and_leaves_no_file(
         weight.CopyFrom(numpy_helper.from_array(array, weight.name))
         return model
 
-    monkeypatch.setattr(driver, "export_onnx", wrong)
+    monkeypatch.setattr(exporting, "export_onnx", wrong)
     with pytest.raises(VerificationError, match="torch == ONNX Runtime"):
         compress(program, goal=Goal(macs=0.5), multiple_of=4, settings=QUICK).export(
             tmp_path / "small.onnx"
@@ -189,7 +189,7 @@ def test_a_wrong_export_is_caught_and_leaves_no_file(
 
 
 @dataclass(frozen=True)
-class Lazy:
+class Lazy(Pass):
     """Decides nothing."""
 
     name: ClassVar[str] = "lazy"
@@ -227,10 +227,10 @@ def test_a_size_goal_below_the_graph_itself_is_explained(program: Program) -> No
 def test_the_machines_step_is_relaxed_where_it_has_to_be(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "channel_multiple", lambda: 16)
+    monkeypatch.setattr("compressc.target.channel_multiple", lambda _machine: 16)
     result = compress(program, goal=Goal(macs=0.2), settings=QUICK)
     assert result.report.multiple_of < 16
-    assert any("this machine's step of 16" in note for note in result.report.notes)
+    assert any("the target's step of 16" in note for note in result.report.notes)
     with pytest.raises(GoalError):
         compress(program, goal=Goal(macs=0.2), multiple_of=16, settings=QUICK)
 

@@ -15,8 +15,8 @@ from compressc.errors import VerificationError
 from compressc.goal import Goal
 from compressc.pipeline.checks import (
     Counted,
+    check_costs,
     check_equivalence,
-    check_goal,
     check_parity,
     check_predicted_cost,
 )
@@ -29,7 +29,7 @@ HALF = Cost(macs=500, params=50, size_bytes=200)
 
 
 def failed(goal: Goal, result: Cost, before: Counted | None, after: Counted) -> list[str]:
-    return [c.name for c in check_goal(goal, FULL, result, before, after) if not c.passed]
+    return [c.name for c in check_costs(goal, FULL, result, before, after) if not c.passed]
 
 
 def test_a_goal_is_met_by_program_and_file() -> None:
@@ -57,13 +57,13 @@ def test_without_the_originals_file_its_program_is_the_measure() -> None:
 
 
 def test_a_file_that_cannot_be_counted_is_judged_by_the_program() -> None:
-    checks = check_goal(Goal(macs=0.5), FULL, HALF, None, Counted(None, 300))
+    checks = check_costs(Goal(macs=0.5), FULL, HALF, None, Counted(None, 300))
     assert [check.name for check in checks] == ["macs within the target"]
 
 
 def test_an_absolute_number_of_macs_is_not_met_by_a_file_that_cannot_be_counted() -> None:
     uncounted = "the MACs of DFT at 'y' are not counted"
-    checks = check_goal(Goal(macs=600), FULL, HALF, None, Counted(None, 300, uncounted))
+    checks = check_costs(Goal(macs=600), FULL, HALF, None, Counted(None, 300, uncounted))
     assert [check.passed for check in checks] == [True, False]
     assert checks[1].text == f"{uncounted}; give a ratio of the original"
 

@@ -9,7 +9,7 @@ import pytest
 
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, find_pass, rehearsal_of
+from compressc.pass_protocol import Context, Declaration, Pass, find_pass
 from compressc.program import Program
 from tests.pipeline.decision_kit import keep_by_step, run, wide_program
 
@@ -20,7 +20,7 @@ def program() -> Program:
 
 
 @dataclass(frozen=True)
-class Keeping:
+class Keeping(Pass):
     """Keeps a number of channels per step, out of reach where there is none; notes its calls."""
 
     kept: tuple[tuple[int, int], ...]
@@ -43,7 +43,7 @@ class Searching(Keeping):
 
 @dataclass(frozen=True)
 class Independent(Keeping):
-    own_step: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(channel_step="own")
     name: ClassVar[str] = "independent"
 
 
@@ -53,9 +53,9 @@ def test_a_search_is_called_once_at_the_step_of_its_rehearsal(program: Program) 
     found = run(program, search)
     assert search.calls == [8]
     assert cheap.calls == [16, 8]
-    assert found.multiple_of == 8
+    assert found.channel_step == 8
     assert found.program.plan.keep["0"].sum() == 45
-    assert [step.name for step in found.steps] == ["searching"]
+    assert [step.name for step in found.passes] == ["searching"]
     assert "cannot be reached" in found.notes[0]
 
 
@@ -76,7 +76,7 @@ def test_out_of_reach_is_found_without_searching(program: Program) -> None:
 def test_at_a_step_that_the_user_chose_nothing_is_rehearsed(program: Program) -> None:
     cheap = Keeping(())
     search = Searching(((16, 48),), cheap=cheap)
-    assert run(program, search, may_relax=False).multiple_of == 16
+    assert run(program, search, may_relax=False).channel_step == 16
     assert (search.calls, cheap.calls) == ([16], [])
 
 
@@ -84,16 +84,16 @@ def test_a_pass_with_a_step_of_its_own_is_called_once(program: Program) -> None:
     one = Independent(((1, 36), (16, 48)))
     found = run(program, one)
     assert one.calls == [1]
-    assert found.multiple_of == 36  # what its counts are multiples of
+    assert found.channel_step == 36  # what its counts are multiples of
     asked = Independent(((8, 40),))
-    assert run(program, asked, may_relax=False, step=8).multiple_of == 8
+    assert run(program, asked, may_relax=False, step=8).channel_step == 8
     assert asked.calls == [8]
 
 
 @pytest.mark.parametrize("name", ["ascai", "surgeon", "calibrate"])
 def test_what_is_expensive_has_a_rehearsal_without_data(name: str, program: Program) -> None:
     one = find_pass(name)()
-    cheap = rehearsal_of(one)
+    cheap = one.rehearsal()
     assert cheap is not one
     found = cheap(program, Context(goal=Goal(macs=0.5)))
     if name != "calibrate":
@@ -103,5 +103,5 @@ def test_what_is_expensive_has_a_rehearsal_without_data(name: str, program: Prog
 
 
 def test_decisive_passes_find_a_latency_step_by_entry_point() -> None:
-    assert find_pass("latency").own_step
-    assert rehearsal_of(find_pass("magnitude")()) == find_pass("magnitude")()
+    assert find_pass("latency").declares.channel_step == "own"
+    assert find_pass("magnitude")().rehearsal() == find_pass("magnitude")()

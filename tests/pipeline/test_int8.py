@@ -16,18 +16,21 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import export_onnx
 from compressc.backend.quantization import is_quantized
+from compressc.compression import Result, compress
 from compressc.errors import GoalError, VerificationError
 from compressc.goal import Goal
-from compressc.pipeline import integer_precision
-from compressc.pipeline.driver import Result, compress
+from compressc.pipeline import integer_precision, judging
 from compressc.pipeline.integer_precision import PrecisionError, check_int8
 from compressc.program import Program
+from compressc.reporting.page import render_page
 from compressc.reporting.summary import summarize
 from compressc.runtime import int8_path
+from compressc.runtime.cost_table import CostTable
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, saturates
 from compressc.runtime.int8_weights import find_wide_weights
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Int8, Settings
+from compressc.target import Target
 from compressc.tasks.protocol import DataError
 from tests.small_networks import TwoConvs, seeded_program
 
@@ -119,7 +122,7 @@ def test_the_file_is_int8_and_the_report_compares(
         "float32: agreement [%]",
     ]
     assert report.to_dict()["int8"]["quantized_nodes"] > 0
-    assert "float32: latency p50" in report.to_html()
+    assert "float32: latency p50" in render_page(report)
 
 
 def test_stored_samples_do_without_a_task(program: Program, tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_a_ruined_model_is_not_written(
 def test_the_drop_of_int8_counts(
     program: Program, task: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Poor(integer_precision.OnnxModule):
+    class Poor(judging.OnnxModule):
         def forward(self, *inputs: Any) -> Any:
             return -super().forward(*inputs)
 
@@ -180,7 +183,7 @@ def test_the_drop_of_int8_counts(
         ).report.verdict.checks
     ]
     assert "drop within --max-drop, int8" in names
-    monkeypatch.setattr(integer_precision, "OnnxModule", Poor)
+    monkeypatch.setattr(judging, "OnnxModule", Poor)
     with pytest.raises(GoalError, match="max-drop"):
         compress(program, goal=goal, multiple_of=4, task=task, settings=settings)
 
@@ -189,17 +192,28 @@ def with_features(*simd: str, architecture: str = "x86_64") -> Machine:
     return replace(describe_machine(), simd=simd, architecture=architecture, cpu_model="Old one")
 
 
-def test_machines_without_a_fast_path_are_refused(program: Program, task: Teacher) -> None:
+def test_machines_without_a_fast_path_are_refused(
+    program: Program, task: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(settings: Int8, machine: Machine) -> None:
+        monkeypatch.setattr("compressc.target.describe_machine", lambda: machine)
+        check_int8(Settings(int8=settings), Goal(), task, program, Target())
+
     old, new = with_features("avx2"), with_features("avx2", "avx_vnni")
     arm = with_features("neon", "asimddp", architecture="aarch64")
     plain_arm = with_features("neon", architecture="aarch64")
     with pytest.raises(PrecisionError, match=r"Old one.*neither VNNI.*--force-int8"):
-        check_int8(Settings(int8=Int8()), Goal(), task, program, old)
+        check(Int8(), old)
     for settings, machine in ((Int8(force=True), old), (Int8(), new), (Int8(), arm)):
-        check_int8(Settings(int8=settings), Goal(), task, program, machine)
+        check(settings, machine)
     assert int8_instructions(new) == ("avx_vnni",)
     assert [int8_weight_bits(machine) for machine in (old, new, arm, plain_arm)] == [7, 8, 8, 7]
     assert [saturates(machine) for machine in (old, new, arm)] == [True, False, False]
+
+
+def table_of(machine: Machine) -> CostTable:
+    """Return a cost table that was brought along from another machine."""
+    return CostTable(machine, 1, 16, 0.0002, 0.005, {})
 
 
 VNNI = ("avx2", "avx512f", "avx512_vnni")
@@ -226,13 +240,14 @@ def test_weights_have_8_bits_only_where_sums_are_known_to_fit(
 ) -> None:
     this_machine = with_features(*here)
     monkeypatch.setattr(int8_path, "describe_machine", lambda: this_machine)
+    monkeypatch.setattr("compressc.target.describe_machine", lambda: this_machine)
     result = integer_precision.quantize_export(
         export_onnx(program),
         program,
         Settings(int8=INT8),
         task,
         0,
-        machine=with_features(*target) if target else None,
+        Target(cost_table=table_of(with_features(*target))) if target else Target(),
     )
     stored = {entry.key: entry.value for entry in result.model.metadata_props}
     assert stored["compressc.int8_weight_bits"] == str(result.row.weight_bits) == str(bits)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.quantization import is_quantized
+from compressc.compression import Result, compress
 from compressc.errors import GoalError, VerificationError
 from compressc.goal import Goal, LatencyBound
-from compressc.pass_protocol import Context, find_pass
-from compressc.pipeline import driver
+from compressc.pass_protocol import Context, Pass, find_pass
+from compressc.pipeline import measuring
 from compressc.pipeline.checks import check_latency
-from compressc.pipeline.driver import Result, compress
 from compressc.pipeline.integer_precision import PrecisionError, measure_int8_size
 from compressc.program import Program, Step
-from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
+from compressc.runtime.benchmark import bench
+from compressc.runtime.cost_table import CostTable
+from compressc.runtime.machine import describe_machine
 from compressc.runtime.quietness import Quietness
 from compressc.settings import Int8, Settings
+from compressc.target import Target
 from compressc.verdict import Check
 
 
@@ -104,7 +107,7 @@ def test_calibration_has_no_say_in_the_size(program: Program, settings: Settings
 
 
 @dataclass(frozen=True)
-class Aimed:
+class Aimed(Pass):
     """Halves the MACs, and says what it predicted in float32, as ``latency`` does."""
 
     name: ClassVar[str] = "aimed"
@@ -125,9 +128,8 @@ def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
     write_onnx(export_onnx(small), path)
     real = bench([path] * 3, seconds=0.05, peak_rss=False)
 
-    def time_files(
-        before: ModelProto, after: ModelProto, *_: Any, in_float: ModelProto, **__: Any
-    ) -> BenchResult:
+    def bench_files(paths: Sequence[Path], **_: Any) -> BenchResult:
+        before, after, in_float = map(onnx.load, paths)
         kinds = ("original", "int8" if is_quantized(after) else "float32", "float32")
         assert not is_quantized(in_float)
         assert not is_quantized(before)
@@ -144,8 +146,8 @@ def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
             quietness=Quietness(1.0, 0.0, 0.0, 8),
         )
 
-    monkeypatch.setattr(driver, "time_files", time_files)
-    monkeypatch.setattr(driver, "time_rows", lambda rows, *_: rows)
+    monkeypatch.setattr(measuring, "bench", bench_files)
+    monkeypatch.setattr(measuring, "time_layers", lambda *_, **__: {})
     return times
 
 
@@ -195,9 +197,10 @@ def test_what_no_measurement_of_int8_stands_behind_is_refused(
     goal = Goal(latency_ms=0.5)
     with pytest.raises(PrecisionError, match="need a measurement"):
         compress(program, goal=goal, settings=settings)
-    elsewhere = replace(settings, measure=True, cost_table=tmp_path / "device.json")
+    elsewhere = Target(cost_table=CostTable(describe_machine(), 1, 16, 0.0002, 0.005, {}))
+    measured = replace(settings, measure=True)
     with pytest.raises(PrecisionError, match="kernels of float32 only"):
-        compress(program, goal=goal, settings=elsewhere)
+        compress(program, goal=goal, settings=measured, target=elsewhere)
     numbers = {"predicted_latency_ms": 5.0, "original_latency_ms": 10.0}
     bound = goal.latency_ms
     assert isinstance(bound, LatencyBound)

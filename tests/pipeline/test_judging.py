@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressc.compression import Result, compress
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.pass_protocol import Context, find_pass
-from compressc.pipeline.driver import Result, compress
 from compressc.program import Program, Step
+from compressc.reporting.page import render_page
 from compressc.settings import Settings
 from compressc.tasks.protocol import DataError
 from tests.small_networks import seeded_program
@@ -124,7 +125,7 @@ def test_the_file_and_the_report_say_what_data_it_was(program: Program) -> None:
     assert properties(result)["n"] == "4"
     assert "2 files skipped" in result.report.notes
     assert result.report.data == "toys"
-    assert "params on toys" in result.report.to_html()
+    assert "params on toys" in render_page(result.report)
 
 
 def test_without_a_task_the_checkpoints_normalisation_is_told(program: Program) -> None:

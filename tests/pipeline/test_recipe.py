@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.compression import compress
 from compressc.errors import GoalError, VerificationError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, find_pass
+from compressc.pass_protocol import Context, Declaration, Pass, find_pass
 from compressc.pipeline import recipe
-from compressc.pipeline.driver import compress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings
@@ -46,13 +46,13 @@ def program() -> Program:
 
 
 @dataclass(frozen=True)
-class Nudge:
+class Nudge(Pass):
     """Stands for training: moves every weight a little, but no zero that was decided."""
 
     seen: list[Program] = field(default_factory=list)
     contexts: list[Context] = field(default_factory=list)
     name: ClassVar[str] = "nudge"
-    on_lowered: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(runs_on="lowered", changes=frozenset({"weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         self.seen.append(program)
@@ -138,7 +138,7 @@ def test_a_wrong_second_lowering_is_caught(
 
 
 @dataclass(frozen=True)
-class Trim:
+class Trim(Pass):
     """Drops a quarter of conv3, whatever the goal is."""
 
     name: ClassVar[str] = "trim"
@@ -156,7 +156,7 @@ def test_a_share_is_a_share_of_the_original_however_often_it_is_lowered(program:
 def test_a_finer_step_is_sought_without_training_again(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compressc.pipeline.job.channel_multiple", lambda: 16)
+    monkeypatch.setattr("compressc.target.channel_multiple", lambda _machine: 16)
     nudge = Nudge()
     result = compress(
         program, goal=Goal(macs=0.05), passes=[find_pass("magnitude")(), nudge], settings=QUICK
@@ -198,10 +198,11 @@ def test_decided_zeros_stay_zeros_through_training_and_pruning(program: Program)
 
 
 @dataclass(frozen=True)
-class Overwrite:
+class Overwrite(Pass):
     """A deciding pass that gives every weight a new value."""
 
     name: ClassVar[str] = "overwrite"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         return program.with_state({name: t + 1.0 for name, t in program.state().items()})

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from compressc.compression import Result, compress
 from compressc.errors import OutputError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
+from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.pipeline import pass_runs
-from compressc.pipeline.driver import Result, compress
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.program import Program, Step
@@ -46,12 +46,13 @@ def program() -> Program:
 
 
 @dataclass(frozen=True)
-class Trim:
+class Trim(Pass):
     """Decides, repairs and remarks; counts its calls."""
 
     share: float = 0.75
     calls: ClassVar[list[int]] = []
     name: ClassVar[str] = "trim"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "zero", "weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         self.calls.append(1)
@@ -63,12 +64,12 @@ class Trim:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Pass):
     """Stands for training; dies where told to, leaving state of its own."""
 
     dies: ClassVar[bool] = False
     name: ClassVar[str] = "train"
-    on_lowered: ClassVar[bool] = True
+    declares: ClassVar[Declaration] = Declaration(runs_on="lowered", changes=frozenset({"weights"}))
 
     def __call__(self, program: Program, context: Context) -> Program:
         note = "without state"

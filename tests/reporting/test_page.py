@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+from compressc.reporting.page import render_page
 from compressc.reporting.report import LayerRow, PinRow
 from compressc.verdict import Check, Verdict
 from tests.reporting.conftest import FASTER, SLOWER, make_bench, make_report
@@ -40,13 +41,13 @@ def parse(page: str) -> Balance:
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else() -> None:
-    page = make_report(bench=make_bench(FASTER)).to_html()
+    page = render_page(make_report(bench=make_bench(FASTER)))
     parse(page)
     assert not re.search(r"(src|href)=|url\(|@import|<script", page)
 
 
 def test_names_are_escaped() -> None:
-    page = make_report(pins=(PinRow("<script>alert(1)</script>", "a & b"),)).to_html()
+    page = render_page(make_report(pins=(PinRow("<script>alert(1)</script>", "a & b"),)))
     assert "<script>" not in page
     assert "net &lt;1&gt;.pt" in page
     assert "conv&lt;1&gt;" in page
@@ -54,7 +55,7 @@ def test_names_are_escaped() -> None:
 
 
 def test_bars_are_proportional_to_widths_and_macs() -> None:
-    parser = parse(make_report().to_html())
+    parser = parse(render_page(make_report()))
     heights = [float(rect["height"] or 0) for rect in parser.rects if "y" in rect]
     widest = 130.0
     # Output channels 64 -> 32, 10 -> 10; then MACs 1.5 M -> 0.7 M, 0.5 M -> 0.28 M.
@@ -68,18 +69,18 @@ def test_bars_are_proportional_to_widths_and_macs() -> None:
 
 def test_latency_per_layer_appears_where_it_was_measured() -> None:
     report = make_report()
-    assert "latency [ms]" not in report.to_html()
+    assert "latency [ms]" not in render_page(report)
     timed = replace(report.layers[0], latency_ms_before=0.25, latency_ms_after=0.125)
-    page = make_report(layers=(timed, report.layers[1])).to_html()
+    page = render_page(make_report(layers=(timed, report.layers[1])))
     assert "latency [ms]" in page
     assert "0.25 &rarr; 0.125" in page
 
 
 def test_the_badge_and_the_speed_are_frank() -> None:
-    assert '<span class="badge good">verified' in make_report().to_html()
-    failed = make_report(verdict=Verdict((Check("a", False, "off by 1"),))).to_html()
+    assert '<span class="badge good">verified' in render_page(make_report())
+    failed = render_page(make_report(verdict=Verdict((Check("a", False, "off by 1"),))))
     assert '<span class="badge bad">not verified' in failed
-    slow = make_report(bench=make_bench(SLOWER)).to_html()
+    slow = render_page(make_report(bench=make_bench(SLOWER)))
     assert "SLOWER than the original" in slow
     assert 'class="card plain"' in slow
 
@@ -89,7 +90,7 @@ def test_many_layers_and_pins_stay_readable() -> None:
         LayerRow(f"layer{i}", "conv2d", (64, 64), (64, 32), 1000, 500, 10, 5) for i in range(500)
     )
     pins = tuple(PinRow(f"add{i}", "a stem that stays") for i in range(40))
-    page = make_report(layers=layers, pins=pins).to_html()
+    page = render_page(make_report(layers=layers, pins=pins))
     parse(page)
     assert 'class="layers dense"' in page
     assert "40 places" in page
@@ -97,6 +98,6 @@ def test_many_layers_and_pins_stay_readable() -> None:
 
 
 def test_a_model_without_layers_has_a_page() -> None:
-    page = make_report(layers=(), pins=()).to_html()
+    page = render_page(make_report(layers=(), pins=()))
     parse(page)
     assert "every channel could have been removed" in page

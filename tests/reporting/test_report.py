@@ -9,6 +9,7 @@ import pytest
 
 from compressc.errors import OutputError
 from compressc.reporting.report import Metric
+from compressc.reporting.report_file import write_report
 from compressc.reporting.summary import judge_speed, summarize
 from compressc.reporting.table import print_report
 from compressc.runtime.bench_result import BenchResult
@@ -85,12 +86,12 @@ def test_the_terminal_shows_checks_notes_and_files(
 @pytest.mark.parametrize("name", ["r.txt", "report", "r.onnx"])
 def test_a_report_is_html_or_json(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"\.html or \.json"):
-        make_report().save(tmp_path / name)
+        write_report(tmp_path / name, make_report())
     assert not list(tmp_path.iterdir())
 
 
 def test_both_forms_are_written(tmp_path: Path) -> None:
-    make_report().save(tmp_path / "r.json")
-    make_report().save(tmp_path / "r.HTML")
+    write_report(tmp_path / "r.json", make_report())
+    write_report(tmp_path / "r.HTML", make_report())
     assert json.loads((tmp_path / "r.json").read_text())["format"] == "compressc-report-1"
     assert "<!DOCTYPE html>" in (tmp_path / "r.HTML").read_text()

@@ -8,8 +8,8 @@ import pytest
 from onnx import helper
 
 from compressc.runtime import bench_table
-from compressc.runtime.bench import bench
 from compressc.runtime.bench_result import BenchResult
+from compressc.runtime.benchmark import bench
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.peak_rss import measure_peak_rss, read_peak_rss
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from compressc.runtime import int8_path, int8_weights
-from compressc.runtime.bench import bench
+from compressc.runtime.benchmark import bench
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.int8_weights import find_wide_weights, saturation_warning
 from compressc.runtime.machine import describe_machine

@@ -74,7 +74,7 @@ def test_physical_cores_are_counted_once_per_socket_and_core():
 
 
 @pytest.mark.parametrize(
-    "statement", ["import compressc.runtime", "import compressc.runtime.bench"]
+    "statement", ["import compressc.runtime", "import compressc.runtime.benchmark"]
 )
 def test_the_runtime_never_imports_torch_or_the_compiler(statement):
     code = (

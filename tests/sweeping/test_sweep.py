@@ -15,6 +15,7 @@ import compressc
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.passes import importance
+from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
 from compressc.reporting.sweep_page import draw_front, render_sweep
 from compressc.reporting.sweep_table import print_sweep
@@ -23,6 +24,7 @@ from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.targets import label
+from compressc.target import Target
 from tests.small_networks import TwoConvs, seeded_program
 
 QUICK = Settings(measure=False)
@@ -51,13 +53,9 @@ def program() -> Program:
     return build()
 
 
-def run(program: Program, folder: Path, *targets: Any, **settings: Any) -> Sweep:
-    return sweep(
-        program,
-        targets=targets,
-        folder=folder,
-        **{"multiple_of": 4, "settings": QUICK, **settings},
-    )
+def run(program: Program, folder: Path, *targets: Any, kind: str = "macs", **asked: Any) -> Sweep:
+    job = Job(program, **{"multiple_of": 4, "settings": QUICK, **asked})
+    return sweep(job, targets, folder=folder, kind=kind)
 
 
 def test_a_front_of_files(program: Program, tmp_path: Path) -> None:
@@ -121,15 +119,15 @@ def test_a_run_that_was_cut_off_goes_on(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    real = driver.compress
+    real = driver.run_job
 
-    def compress(*args: Any, **kwargs: Any) -> Any:
-        made.append(label(kwargs["goal"].macs))
+    def run_job(job: Job, progress: Any) -> Any:
+        made.append(label(job.goal.macs))  # type: ignore[arg-type]
         if made == ["0.8", "0.6"]:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)
+        return real(job, progress)
 
-    monkeypatch.setattr(driver, "compress", compress)
+    monkeypatch.setattr(driver, "run_job", run_job)
     with pytest.raises(KeyboardInterrupt):
         run(program, tmp_path, 0.8, 0.6, 0.5)
     assert (tmp_path / "sweep.json").exists()
@@ -165,7 +163,7 @@ def test_the_same_files_are_timed_once(program: Program, tmp_path: Path) -> None
     timed = Settings(seconds=0.5)
     first = run(program, tmp_path, 0.6, settings=timed).bench
     again = run(program, tmp_path, 0.6, settings=timed).bench
-    batch = run(program, tmp_path, 0.6, settings=replace(timed, batch=2)).bench
+    batch = run(program, tmp_path, 0.6, settings=timed, target=Target(batch=2)).bench
     assert first is not None
     assert again is not None
     assert batch is not None

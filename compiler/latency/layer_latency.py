@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from statistics import median
 from typing import Any
 
-import onnxruntime as ort
+import numpy as np
 from onnx import ModelProto, NodeProto
 
 from compressc.factors.sites import PARTS
 from compressc.runtime.inputs import Shapes, make_inputs
+from compressc.runtime.profiled_session import ProfiledSession
 
 # Operations that a layer's time is looked for in; fused forms begin or end alike.
 _CONTRACTIONS = ("Conv", "Gemm", "MatMul", "ConvTranspose", "Einsum")
-_SUFFIXES = ("_kernel_time", "_nchwc")
+_BLOCKED = "_nchwc"
 # Steps from a fused node back to the node with the weights.
 _STEPS = 8
 _WARM_UP_RUNS = 3
@@ -49,38 +46,26 @@ def time_layers(
         batch: size of the batch axis.
         shapes: sizes of other symbolic axes.
         seconds: how long to run.
+
+    Raises:
+        RuntimeFailure: if the model does not run.
     """
-    with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        feeds = make_inputs(session, batch, 0, shapes)
+    with ProfiledSession(model.SerializeToString(), "the ONNX model", threads) as session:
+        feeds = make_inputs(session.session, batch, 0, shapes)
         started, runs = time.perf_counter(), 0
         while runs < _WARM_UP_RUNS + _LEAST_RUNS or (
             runs < _MOST_RUNS and time.perf_counter() - started < seconds
         ):
-            session.run(None, feeds)
+            session.run(feeds)
             runs += 1
-        events = json.loads(Path(session.end_profiling()).read_text())
+        recording = session.finish(skip=_WARM_UP_RUNS)
     owner = _Owners(model, layers)
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    finished = 0
-    for event in events:
-        if event.get("name") == "model_run":
-            finished += 1
-        elif finished >= _WARM_UP_RUNS and event.get("cat") == "Node":
-            layer = owner.layer_of(event["name"], event.get("args", {}).get("op_name", ""))
-            if layer is not None:
-                times[layer, event["name"]].append(event["dur"] * 1e-3)
+    operations = {node.name: node.op_type for node in recording.graph.node}
     spent: dict[str, float] = defaultdict(float)
-    for (layer, _), durations in times.items():
-        spent[layer] += median(durations)
+    for name, times in recording.nodes.items():
+        layer = owner.layer_of(name, operations.get(name, ""))
+        if layer is not None and times.run_ms.size:
+            spent[layer] += float(np.median(times.run_ms))
     return dict(spent)
 
 
@@ -93,31 +78,27 @@ class _Owners:
             output: node for node in model.graph.node for output in node.output
         }
         self._layers = frozenset(layers)
-        self._known: dict[tuple[str, str], str | None] = {}
 
-    def layer_of(self, event: str, operation: str) -> str | None:
-        """Return the layer that an event belongs to, or None."""
-        key = (event, operation)
-        if key not in self._known:
-            self._known[key] = self._find(event, operation)
-        return self._known[key]
+    def layer_of(self, name: str, operation: str) -> str | None:
+        """Return the layer that an executed node belongs to, or None.
 
-    def _find(self, event: str, operation: str) -> str | None:
-        if not any(operation.endswith(name) for name in _CONTRACTIONS):
+        Args:
+            name: of the node in the optimised graph.
+            operation: its operator.
+        """
+        if not any(operation.endswith(kind) for kind in _CONTRACTIONS):
             return None
-        for suffix in _SUFFIXES:
-            event = event.removesuffix(suffix)
         # Nodes that were fused with their quantisation are numbered.
-        event = re.sub(r"_token_\d+$", "", event)
+        stem = re.sub(r"_token_\d+$", "", name.removesuffix(_BLOCKED))
         # A fused node is called after the node it began as, or after the tensor it ends in.
-        node: Any = self._nodes.get(event) or self._makers.get(event)
+        node: Any = self._nodes.get(stem) or self._makers.get(stem)
         for _ in range(_STEPS):
             if node is None:
                 return None
-            for name in (*(value.rpartition(".")[0] for value in node.input), _scope(node)):
+            for scope in (*(value.rpartition(".")[0] for value in node.input), _scope(node)):
                 # The parts of a factorised layer count with it.
-                owner, _, part = name.rpartition(".")
-                for layer in (name, owner) if part in PARTS else (name,):
+                owner, _, part = scope.rpartition(".")
+                for layer in (scope, owner) if part in PARTS else (scope,):
                     if layer in self._layers:
                         return str(layer)
             node = next((self._makers[name] for name in node.input if name in self._makers), None)

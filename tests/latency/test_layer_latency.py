@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.reporting.layer_latency import time_layers
+from compressc.latency.layer_latency import time_layers
 
 
 class Net(nn.Module):

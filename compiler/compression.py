@@ -1,0 +1,249 @@
+"""Compression: from a model and a goal to a verified, measured ONNX file, read from top to bottom.
+
+:data:`RECIPE`, :data:`PROOF`, :data:`FILE` and :data:`FINDINGS` are the whole pipeline: each stage
+takes the artifact and returns it with what it adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from compressc.backend.onnx_export import write_onnx
+from compressc.goal import Goal
+from compressc.pass_protocol import ignore_progress
+from compressc.pipeline.artifact import Artifact
+from compressc.pipeline.exporting import (
+    align_channels,
+    asks_for_int8,
+    check_goal,
+    compare_with_torch,
+    export_result,
+    may_align,
+    quantize_to_int8,
+    stamp_file,
+)
+from compressc.pipeline.integer_precision import check_int8
+from compressc.pipeline.job import Job, Passes
+from compressc.pipeline.judging import bounds_drop, check_accuracy, has_task, judge_on_test
+from compressc.pipeline.measuring import (
+    bounds_latency,
+    check_latency_goal,
+    is_measured,
+    time_each_layer,
+    time_files,
+)
+from compressc.pipeline.preparing import begin, bounds_file_size, couple_channels, export_original
+from compressc.pipeline.recipe import follow_recipe
+from compressc.pipeline.stage import Stage, run_stages
+from compressc.plan import Plan
+from compressc.program import Constraints, Program
+from compressc.reporting.assembly import assemble_report
+from compressc.reporting.report import Report
+from compressc.settings import Settings
+from compressc.stages import ProgressCallback, Stages
+from compressc.target import Target
+from compressc.tasks.protocol import Scored
+
+# From the captured model to a small one, each lowering proven. Several processes that train
+# together all come so far; only the first goes on.
+RECIPE = (
+    Stage("coupling channels", couple_channels),
+    Stage("exporting the original", export_original, bounds_file_size),
+    Stage("", follow_recipe),
+)
+# Whether the small one is still good enough.
+PROOF = (Stage("", check_accuracy, bounds_drop),)
+# From the small one to its file: also for new weights, or for another storage.
+FILE = (
+    Stage("exporting the original", export_original, is_measured),
+    Stage("exporting to ONNX", export_result),
+    Stage("aligning channels", align_channels, may_align),
+    Stage("comparing with ONNX Runtime", compare_with_torch),
+    Stage("", quantize_to_int8, asks_for_int8),
+    Stage("counting costs", check_goal),
+    Stage("stamping", stamp_file),
+)
+# What people want to know of the file that will be written.
+FINDINGS = (
+    Stage("measuring", time_files, is_measured),
+    Stage("timing each layer", time_each_layer, is_measured),
+    Stage("checking the latency", check_latency_goal, bounds_latency),
+    Stage("", judge_on_test, has_task),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A compressed model that passed every check.
+
+    Attributes:
+        report: what was done, what was gained, what was proven.
+    """
+
+    report: Report
+    _artifact: Artifact
+    # As it was before its file was made.
+    _decided: Artifact
+
+    @property
+    def original(self) -> Program:
+        """The program before."""
+        return self._artifact.original
+
+    @property
+    def program(self) -> Program:
+        """The program after; ``program.module()`` is a trainable nn.Module."""
+        return self._artifact.program
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans that were applied, in order; passes that train lie between them."""
+        return self._artifact.plans
+
+    @property
+    def onnx(self) -> ModelProto:
+        """The verified ONNX model, with the verdict in its ``metadata_props``."""
+        return self._artifact.file
+
+    def export(self, path: str | Path, *, storage: str | None = None) -> Path:
+        """Write the ONNX file.
+
+        Args:
+            path: the file; replaced only when everything succeeded.
+            storage: "dense" or "compact"; None for what was verified already. Another storage is
+                exported and verified first.
+
+        Raises:
+            VerificationError: if the file for another storage fails a check.
+            OutputError: if the file cannot be written.
+        """
+        model, job = self.onnx, self._artifact.job
+        if storage is not None and storage != job.settings.storage:
+            # Accuracy and latency are known: another storage is the same model.
+            settings = replace(job.settings, storage=storage, measure=False)
+            again = replace(self._decided, job=replace(job, settings=settings))
+            model = run_stages(FILE, again).file
+        write_onnx(model, path)
+        return Path(path)
+
+    def with_state(
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        settings: Settings | None = None,
+        progress: ProgressCallback = ignore_progress,
+    ) -> Result:
+        """Return this result with new weights (after fine-tuning), exported and checked anew.
+
+        Args:
+            state: ``module.state_dict()`` of a trained ``result.program.module()``.
+            settings: how to export and measure; None for the same as before.
+            progress: called with (done, total, text).
+
+        Raises:
+            VerificationError: if the new ONNX model fails a check.
+        """
+        decided = self._decided
+        clock = Stages(progress)
+        clock.seconds.update(decided.clock.seconds)
+        decided = replace(
+            decided,
+            job=replace(decided.job, settings=settings or decided.job.settings),
+            clock=clock,
+            program=self.program.with_state(state),
+            verdict=decided.verdict.dated("before the weights were trained on"),
+        )
+        return _finish(run_stages(PROOF, decided))
+
+
+def compress(
+    model: nn.Module | Program,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
+    *,
+    goal: Goal,
+    passes: Passes | None = None,
+    task: Scored | None = None,
+    constraints: Constraints | None = None,
+    multiple_of: int | None = None,
+    target: Target | None = None,
+    settings: Settings | None = None,
+    progress: ProgressCallback = ignore_progress,
+    work_dir: str | Path | None = None,
+    name: str = "",
+) -> Result:
+    """Compress a model: decide, lower, prove, export, verify, measure.
+
+    The same as :func:`run_job` of a :class:`compressc.Job`, which explains each argument at length.
+
+    Args:
+        model: a module, or a captured Program.
+        example_inputs: one positional argument each, batch of 2 or more; for a module only.
+        goal: bounds, budget and seed.
+        passes: names of passes, or passes; None for the default recipe.
+        task: data and metric; None where no pass needs data.
+        constraints: layers that must stay, and so on; None for those of the program.
+        multiple_of: channel counts stay multiples of this; None for what the target likes.
+        target: where and how the result will be run; None for one thread of this machine.
+        settings: storage, precision, measuring; None for a dense float32 file that is measured.
+        progress: called with (done, total, text).
+        work_dir: where passes keep state that lets them resume; None to keep none.
+        name: what to call the model in the report; empty for its class.
+
+    Raises:
+        CompresscError: as :func:`run_job`.
+    """
+    job = Job(
+        model,
+        goal,
+        example_inputs,
+        passes,
+        task,
+        constraints,
+        multiple_of,
+        target or Target(),
+        settings or Settings(),
+        work_dir,
+        name,
+    )
+    return run_job(job, progress)
+
+
+def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
+    """Do what a job asks for.
+
+    Args:
+        job: what is asked for.
+        progress: called with (done, total, text).
+
+    Raises:
+        HandOverError, CaptureError: if the model cannot be used.
+        GoalError: if the goal cannot be reached; the message says how far it can go. Also if more
+            is lost than ``goal.max_drop`` allows.
+        DataError: if the goal bounds the drop, or a pass needs data, and there is no task.
+        VerificationError: if a check fails.
+    """
+    known = job.model if isinstance(job.model, Program) else None
+    check_int8(job.settings, job.goal, job.task, known, job.target)
+    decided = run_stages((*RECIPE, *PROOF), begin(job, Stages(progress)))
+    return _finish(decided)
+
+
+def take_part(job: Job, progress: ProgressCallback = ignore_progress) -> None:
+    """Train along with the first of several processes, which alone proves, measures and writes.
+
+    Raises:
+        CompresscError: as :func:`run_job`.
+    """
+    run_stages(RECIPE, begin(job, Stages(progress)))
+
+
+def _finish(decided: Artifact) -> Result:
+    """Make the file of a small program, and the report of all that led to it."""
+    artifact = run_stages((*FILE, *FINDINGS), decided)
+    return Result(assemble_report(artifact), artifact, decided)

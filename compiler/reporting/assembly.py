@@ -1,0 +1,91 @@
+"""Assembly: the report of an artifact that went through the whole pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+
+from compressc.costs import Cost
+from compressc.goal import Goal, LatencyBound
+from compressc.pipeline.artifact import Artifact
+from compressc.pipeline.checks import bound_text, latency_text
+from compressc.pipeline.stamping import describe_input
+from compressc.plan import Plan
+from compressc.reporting.inspection import pins_of
+from compressc.reporting.layer_rows import layer_rows
+from compressc.reporting.report import Amounts, LayerRow, PassRow, PinRow, Report
+from compressc.runtime.machine import describe_machine
+from compressc.tasks.capabilities import HasNotes
+
+
+def assemble_report(artifact: Artifact) -> Report:
+    """Return what a compression did, what it gained and what was proven."""
+    job, before = artifact.job, artifact.original_onnx
+    described = describe_input(artifact.original, job.task)
+    return Report(
+        model=job.name,
+        goal=_goal_texts(job.goal),
+        before=_amounts(artifact.full_cost, before.ByteSize() if before else None),
+        after=_amounts(artifact.program.cost, artifact.file.ByteSize()),
+        layers=_layers(artifact),
+        passes=tuple(
+            PassRow(line.name, line.settings, line.seconds, line.notes) for line in artifact.passes
+        ),
+        pins=tuple(PinRow(pin.name, pin.reason) for pin in pins_of(artifact.original.coupling)),
+        verdict=artifact.verdict,
+        multiple_of=artifact.channel_step,
+        storage=job.settings.storage,
+        seed=job.goal.seed,
+        bench=artifact.bench,
+        metric=artifact.metric,
+        data=described.get("compressc.data", ""),
+        machine=describe_machine().to_dict(),
+        stage_seconds=dict(artifact.clock.seconds),
+        notes=_notes(artifact),
+        constants=artifact.constants,
+        version=version("compressc"),
+        int8=artifact.int8,
+    )
+
+
+def _goal_texts(goal: Goal) -> dict[str, str]:
+    texts = {what: bound_text(bound) for what, bound in goal.bounds.items()}
+    if isinstance(goal.latency_ms, LatencyBound):
+        texts["latency"] = latency_text(goal.latency_ms)
+    if goal.max_drop is not None:
+        texts["drop"] = f"{goal.max_drop:g} point(s) on search-validation"
+    return texts
+
+
+def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
+    return Amounts(cost.macs, cost.params, cost.size_bytes, file_bytes)
+
+
+def _layers(artifact: Artifact) -> tuple[LayerRow, ...]:
+    times = artifact.layer_times
+    return tuple(
+        replace(
+            row,
+            latency_ms_before=times.before.get(row.name),
+            latency_ms_after=times.after.get(row.name),
+        )
+        for row in layer_rows(artifact.original, artifact.program)
+    )
+
+
+def _notes(artifact: Artifact) -> tuple[str, ...]:
+    job, nothing = artifact.job, []
+    if job.goal.bounds and all(map(_removes_nothing, artifact.plans)):
+        sized = job.settings.int8 is not None and job.goal.size_bytes is not None
+        nothing = [
+            f"nothing was removed: the original meets the goal {'in int8' if sized else 'as it is'}"
+        ]
+    history = [note for line in artifact.original.history for note in line.notes]
+    of_task = job.task.notes if isinstance(job.task, HasNotes) else ()
+    notes = [*nothing, *history, *of_task, *artifact.constants.notes, *artifact.notes]
+    return tuple(dict.fromkeys(notes))
+
+
+def _removes_nothing(plan: Plan) -> bool:
+    masks = (*plan.keep.values(), *plan.zero.values())
+    return not plan.rank and not plan.choice and all(mask.all() for mask in masks)

@@ -1,0 +1,12 @@
+from compressc.passes.ascai.genetic_search import Ascai as Ascai
+from compressc.passes.dead_channels import DeadChannels as DeadChannels
+from compressc.passes.decore.agent_pruning import Decore as Decore
+from compressc.passes.distill import Distill as Distill
+from compressc.passes.finetune import Finetune as Finetune
+from compressc.passes.latency.pruning import Latency as Latency
+from compressc.passes.lowrank.factorization import Lowrank as Lowrank
+from compressc.passes.magnitude import Magnitude as Magnitude
+from compressc.passes.random_pruning import RandomPruning as RandomPruning
+from compressc.passes.reconstruction.calibration import Calibration as Calibration
+from compressc.passes.reconstruction.surgeon import Surgeon as Surgeon
+from compressc.passes.sparsify import Sparsify as Sparsify

@@ -1,0 +1,12 @@
+from compressc.runtime.bench_result import BenchResult as BenchResult
+from compressc.runtime.bench_result import bench_table as bench_table
+from compressc.runtime.benchmark import bench as bench
+from compressc.runtime.errors import RuntimeFailure as RuntimeFailure
+from compressc.runtime.inputs import make_inputs as make_inputs
+from compressc.runtime.machine import Machine as Machine
+from compressc.runtime.machine import channel_multiple as channel_multiple
+from compressc.runtime.machine import describe_machine as describe_machine
+from compressc.runtime.measurement import Measurement as Measurement
+from compressc.runtime.onnx_cost import OnnxCost as OnnxCost
+from compressc.runtime.onnx_cost import count_cost as count_cost
+from compressc.runtime.session import open_session as open_session
