@@ -30,13 +30,15 @@ import torch
 from kit.records import describe_run, read_record, write_record
 
 import compressc
+from compressc.clock import ignore_progress
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization, load_checkpoint
 from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context, ignore_progress
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.breeding import Breeding
 from compressc.passes.ascai.evolution import Evolution
@@ -319,7 +321,7 @@ def try_nsga2(search: Ascai, assessment: Assessment, context: Context) -> None:
             return
         idle = 0 if len(assessment.evaluator.trials) > before else idle + 1
         judged = assessed[0].trial
-        left = assessment.bounding.bounds.share(search.judging.score, judged.cost)
+        left = assessment.bounding.bounds.share(search.judging.score, cost_of(judged))
         study.tell(trial, [judged.metric, left])
 
 

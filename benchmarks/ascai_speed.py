@@ -22,11 +22,12 @@ import torch
 from kit.records import describe_run, write_record
 
 import compressc
+from compressc.clock import ignore_progress
+from compressc.contract.context import Context
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context, ignore_progress
 from compressc.passes.ascai.breeding import Breeding
 from compressc.passes.ascai.evolution import Evolution
 from compressc.passes.ascai.genetic_search import Ascai

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from compressc.cli.parsing import Parser, add_pass_options
+from compressc.contract.registry import find_pass, registered_passes
 from compressc.pass_fields import build_pass, list_fields, read_settings
-from compressc.pass_protocol import find_pass, registered_passes
 
 
 @dataclass(frozen=True)

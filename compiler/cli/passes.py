@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressc.cli.parsing import Parser, field_options
+from compressc.contract.registry import find_pass, registered_passes
 from compressc.errors import CompresscError
 from compressc.pass_fields import list_fields
-from compressc.pass_protocol import find_pass, registered_passes
 
 
 def run(arguments: Sequence[str]) -> int:

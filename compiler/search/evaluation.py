@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
-from compressc.pass_protocol import ignore_progress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.dispatch import Dispatcher
@@ -23,7 +24,6 @@ from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.validation_sample import sample_validation
 from compressc.search.worker import Answer
-from compressc.stages import ProgressCallback
 from compressc.tasks.protocol import Inputs, Task
 
 Point = tuple[float, ...]
@@ -82,7 +82,7 @@ class Evaluator:
         conditions = conditions or Conditions()
         self._started = time.perf_counter()
         self.goal, self._progress = goal, progress
-        self._costs = PlanCosts(program.coupling)
+        self._costs = PlanCosts(couple(program))
         self.calibration: tuple[Inputs, ...] = ()
         if conditions.recalibrate:
             drawn = task.calibration_batches(conditions.recalibrate, conditions.seed)

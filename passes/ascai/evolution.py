@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import FloatArray
+from compressc.clock import ProgressCallback
 from compressc.passes.ascai.assessment import Assessment, as_matrix
 from compressc.passes.ascai.breeding import Breeding
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
 from compressc.search.history import Generation, History, Note, ScoredPoint
-from compressc.stages import ProgressCallback
 
 # Generations without a single new plan after which the search has converged.
 _IDLE = 20

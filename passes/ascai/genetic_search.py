@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from compressc.bounds import Bounds
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.pass_fields import read_settings
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.breeding import Breeding
@@ -24,7 +26,7 @@ from compressc.passes.spaces.coordinates import Point
 from compressc.passes.spaces.search_space import SearchSpace
 from compressc.passes.spaces.straight_cut import StraightCut
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.reporting.search_page import write_search
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Evaluator
@@ -123,7 +125,7 @@ class Ascai(Pass):
             decided = with_statistics(decided, evaluator.calibration)
         notes = describe_best(assessment, best, history, recalibrated, self.breeding.elite)
         lines = describe_ranks(decided, decided.plan.rank)
-        return decided.with_step(Step(self.name, notes=(*notes, *lines)))
+        return decided.with_line(HistoryLine(self.name, notes=(*notes, *lines)))
 
     def rehearsal(self) -> Pass:
         """Return a pass that goes straight to the bounds, without trying anything."""
@@ -135,7 +137,7 @@ class Ascai(Pass):
         Raises:
             GoalError: if they cannot be met.
         """
-        bounds = Bounds(context.goal.bounds, space.program.coupling.cost(Plan()))
+        bounds = Bounds(context.goal.bounds, couple(space.program).cost(Plan()))
         bounding = Bounding(space, bounds, self.judging.is_capped(bounds))
         bounding.check()
         return bounding

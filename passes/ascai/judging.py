@@ -7,8 +7,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from compressc.bounds import Bounds
+from compressc.clock import ProgressCallback
+from compressc.contract.context import Context
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.pricing import (
     Price,
     Saved,
@@ -20,7 +21,6 @@ from compressc.passes.ascai.scoring import Scoring
 from compressc.program import Program
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
-from compressc.stages import ProgressCallback
 from compressc.tasks.protocol import Task
 
 # Points of the metric that may be lost where nobody says; bounds leave less choice, and the score

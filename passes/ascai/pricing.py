@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from compressc.contract.context import Context
 from compressc.costs import Cost
-from compressc.pass_protocol import Context
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.plan import Plan
 from compressc.program import Program

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compressc.coupling.kept import Kept
+from compressc.channels.kept import Kept
+from compressc.coupling.graph import couple
 from compressc.factors.sites import FactorSite
 from compressc.passes.lowrank.menus import rank_steps
 from compressc.passes.spaces.coordinates import TUCKER_STEPS, Coordinate
@@ -57,7 +58,7 @@ class RankChoice:
         self, coordinate: Coordinate, steps: tuple[float, float], kept: Kept
     ) -> Ranks | None:
         """Return the ranks of one layer, or None where it is cheaper whole."""
-        site = self.program.coupling.factor_sites.site(coordinate.place)
+        site = couple(self.program).factor_sites.site(coordinate.place)
         width = kept.count(site.in_axis), kept.count(site.out_axis)
         key = coordinate.place, width, steps
         if key not in self._known:
@@ -86,5 +87,5 @@ class RankChoice:
 
 def full_width(program: Program, site: FactorSite) -> tuple[int, int]:
     """Return the input and output channels of a layer at full size."""
-    outputs, inputs = program.coupling.propagation.tensors[site.weight].shape[:2]
+    outputs, inputs = couple(program).propagation.tensors[site.weight].shape[:2]
     return int(inputs), int(outputs)

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from compressc.array_types import BoolArray, FloatArray, IntArray
+from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import layer_of
 from compressc.passes.spaces.coordinates import Coordinate, Method, Point
 from compressc.passes.spaces.rank_choice import RankChoice
@@ -73,9 +74,9 @@ class SearchSpace:
         plan = self.program.plan
         if "ps" in self.methods:
             plan = replace(plan, keep=self._keep(values))
-        plan = self.program.coupling.fit_ranks(plan)
+        plan = couple(self.program).fit_ranks(plan)
         if {"svd", "tucker"} & set(self.methods):
-            kept = self.program.coupling.view(plan)
+            kept = couple(self.program).view(plan)
             plan = plan.with_rank(self._rank_choice.choose(values, kept))
         if "pn" in self.methods:
             plan = plan.with_zero(self._zero(values, plan))

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from compressc.array_types import FloatArray, IntArray
+from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights, layer_of
 from compressc.errors import PlanError
 from compressc.passes.spaces.coordinates import (
@@ -55,7 +56,7 @@ def _build_ladders(program: Program, importance: Mapping[str, FloatArray]) -> di
     """Return the ladders of the groups that may shrink."""
     ladders = {
         group.name: build_ladder(group, importance[group.name])
-        for group in program.coupling.groups
+        for group in couple(program).groups
         if group.pinned is None
     }
     return {name: ladder for name, ladder in ladders.items() if ladder.steps}
@@ -65,14 +66,14 @@ def _list_weights(program: Program) -> list[str]:
     """Return the weights that may get zeros."""
     return [
         name
-        for name in contracted_weights(program.coupling)
+        for name in contracted_weights(couple(program))
         if not _is_kept(program, layer_of(name)) and layer_of(name) not in program.plan.rank
     ]
 
 
 def _order_by_size(program: Program, name: str) -> IntArray:
     """Return the place of each weight by size, smallest first, in the weight's shape."""
-    tensor = program.coupling.propagation.tensors[name].detach()
+    tensor = couple(program).propagation.tensors[name].detach()
     sizes = tensor.abs().flatten().cpu().numpy()
     order = np.empty(sizes.size, dtype=np.int64)
     order[np.argsort(sizes, kind="stable")] = np.arange(sizes.size)
@@ -81,7 +82,7 @@ def _order_by_size(program: Program, name: str) -> IntArray:
 
 def _list_rank_coordinates(program: Program, methods: Sequence[Method]) -> list[Coordinate]:
     coordinates: list[Coordinate] = []
-    for name, site in program.coupling.factor_sites.sites.items():
+    for name, site in couple(program).factor_sites.sites.items():
         inputs, outputs = full_width(program, site)
         method: Method = "svd" if site.modes == 1 else "tucker"
         smallest = (1,) * site.modes

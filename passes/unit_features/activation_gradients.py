@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.passes.unit_features.activation_places import (
     ClassTotals,
     Watching,
@@ -59,7 +60,7 @@ def measure_gradients(
         paper takes it afterwards.
     """
     places = find_places(program)
-    sizes, products = ClassTotals(program.coupling), ClassTotals(program.coupling)
+    sizes, products = ClassTotals(couple(program)), ClassTotals(couple(program))
     watching = Watching(build_whole_module(program), set(places))
     for inputs, targets in batches if places else ():
         with torch.enable_grad():

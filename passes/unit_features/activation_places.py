@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from compressc.array_types import FloatArray
-from compressc.coupling.axes import Axes
-from compressc.coupling.graph import Coupling
+from compressc.channels.axes import Axes
+from compressc.coupling.graph import Coupling, couple
 from compressc.plan import Plan
 from compressc.program import Program
 
@@ -43,7 +43,7 @@ def find_places(program: Program) -> dict[str, Axes]:
     carries (linear between convolution and pooling, as in LeNet5-Caffe) is seen at the outputs of
     its layers.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     values = coupling.propagation.values
     rectified: dict[str, Axes] = {}
     for node in program.graph_module.graph.nodes:

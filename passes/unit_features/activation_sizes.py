@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.passes.unit_features.activation_places import (
     ClassTotals,
     Watching,
@@ -52,7 +53,7 @@ def measure_activations(program: Program, batches: Iterable[Inputs]) -> Activati
         count. Smooth activations such as GELU are hardly ever exactly zero.
     """
     places = find_places(program)
-    sizes, zeros = ClassTotals(program.coupling), ClassTotals(program.coupling)
+    sizes, zeros = ClassTotals(couple(program)), ClassTotals(couple(program))
     watching = Watching(build_whole_module(program), set(places))
     with torch.no_grad():
         for inputs in batches:

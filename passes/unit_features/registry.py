@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from compressc.array_types import FloatArray
+from compressc.clock import ProgressCallback, ignore_progress
 from compressc.errors import CompresscError
-from compressc.pass_protocol import ignore_progress
 from compressc.passes.reconstruction.unit_errors import RIDGE, measure_unit_errors
 from compressc.passes.unit_features.activation_gradients import (
     ActivationGradients,
@@ -21,7 +21,6 @@ from compressc.passes.unit_features.weight_norms import (
     measure_relative_norms,
 )
 from compressc.program import Program
-from compressc.stages import ProgressCallback
 
 Measured = TypeVar("Measured")
 UnitValues = dict[str, FloatArray]

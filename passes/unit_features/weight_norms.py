@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.passes.unit_features.weight_slices import SliceNorms, VectorNorm, measure_slices
 from compressc.program import Program
@@ -60,7 +61,7 @@ def measure_mean_squares(program: Program) -> dict[str, FloatArray]:
 
 def free_groups(program: Program) -> list[ChannelGroup]:
     """Return the groups that may shrink."""
-    return [group for group in program.coupling.groups if group.pinned is None]
+    return [group for group in couple(program).groups if group.pinned is None]
 
 
 def _relative_norm(group: ChannelGroup, slices: SliceNorms) -> FloatArray:

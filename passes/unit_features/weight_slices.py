@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup, Member
 from compressc.operators import argument_of
 from compressc.program import Program
@@ -69,7 +70,7 @@ def measure_slices(program: Program, groups: list[ChannelGroup], norm: VectorNor
     norms: dict[tuple[str, int], FloatArray] = {}
     sizes: dict[tuple[str, int], float] = {}
     for name, prunable in axes.items():
-        tensor = program.coupling.propagation.tensors[name].detach()
+        tensor = couple(program).propagation.tensors[name].detach()
         # Sums over the axes that nobody prunes come first: what is left is small.
         inner = [axis for axis in range(2, tensor.dim()) if axis not in prunable]
         sums = (
@@ -93,7 +94,7 @@ class _Weights:
 
 
 def _read_weights(program: Program) -> _Weights:
-    propagation = program.coupling.propagation
+    propagation = couple(program).propagation
     uncounted: set[str] = set()
     for node in program.graph_module.graph.nodes:
         if node.op != "call_function":
@@ -114,7 +115,7 @@ def _parameter(program: Program, node: fx.Node, argument: str) -> str | None:
     source = argument_of(node, argument)
     if not isinstance(source, fx.Node) or source.op != "get_attr":
         return None
-    return program.coupling.propagation.canonical.get(str(source.target))
+    return couple(program).propagation.canonical.get(str(source.target))
 
 
 def _slices(sums: FloatArray, axis: int, grouped: GroupedWeight | None) -> FloatArray:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from compressc.contract.context import Context
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.search.history_file import read_history
 from compressc.search.trials import Trial
 from tests.search_kit import make_ascai, trained

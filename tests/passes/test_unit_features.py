@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.coupling.graph import couple
 from compressc.passes.unit_features.activation_gradients import measure_gradients
 from compressc.passes.unit_features.activation_sizes import measure_activations
 from compressc.passes.unit_features.registry import FEATURES, FeatureError, measure_feature
@@ -118,7 +119,7 @@ def samples(count: int = 128, seed: int = 0) -> UnitSamples:
 def test_every_feature_has_a_finite_number_for_every_unit_that_may_leave(name):
     program, _ = trained()
     values = measure_feature(program, name, samples())
-    free = [group for group in program.coupling.groups if group.pinned is None]
+    free = [group for group in couple(program).groups if group.pinned is None]
     assert set(values) == {group.name for group in free}
     for group in free:
         assert values[group.name].shape == (group.size,)
@@ -132,7 +133,7 @@ def test_a_feature_is_measured_once_per_program_and_samples_whatever_the_plan(na
     captured, _ = trained()
     program = captured.with_constraints(captured.constraints)
     first = measure_feature(program, name, samples(96))
-    planned = program.with_plan(random_plan(program.coupling, 0))
+    planned = program.with_plan(random_plan(couple(program), 0))
     runs = []
     monkeypatch.setattr(type(program), "module", lambda _: runs.append(1))
     monkeypatch.setattr(

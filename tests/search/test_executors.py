@@ -12,8 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from compressc.contract.context import Context
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.search.executors import (
     ExecutorError,
     InProcess,
