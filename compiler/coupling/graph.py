@@ -9,19 +9,19 @@ from math import prod
 import numpy as np
 
 from compressc.array_types import BoolArray, IntArray
+from compressc.channels.axes import Axes, Solution
+from compressc.channels.kept import Kept
 from compressc.costs import Cost, CostBuilder, CostModel
-from compressc.coupling.axes import Axes, Solution
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
-from compressc.coupling.kept import Kept
+from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
 from compressc.coupling.partitions import join_blocks, resolve_partitions
-from compressc.coupling.propagation import Propagation, propagate
 from compressc.errors import PlanError
 from compressc.factors.costs import FactorCosts, place_sites
 from compressc.factors.sites import FactorSites, find_factor_sites
-from compressc.layers import LayerCost, factored_cost, layer_costs
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.rules.propagation import Propagation, propagate
 from compressc.rules.records import Pin
 
 
@@ -165,6 +165,24 @@ def _check_group(group: ChannelGroup, mask: BoolArray) -> None:
 
 
 def couple(program: Program) -> Coupling:
+    """Return the channel-coupling graph of a program.
+
+    It is built once per graph, weights and constraints; programs that differ in their plans share
+    it.
+    """
+    return program.once("coupling", lambda: build_coupling(program))
+
+
+def cost_of(program: Program) -> Cost:
+    """Return MACs, params and bytes of a program under its pending plan, without lowering.
+
+    Raises:
+        PlanError: if the plan does not fit.
+    """
+    return couple(program).cost(program.plan)
+
+
+def build_coupling(program: Program) -> Coupling:
     """Build the channel-coupling graph of a program: one forward pass, no fixpoint."""
     propagation = propagate(program)
     while True:

@@ -23,11 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
 from compressc.errors import CompresscError, OutputError
 from compressc.fingerprints import fingerprint, fingerprint_task, update_with
-from compressc.pass_protocol import Context, Pass
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.writing import write_atomically
 
 _FORMAT = "compressc-pass-1"
@@ -89,7 +90,7 @@ class SavedPass:
         """Whether there is a result, usable or not."""
         return (self.folder / _FILE).exists()
 
-    def load(self) -> tuple[Program, Step] | None:
+    def load(self) -> tuple[Program, HistoryLine] | None:
         """Return what the pass made of the program in an earlier run, None where that is damaged.
 
         Every part is checked: the digest of the file, and that plan and weights fit the program.
@@ -116,7 +117,7 @@ class SavedPass:
         except _UNUSABLE:
             return None
 
-    def save(self, result: Program, step: Step) -> None:
+    def save(self, result: Program, step: HistoryLine) -> None:
         """Write what the pass returned, and remove the state that it kept while it ran.
 
         A result that is more than a plan and weights (another graph) is not kept.
@@ -235,7 +236,7 @@ def _unpack(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Plan:
     return plan
 
 
-def _entry(step: Step) -> dict[str, Any]:
+def _entry(step: HistoryLine) -> dict[str, Any]:
     return {
         "name": step.name,
         "settings": dict(step.settings),
@@ -245,7 +246,9 @@ def _entry(step: Step) -> dict[str, Any]:
     }
 
 
-def _step_from(entry: Mapping[str, Any]) -> Step:
+def _step_from(entry: Mapping[str, Any]) -> HistoryLine:
     notes = tuple(map(str, entry["notes"]))
     numbers = {str(name): float(number) for name, number in entry["numbers"].items()}
-    return Step(str(entry["name"]), entry["settings"], float(entry["seconds"]), notes, numbers)
+    return HistoryLine(
+        str(entry["name"]), entry["settings"], float(entry["seconds"]), notes, numbers
+    )

@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx
 
+from compressc.contract.declaration import Pass
 from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
-from compressc.pass_protocol import Pass
 from compressc.pipeline.job import Job
 from compressc.pipeline.pass_runs import settings_of
 from compressc.program import Program

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressc.contract.context import Context
 from compressc.fingerprints import fingerprint, fingerprint_task
-from compressc.pass_protocol import Context
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import check_sampling
 from compressc.passes.decore.lessons import FrozenLesson, JointLesson, Lesson

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
+from compressc.contract.context import Context
 from compressc.errors import PlanError
 from compressc.fingerprints import fingerprint
-from compressc.pass_protocol import Context
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.objectives import Objective
 from compressc.passes.training.placement import place_program
@@ -22,7 +22,7 @@ from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
 from compressc.passes.training.training_state import StateFile
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.tasks.protocol import Task, require_task
 from compressc.tasks.training_survey import survey_training
 
@@ -83,7 +83,7 @@ def train(
     standing = run.finish(run.begin())
     best = processes.share({key: tensor.cpu() for key, tensor in standing.best.items()})
     notes = _describe(standing, settings, precision, processes)
-    return program.with_state(best).with_step(Step(name, notes=notes))
+    return program.with_state(best).with_line(HistoryLine(name, notes=notes))
 
 
 @dataclass(frozen=True, eq=False)

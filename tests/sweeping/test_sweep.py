@@ -17,12 +17,12 @@ from compressc.goal import Bound, Goal, LatencyBound
 from compressc.passes import importance
 from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
-from compressc.reporting.sweep_page import draw_front, render_sweep
-from compressc.reporting.sweep_table import print_sweep
 from compressc.settings import Settings
 from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
+from compressc.sweeping.page import draw_front, render_sweep
 from compressc.sweeping.result import Sweep, SweepRow
+from compressc.sweeping.table import print_sweep
 from compressc.sweeping.targets import label
 from compressc.target import Target
 from tests.small_networks import TwoConvs, seeded_program
