@@ -30,13 +30,14 @@ import torch
 from kit.records import describe_run, read_record, write_record
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization, load_checkpoint
 from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.assessment import Assessment, Scored
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
@@ -203,7 +204,7 @@ def run(
     goal = Goal(seed=seed, trials=trials)
     context = Context(goal, task=task)
     space = search.build_space(program, task, seed)
-    bounding = Bounding(space, {}, program.coupling.cost(Plan()))
+    bounding = Bounding(space, {}, couple(program).cost(Plan()))
     with open_executor(search.workers, search.dask) as executor:
         conditions = Conditions(search.val_samples, search.recalibrate, seed)
         evaluator = Evaluator(program, task, goal, conditions, executor=executor)

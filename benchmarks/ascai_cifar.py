@@ -29,9 +29,10 @@ from kit.clock import Clock
 from kit.records import describe_run, read_record, write_record
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of, couple
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
@@ -85,7 +86,7 @@ def run_row(
             compressc.lower(repaired), task, context, clock, options
         )
         notes += told
-    cost, full = PlanCosts(program.coupling).cost(decided.plan), program.cost
+    cost, full = PlanCosts(couple(program)).cost(decided.plan), cost_of(program)
     return {
         "case": case,
         "importance": options.importance,

@@ -22,11 +22,12 @@ import torch
 from kit.records import describe_run, write_record
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
@@ -73,7 +74,7 @@ def measure(
         evaluator = Evaluator(
             program, task, context.goal, Conditions(0, search.recalibrate), executor=executor
         )
-        bounding = Bounding(space, context.goal.bounds, program.coupling.cost(Plan()), fills=True)
+        bounding = Bounding(space, context.goal.bounds, couple(program).cost(Plan()), fills=True)
         scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
         assessment = Assessment(space, evaluator, scoring, bounding, search.score)
         started = time.perf_counter()

@@ -28,6 +28,7 @@ from kit.records import describe_run, write_record
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.coupling.graph import cost_of, couple
 from compressc.latency.latency_model import build_latency_model
 from compressc.models.registry import architectures, build
 from compressc.passes.widths.ladders import build_ladder
@@ -63,7 +64,7 @@ def random_plans(program: Program, count: int, seed: int) -> Iterator[Plan]:
     for _ in range(count):
         least = rng.uniform(0.2, 0.9)
         keep = {}
-        for group in program.coupling.groups:
+        for group in couple(program).groups:
             if group.pinned is None:
                 ladder = build_ladder(group, rng.random(group.size))
                 rung = ladder.rung_at(rng.uniform(least, 1.0))
@@ -80,7 +81,9 @@ def prepare(folder: Path, networks: list[str], plans: int, seed: int) -> None:
         for number, plan in enumerate(random_plans(program, plans, seed)):
             decided = program.with_plan(plan)
             write_onnx(export_onnx(compressc.lower(decided)), folder / f"{network}-{number}.onnx")
-            print(network, number, f"{decided.cost.macs / program.cost.macs:.2f}", flush=True)
+            print(
+                network, number, f"{cost_of(decided).macs / cost_of(program).macs:.2f}", flush=True
+            )
 
 
 def measure(folder: Path, networks: list[str], threads: int) -> None:
@@ -120,7 +123,7 @@ def report(folder: Path, networks: list[str], plans: int, seed: int, threads: in
         program = capture(network)
         full = measured["latency_ms"][f"{network}-full"]
         kernels = list_kernels(folder / f"{network}-full.onnx", threads)
-        model = build_latency_model(program.coupling, kernels, table)
+        model = build_latency_model(couple(program), kernels, table)
         scale = full / model.latency_ms(model.sizes)
         rows = []
         for number, plan in enumerate(random_plans(program, plans, seed)):

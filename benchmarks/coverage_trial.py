@@ -16,18 +16,19 @@ from coverage_models import ForeignModel, build_model, list_models, make_inputs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressc.coupling.graph import Coupling
-from compressc.equivalence import compare_modules
+from compressc.contract.context import Context
+from compressc.contract.registry import find_pass
+from compressc.coupling.graph import Coupling, cost_of, couple
 from compressc.errors import CompresscError
 from compressc.frontend.archive import load_archive
 from compressc.frontend.tracing import capture
 from compressc.goal import Bound, Goal
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
-from compressc.pass_protocol import Context, find_pass
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.randomization import random_inputs, randomized
+from compressc.proof.equivalence import compare_modules
+from compressc.proof.masking import masked
+from compressc.proof.randomization import random_inputs, randomized
 from compressc.runtime.onnx_cost import count_cost
 
 _BATCHES = (1, 3)
@@ -80,7 +81,7 @@ def _run(trial: Trial, model: ForeignModel, save: bool, onnx: bool) -> None:
     line["nodes"] = len(program.graph_module.graph.nodes)
     line["batch"] = "dynamic" if any(program.dynamic_axes) else "fixed"
     trial.done("capture", "couple")
-    coupling = program.coupling
+    coupling = couple(program)
     full = coupling.cost(Plan())
     line["macs"], line["params"] = full.macs, full.params
     line["groups"] = len(coupling.groups)
@@ -89,15 +90,15 @@ def _run(trial: Trial, model: ForeignModel, save: bool, onnx: bool) -> None:
     trial.done("couple", "plan")
     decide = find_pass("magnitude")()
     planned = decide(program, Context(goal=Goal(macs=Bound(_RATIO, True))))
-    line["macs_ratio"] = round(planned.cost.macs / full.macs, 4)
+    line["macs_ratio"] = round(cost_of(planned).macs / full.macs, 4)
     trial.done("plan", "lower")
     lowered = lower(planned)
     trial.done("lower", "prove")
     _prove(line, planned)
     trial.done("prove", "recouple")
-    after = lowered.cost
-    if (after.macs, after.params) != (planned.cost.macs, planned.cost.params):
-        line["recount"] = f"{after.macs} MACs {after.params} params, planned {planned.cost}"
+    after = cost_of(lowered)
+    if (after.macs, after.params) != (cost_of(planned).macs, cost_of(planned).params):
+        line["recount"] = f"{after.macs} MACs {after.params} params, planned {cost_of(planned)}"
     trial.done("recouple", "save")
     if save:
         _save_and_load(line, lowered)
@@ -175,7 +176,7 @@ def _check_onnx(line: dict[str, Any], lowered: Program) -> None:
     line["onnx"] = parity.passed
     line["onnx_error"] = parity.max_error
     line["onnx_macs"] = counted.macs // counted.batch
-    line["lowered_macs"] = lowered.cost.macs
+    line["lowered_macs"] = cost_of(lowered).macs
     if not parity.passed:
         line["reason"] = f"torch != ONNX Runtime: {parity.max_error:.2e}"
 

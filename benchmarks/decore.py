@@ -37,11 +37,12 @@ from kit.records import describe_environment, read_record, write_record
 from kit.turns import Stopwatch
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import architectures, weights_path
-from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_pruning import Decore
 from compressc.passes.distill import Distill
 from compressc.passes.finetune import Finetune
@@ -126,8 +127,8 @@ def run_row(
         "speedup": speedup,
         "seed": seed,
         **settings_of(options, tool, len(task.data.train)),
-        "macs_ratio": round(program.cost.macs / small.cost.macs, 4),
-        "params_ratio": round(program.cost.params / small.cost.params, 4),
+        "macs_ratio": round(cost_of(program).macs / cost_of(small).macs, 4),
+        "params_ratio": round(cost_of(program).params / cost_of(small).params, 4),
         "widths": {name: int(mask.sum()) for name, mask in pruned.plan.keep.items()},
         "test_accuracy_before_training": round(before, 2),
         "test_accuracy": round(after, 2),

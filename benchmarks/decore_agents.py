@@ -22,9 +22,9 @@ from decore import add_options, open_data, show
 from kit.records import describe_environment, read_record, write_record
 
 import compressc
+from compressc.contract.context import Context
 from compressc.goal import Goal
 from compressc.models.registry import architectures, weights_path
-from compressc.pass_protocol import Context
 from compressc.passes.decore.agent_analysis import RemovalCost, analyse_agents
 from compressc.passes.decore.agent_training import train_agents
 from compressc.passes.decore.agents import find_agents

@@ -27,11 +27,12 @@ from kit.records import describe_run, read_record, write_record
 from torch import nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
-from compressc.pass_protocol import Context
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.surgeon import Surgeon
@@ -80,11 +81,11 @@ def prune_theirs(
         for _ in range(10):
             middle = (low + high) / 2
             candidate = pruned(middle)
-            if candidate.cost.macs <= target:
+            if cost_of(candidate).macs <= target:
                 above, high = candidate, middle
             else:
                 below, low = candidate, middle
-        return min(below, above, key=lambda program: abs(program.cost.macs - target))
+        return min(below, above, key=lambda program: abs(cost_of(program).macs - target))
 
     return clock.time("torch-pruning, ratio by bisection", bisect)
 
@@ -94,7 +95,7 @@ def run_row(
 ) -> dict[str, Any]:
     goal = Goal(macs=1 / options.speedup, seed=options.seed)
     context = Context(goal, task, show, options.work_dir, program)
-    full = program.cost.macs
+    full = cost_of(program).macs
     clock = Clock()
     if options.tool == "ours":
         small = prune_ours(program, context, clock)
@@ -103,7 +104,7 @@ def run_row(
         target = full / options.speedup
         small = prune_theirs(options.model, options.arch, program, target, scope, clock)
     before = task.evaluate(small.module())
-    print(f"  {full / small.cost.macs:.3f}x fewer MACs, {before:.2f} % before", flush=True)
+    print(f"  {full / cost_of(small).macs:.3f}x fewer MACs, {before:.2f} % before", flush=True)
     distill = Distill(epochs=options.epochs, learning_rate=options.learning_rate)
     trained = clock.time("distill", lambda: distill(small, context))
     return {
@@ -113,8 +114,8 @@ def run_row(
         "learning_rate": options.learning_rate,
         "seed": options.seed,
         "train_images": len(task.data.train),
-        "macs_ratio": round(full / small.cost.macs, 4),
-        "params_ratio": round(program.cost.params / small.cost.params, 4),
+        "macs_ratio": round(full / cost_of(small).macs, 4),
+        "params_ratio": round(cost_of(program).params / cost_of(small).params, 4),
         "test_accuracy_before": round(before, 2),
         "test_accuracy_after": round(task.evaluate(trained.module()), 2),
         "notes": list(trained.history[-1].notes),

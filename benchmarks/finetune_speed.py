@@ -25,12 +25,12 @@ from kit.turns import Seconds, Stopwatch, median_seconds, summarize_ratios, take
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.context import Context
 from compressc.goal import Goal
 from compressc.models.augmentation import flip, shift
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.protocol import Batch

@@ -28,8 +28,9 @@ import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.output_drift import measure_drift
 from compressc.backend.quantization import PRECISION, quantize
+from compressc.contract.context import Context
+from compressc.contract.registry import find_pass
 from compressc.models.registry import architectures, build
-from compressc.pass_protocol import Context, find_pass
 from compressc.runtime import channel_multiple
 from compressc.runtime.benchmark import bench
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits

@@ -20,10 +20,12 @@ from kit.records import describe_run, write_record
 from kit.turns import Stopwatch
 
 import compressc
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
-from compressc.pass_protocol import Context, Pass
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.surgeon import Surgeon
@@ -62,7 +64,7 @@ def main() -> None:
     program = compressc.load(options.model, arch=options.arch, input_shape=(3, 32, 32))
     program = program.with_constraints(compressc.Constraints(multiple_of=options.multiple_of))
     base = task.evaluate(program.module())
-    full = program.cost.macs
+    full = cost_of(program).macs
     print(f"data in {loading:.0f} s, base {base:.2f} %, {full:,} MACs", flush=True)
     rows = []
     for name, recipe in RECIPES.items():
@@ -78,7 +80,7 @@ def main() -> None:
             row = {
                 "recipe": name,
                 "seed": seed,
-                "macs_ratio": round(full / decided.cost.macs, 4),
+                "macs_ratio": round(full / cost_of(decided).macs, 4),
                 "test_accuracy": round(task.evaluate(module), 2),
                 "seconds": round(taken.wall, 1),
                 "processor_seconds": round(taken.processor, 1),

@@ -31,8 +31,10 @@ from torch import nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.contract.context import Context
+from compressc.contract.registry import find_pass
+from compressc.coupling.graph import cost_of
 from compressc.models.registry import architectures, build
-from compressc.pass_protocol import Context, find_pass
 from compressc.runtime import channel_multiple, count_cost
 from compressc.runtime.benchmark import bench
 
@@ -121,7 +123,7 @@ def compare(network: str, threads: int, seconds: float, multiple_of: int) -> dic
         }
         for name, round_to in RIVALS.items():
             files[name] = path = write(f"tp{round_to}", folder, theirs(round_to))
-            equal = count_cost(path).macs / program.cost.macs
+            equal = count_cost(path).macs / cost_of(program).macs
             if equal < 1:
                 files[equal_to(name)] = write(
                     f"equal{round_to}", folder, prune_for_speed(program, equal, threads)

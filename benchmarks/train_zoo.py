@@ -25,12 +25,12 @@ from kit.records import describe_run, write_record
 from rich.progress import Progress
 
 import compressc
+from compressc.contract.context import Context
 from compressc.datasets.opening import open_task
 from compressc.demo import digits_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Checkpoint, Normalization, save_checkpoint
 from compressc.models.registry import architectures, build
-from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask

@@ -15,8 +15,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from compressc.backend.onnx_export import write_onnx
+from compressc.clock import Clock, ProgressCallback, ignore_progress
 from compressc.goal import Goal
-from compressc.pass_protocol import ignore_progress
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.exporting import (
     align_channels,
@@ -46,7 +46,6 @@ from compressc.program import Constraints, Program
 from compressc.reporting.assembly import assemble_report
 from compressc.reporting.report import Report
 from compressc.settings import Settings
-from compressc.stages import ProgressCallback, Stages
 from compressc.target import Target
 from compressc.tasks.protocol import Scored
 
@@ -150,7 +149,7 @@ class Result:
             VerificationError: if the new ONNX model fails a check.
         """
         decided = self._decided
-        clock = Stages(progress)
+        clock = Clock(progress)
         clock.seconds.update(decided.clock.seconds)
         decided = replace(
             decided,
@@ -230,7 +229,7 @@ def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
     """
     known = job.model if isinstance(job.model, Program) else None
     check_int8(job.settings, job.goal, job.task, known, job.target)
-    decided = run_stages((*RECIPE, *PROOF), begin(job, Stages(progress)))
+    decided = run_stages((*RECIPE, *PROOF), begin(job, Clock(progress)))
     return _finish(decided)
 
 
@@ -240,7 +239,7 @@ def take_part(job: Job, progress: ProgressCallback = ignore_progress) -> None:
     Raises:
         CompresscError: as :func:`run_job`.
     """
-    run_stages(RECIPE, begin(job, Stages(progress)))
+    run_stages(RECIPE, begin(job, Clock(progress)))
 
 
 def _finish(decided: Artifact) -> Result:

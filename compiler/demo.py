@@ -17,14 +17,15 @@ from onnx import ModelProto
 import compressc
 from compressc.array_types import IntArray
 from compressc.backend.onnx_export import export_onnx
+from compressc.clock import ignore_progress
 from compressc.compression import Result
+from compressc.contract.registry import find_pass
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
 from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import find_pass, ignore_progress
 from compressc.runtime.session import create_session, run_session
 from compressc.target import Target
 from compressc.tasks.classification import ClassificationTask

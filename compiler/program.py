@@ -47,7 +47,7 @@ class Constraints:
 
 
 @dataclass(frozen=True)
-class Step:
+class HistoryLine:
     """One line of a Program's history: a pass or stage.
 
     Attributes:
@@ -70,7 +70,7 @@ class Step:
 
     def __reduce__(self) -> tuple[object, ...]:
         values = (self.name, dict(self.settings), self.seconds, self.notes, dict(self.numbers))
-        return (Step, values)
+        return (HistoryLine, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class Program:
     output_names: tuple[str, ...]
     plan: Plan = field(default_factory=Plan)
     constraints: Constraints = field(default_factory=Constraints)
-    history: tuple[Step, ...] = ()
+    history: tuple[HistoryLine, ...] = ()
     sparse_weights: tuple[str, ...] = ()
     _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -145,14 +145,14 @@ class Program:
 
     def with_state(self, state: Mapping[str, Tensor]) -> Program:
         """Return this program with new parameter and buffer values of the same shapes."""
-        from compressc.frontend.trainable import clone_module
+        from compressc.graphs.trainable import clone_module
 
         module = clone_module(self.graph_module)
         module.load_state_dict(state, strict=True)
         # The coupling knows the tensors themselves, so it is built anew.
         return replace(self, graph_module=module, _derived={})
 
-    def with_step(self, step: Step) -> Program:
+    def with_line(self, step: HistoryLine) -> Program:
         """Return this program with one more line of history."""
         return replace(self, history=(*self.history, step))
 
@@ -166,7 +166,7 @@ class Program:
         In train mode batch norms and dropouts behave as in the original model. Stochastic depth
         is not in a graph captured in eval mode, so it is lost.
         """
-        from compressc.frontend.trainable import trainable
+        from compressc.graphs.trainable import trainable
 
         return trainable(self.graph_module)
 

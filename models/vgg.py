@@ -26,7 +26,7 @@ _STAGE_WIDTHS = (64, 128, 256, 512, 512)
 
 
 class VGG(nn.Module):
-    """Stages of 3x3 convolutions, a max pooling behind each: features.{i}, classifier.
+    """Clock of 3x3 convolutions, a max pooling behind each: features.{i}, classifier.
 
     Args:
         depth: 16 or 19.

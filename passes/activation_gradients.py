@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from compressc.array_types import FloatArray
-from compressc.coupling.axes import Axes
-from compressc.coupling.graph import Coupling
+from compressc.channels.axes import Axes
+from compressc.coupling.graph import Coupling, couple
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.tasks.protocol import Batch, Task
@@ -63,7 +63,7 @@ def measure_gradient_importance(
         convolution and pooling, as in LeNet5-Caffe) is judged at the outputs of its layers.
     """
     whole = replace(program, plan=Plan())
-    coupling = whole.coupling
+    coupling = couple(whole)
     groups = [group for group in coupling.groups if group.pinned is None]
     places = _find_places(whole, coupling)
     totals = np.zeros(len(coupling.solution.reason_of))

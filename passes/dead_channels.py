@@ -8,10 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from compressc.array_types import BoolArray
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.lowering.constants import absorb_constants, find_dead
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class DeadChannels(Pass):
         dead = find_dead(program)
         keep: dict[str, BoolArray] = {}
         left = 0
-        for group in program.coupling.groups:
+        for group in couple(program).groups:
             # What an earlier pass decided stays: it may balance partitions in its own way.
             if group.name in dead and group.name not in program.plan.keep:
                 living = ~dead[group.name]
@@ -51,5 +53,7 @@ class DeadChannels(Pass):
                 f"{left} dead channels stay: counts step by a multiple (--multiple-of 1 for none) "
                 "or are equal over conv groups"
             )
-        planned = program.with_plan(program.coupling.fit_ranks(program.plan.with_keep(keep)))
-        return absorb_constants(planned).program.with_step(Step(self.name, notes=tuple(notes)))
+        planned = program.with_plan(couple(program).fit_ranks(program.plan.with_keep(keep)))
+        return absorb_constants(planned).program.with_line(
+            HistoryLine(self.name, notes=tuple(notes))
+        )

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.training.objectives import DistillationLoss
 from compressc.passes.training.placement import place_program
 from compressc.passes.training.precision import Precision

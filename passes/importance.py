@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup, Member
 from compressc.operators import argument_of
 from compressc.program import Program
@@ -46,7 +47,7 @@ def measure_importance(program: Program, norm: Norm) -> dict[str, FloatArray]:
 
 def _measure(program: Program, norm: Norm) -> dict[str, FloatArray]:
     weights = _read_weights(program)
-    groups = [group for group in program.coupling.groups if group.pinned is None]
+    groups = [group for group in couple(program).groups if group.pinned is None]
     norms = _norms_of_slices(program, groups, weights, norm)
     return {group.name: _importance(group, weights, norms, norm) for group in groups}
 
@@ -60,7 +61,7 @@ class _Weights:
 
 
 def _read_weights(program: Program) -> _Weights:
-    propagation = program.coupling.propagation
+    propagation = couple(program).propagation
     uncounted: set[str] = set()
     for node in program.graph_module.graph.nodes:
         if node.op != "call_function":
@@ -81,7 +82,7 @@ def _parameter(program: Program, node: fx.Node, argument: str) -> str | None:
     source = argument_of(node, argument)
     if not isinstance(source, fx.Node) or source.op != "get_attr":
         return None
-    return program.coupling.propagation.canonical.get(str(source.target))
+    return couple(program).propagation.canonical.get(str(source.target))
 
 
 def _norms_of_slices(
@@ -96,7 +97,7 @@ def _norms_of_slices(
     power = 1 if norm == "l1" else 2
     found: dict[tuple[str, int], FloatArray] = {}
     for name, wanted in axes.items():
-        tensor = program.coupling.propagation.tensors[name].detach()
+        tensor = couple(program).propagation.tensors[name].detach()
         # Sums over the axes that nobody prunes come first: what is left is small.
         inner = [axis for axis in range(2, tensor.dim()) if axis not in wanted]
         sums = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import PlanError
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.importance import Norm, measure_importance
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths

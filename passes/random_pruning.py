@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context, Declaration, Pass
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.program import Program
@@ -46,7 +48,7 @@ class RandomPruning(Pass):
         """
         importance = {
             group.name: context.rng(f"random {group.name}").random(group.size)
-            for group in program.coupling.groups
+            for group in couple(program).groups
             if group.pinned is None
         }
         return choose_widths(program, context.goal, self._rule(), importance, self.name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.pass_protocol import Context, Declaration, Pass
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.passes.importance import measure_importance
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program

@@ -10,10 +10,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from compressc.array_types import BoolArray, FloatArray
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights, layer_of, staying_weights
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context, Declaration, Pass
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a
 # layer without weights passes nothing on.
@@ -67,8 +69,8 @@ class Sparsify(Pass):
                 "sparsify finds no weight to work on: "
                 + ("; ".join(notes) or "the model has no convolution or linear layer")
             )
-        tensors = program.coupling.propagation.tensors
-        staying = staying_weights(program.coupling, program.plan, names)
+        tensors = couple(program).propagation.tensors
+        staying = staying_weights(couple(program), program.plan, names)
         sizes = {
             name: np.abs(tensors[name].detach().double().numpy())[staying[name]] for name in names
         }
@@ -78,11 +80,11 @@ class Sparsify(Pass):
             zero[name] = np.ones(tensors[name].shape, dtype=bool)
             zero[name][staying[name]] = kept[name]
         decided = program.with_plan(program.plan.with_zero(zero))
-        return decided.with_step(Step(self.name, notes=notes)) if notes else decided
+        return decided.with_line(HistoryLine(self.name, notes=notes)) if notes else decided
 
     def _choose_weights(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the weights to sparsify in graph order, and remarks on those left dense."""
-        names = list(contracted_weights(program.coupling))
+        names = list(contracted_weights(couple(program)))
         notes: list[str] = []
         if self.skip_first_last and len(names) > 2:
             notes.append(

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
-from compressc.coupling.propagation import named_tensors
-from compressc.equivalence import compare_modules
-from compressc.frontend.trainable import clone_module
+from compressc.channels.kept import Kept
+from compressc.coupling.graph import Coupling, cost_of, couple
+from compressc.graphs.trainable import clone_module
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.randomization import randomized
+from compressc.proof.equivalence import compare_modules
+from compressc.proof.masking import masked
+from compressc.proof.randomization import randomized
+from compressc.rules.propagation import named_tensors
 
 
 def fresh(program: Program) -> Program:
@@ -122,8 +122,8 @@ def calibrate(reference: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
 
 def check_costs(program: Program, lowered: Program) -> None:
     """Assert that the cost of (program, plan) is the cost of the lowered program."""
-    predicted = program.cost
-    found = fresh(lowered).cost
+    predicted = cost_of(program)
+    found = cost_of(fresh(lowered))
     assert predicted.macs == found.macs, f"macs: predicted {predicted.macs}, found {found.macs}"
     assert predicted.params == found.params, f"params: {predicted.params}, found {found.params}"
     tensors = {id(t): t for t in named_tensors(lowered.graph_module).values()}.values()
@@ -222,7 +222,7 @@ def strays(program: Program, plan: Plan, seed: int = 0) -> list[str]:
     and without products of two activations.
     """
     drawn = randomized(fresh(program), seed)
-    coupling, inputs = drawn.coupling, inputs_for(program, 3, seed)
+    coupling, inputs = couple(drawn), inputs_for(program, 3, seed)
     base = clone_module(drawn.graph_module)
     silence(base, coupling, plan)
     other = disturb(clone_module(base), coupling, plan, seed)

@@ -14,15 +14,18 @@ import torch
 
 import compressc
 from compressc.array_types import IntArray
+from compressc.clock import Clock, ignore_progress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import find_pass, registered_passes
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.pass_protocol import Context, Pass, find_pass, ignore_progress, registered_passes
 from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
 from compressc.pipeline.decisions import decide
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import KernelKind, Widths
-from compressc.stages import Stages
 from compressc.target import Target
 from tests.latency.conftest import BLOCK, Residual, formula_ms, formula_table, full_kernels
 from tests.noise_tasks import Mimicry
@@ -62,7 +65,7 @@ def test_the_staircase_is_one() -> None:
 def test_passes_that_decide_stay_on_the_staircase(name: str, macs: float) -> None:
     one: Pass = find_pass(name)()
     context = Context(Goal(macs=macs, trials=12), task=Mimicry(program()), original=program())
-    stages = Stages(ignore_progress)
+    clock = Clock(ignore_progress)
     found = decide(program(), [one], context, stages, multiple_of=BLOCK, may_relax=True).program
     assert found.plan
     for mask in found.plan.keep.values():
@@ -80,7 +83,7 @@ def uneven_model() -> tuple[CostTable, LatencyModel]:
     plain = formula_table(kernels)
     cells = {kind: {w: uneven_ms(kind, w) for w in found} for kind, found in plain.cells.items()}
     table = replace(plain, cells=cells)
-    model = build_latency_model(program().coupling, kernels, table)
+    model = build_latency_model(couple(program()), kernels, table)
     latency = dict.fromkeys(("p50", "p90", "p99"), model.latency_ms(model.sizes))
     listed = replace(kernels, latency_ms=latency)
     return replace(table, networks={"n.onnx": listed}), model

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressc.equivalence import TOLERANCE, compare_modules, prove
+from compressc.coupling.graph import couple
 from compressc.frontend.tracing import capture
-from compressc.frontend.trainable import clone_module
+from compressc.graphs.trainable import clone_module
 from compressc.lowering.lowered import lower
-from compressc.randomization import random_inputs, randomized
+from compressc.proof.equivalence import TOLERANCE, compare_modules, prove
+from compressc.proof.randomization import random_inputs, randomized
 from tests.plans import random_plan
 from tests.strategies import Recipe
 
@@ -103,7 +104,7 @@ def test_weights_that_hide_errors_are_replaced_by_random_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     program = capture(ZeroHead(), (torch.randn(4, 6),))
-    program = program.with_plan(random_plan(program.coupling, 3))
+    program = program.with_plan(random_plan(couple(program), 3))
     assert program.plan
     verdict = prove(program, lower(program))
     assert verdict.passed
@@ -112,7 +113,7 @@ def test_weights_that_hide_errors_are_replaced_by_random_ones(
 
 def test_a_lowered_model_with_one_wrong_weight_is_caught() -> None:
     program = Recipe((("residual", 0), ("concat", 0))).capture()
-    program = program.with_plan(random_plan(program.coupling, 0))
+    program = program.with_plan(random_plan(couple(program), 0))
     lowered = lower(program)
     assert prove(program, lowered).passed
     broken = clone_module(lowered.graph_module)

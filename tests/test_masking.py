@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compressc.coupling.axes import exactly, size_of, spread
-from compressc.coupling.propagation import named_tensors
-from compressc.equivalence import compare_modules
+from compressc.channels.axes import exactly, size_of, spread
+from compressc.coupling.graph import couple
 from compressc.frontend.tracing import capture
-from compressc.frontend.trainable import clone_module
+from compressc.graphs.trainable import clone_module
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
 from compressc.plan import Plan
-from compressc.randomization import randomized
+from compressc.proof.equivalence import compare_modules
+from compressc.proof.masking import masked
+from compressc.proof.randomization import randomized
+from compressc.rules.propagation import named_tensors
 from compressc.rules.registry import RULES
 from compressc.rules.site import Site
 from tests.oracle import disturb, fresh, inputs_for, original_state, silence, strays
@@ -47,15 +48,15 @@ def test_masking_is_zeroing_what_reads_the_removed_channels(
 ) -> None:
     recipe = Recipe(blocks, "flattened")
     program = randomized(recipe.capture())
-    plan = random_plan(program.coupling, 0)
+    plan = random_plan(couple(program), 0)
     original = recipe.build().double()
     original.load_state_dict(original_state(program, original))
-    silence(original, program.coupling, plan)
+    silence(original, couple(program), plan)
     inputs = inputs_for(program, 4, 0)
     verdict = compare_modules(masked(program.with_plan(plan)), original, inputs)
     assert verdict.passed, verdict
     # And what the removed channels would have computed is nobody's business.
-    disturb(original, program.coupling, plan)
+    disturb(original, couple(program), plan)
     verdict = compare_modules(masked(program.with_plan(plan)), original, inputs)
     assert verdict.passed, verdict
 
@@ -63,7 +64,7 @@ def test_masking_is_zeroing_what_reads_the_removed_channels(
 @pytest.mark.parametrize("blocks", LINEAR_READERS, ids=lambda b: "+".join(name for name, _ in b))
 def test_a_removed_channel_moves_nothing_but_itself(blocks: tuple[tuple[str, int], ...]) -> None:
     program = Recipe(blocks).capture()
-    assert strays(program, random_plan(program.coupling, 0)) == []
+    assert strays(program, random_plan(couple(program), 0)) == []
 
 
 @pytest.mark.parametrize("blocks", LINEAR_READERS[:4], ids=lambda b: b[0][0])
@@ -72,8 +73,8 @@ def test_every_unit_that_may_leave_moves_an_output(blocks: tuple[tuple[str, int]
     inputs = inputs_for(program, 3, 0)
     with torch.no_grad():
         base = program.graph_module(*inputs)
-        for plan in single_plans(program.coupling):
-            moved = disturb(clone_module(program.graph_module), program.coupling, plan)
+        for plan in single_plans(couple(program)):
+            moved = disturb(clone_module(program.graph_module), couple(program), plan)
             assert (moved(*inputs) - base).abs().max() > 1e-6, f"{list(plan.keep)} reaches nothing"
 
 
@@ -116,10 +117,10 @@ def test_the_second_oracle_sees_wrong_couplings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     program = Recipe(blocks).capture()
-    assert strays(program, random_plan(program.coupling, 1)) == []
+    assert strays(program, random_plan(couple(program), 1)) == []
     plant(monkeypatch)
     broken = fresh(program)
-    assert strays(broken, random_plan(broken.coupling, 1)) != []
+    assert strays(broken, random_plan(couple(broken), 1)) != []
 
 
 class Statistics(nn.Module):
@@ -154,7 +155,7 @@ def test_statistics_run_over_the_kept_channels(name: str) -> None:
     model = Statistics(STATISTICS[name]).double()
     x = torch.randn(6, 5, dtype=torch.float64)
     program = capture(model, (x,))
-    group = next(g for g in free_groups(program.coupling) if g.name == "make")
+    group = next(g for g in free_groups(couple(program)) if g.name == "make")
     keep = np.random.default_rng(0).permutation(12) < 7
     plan = Plan(keep={group.name: keep})
     with torch.no_grad():
@@ -179,7 +180,7 @@ def test_group_norm_blocks_stay_blocks() -> None:
     model = Blocks().double()
     x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
     program = capture(model, (x,))
-    group = next(g for g in free_groups(program.coupling) if g.name == "make")
+    group = next(g for g in free_groups(couple(program)) if g.name == "make")
     keep = np.array([1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 0], dtype=bool)
     chosen = program.with_plan(Plan(keep={group.name: keep}))
     with torch.no_grad():
@@ -211,7 +212,7 @@ def test_heads_shrink_by_position_and_scores_keep_their_scale() -> None:
     model = Heads().double()
     x = torch.randn(2, 3, 6, dtype=torch.float64)
     program = capture(model, (x,))
-    group = next(g for g in free_groups(program.coupling) if g.name == "query")
+    group = next(g for g in free_groups(couple(program)) if g.name == "query")
     assert group.size == 4
     keep = np.array([True, False, True, True])
     with torch.no_grad():
@@ -226,7 +227,7 @@ def test_heads_shrink_by_position_and_scores_keep_their_scale() -> None:
 def test_masks_share_weights_and_change_none() -> None:
     program = Recipe((("residual", 0), ("mlp", 0))).capture()
     before = {name: value.clone() for name, value in program.state().items()}
-    module = masked(program.with_plan(random_plan(program.coupling, 0)))
+    module = masked(program.with_plan(random_plan(couple(program), 0)))
     module(*program.example_inputs)
     mine = named_tensors(module)
     for name, value in program.state().items():

@@ -57,7 +57,8 @@ def test_every_dependency_is_pinned_for_ci() -> None:
 
 
 def test_every_registered_pass_can_be_loaded() -> None:
-    from compressc.pass_protocol import Pass, find_pass, registered_passes
+    from compressc.contract.declaration import Pass
+    from compressc.contract.registry import find_pass, registered_passes
 
     declared = project()["project"]["entry-points"]["compressc.passes"]
     assert set(declared) <= set(registered_passes())

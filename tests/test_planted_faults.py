@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from compressc import masking
-from compressc.coupling import edits
-from compressc.coupling.axes import IdSpace, concatenate, exactly
+from compressc.channels import edits
+from compressc.channels.axes import IdSpace, concatenate, exactly
+from compressc.coupling.graph import couple
 from compressc.lowering import plan_application, slicing
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.proof import masking
 from compressc.rules import concatenation, convolution, recurrence, reshaping
 from compressc.rules.records import EqualCount
 from compressc.rules.registry import RULES
@@ -366,8 +367,8 @@ FAULTS = (
 
 
 def _plan(program: Program, seed: int, fault: Fault) -> Plan:
-    plan = random_plan(program.coupling, seed)
-    return with_random_zeros(plan, program.coupling, seed) if fault.zeros else plan
+    plan = random_plan(couple(program), seed)
+    return with_random_zeros(plan, couple(program), seed) if fault.zeros else plan
 
 
 def _check_plans(program: Program, fault: Fault) -> None:

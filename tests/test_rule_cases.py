@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from compressc.coupling.propagation import load_rules
+from compressc.coupling.graph import couple
 from compressc.program import Program
 from compressc.rules.convolution import convolution as conv_rule
 from compressc.rules.elementwise import elementwise
+from compressc.rules.propagation import load_rules
 from compressc.rules.registry import RULES
 from tests.graph_kit import Kit
 from tests.oracle import check_theorem
@@ -35,7 +36,7 @@ def _reasons(program: Program, layer: str) -> list[str | None]:
     """Return why each group of a layer's output channels is pinned, None where it is free."""
     found = [
         group.pinned
-        for group in program.coupling.groups
+        for group in couple(program).groups
         if any(m.tensor == f"{layer}.weight" and m.role == "out" for m in group.members)
     ]
     assert found, f"no ChannelGroup holds the output channels of '{layer}'"
@@ -65,7 +66,7 @@ def test_case(case: Case) -> None:
         assert None in _reasons(program, layer)
     for layer in case.pins:
         assert None not in _reasons(program, layer)
-    coupling = program.coupling
+    coupling = couple(program)
     check_theorem(program, random_plan(coupling, 0))
     lowered = check_theorem(program, smallest_plan(coupling), informative=False)
     for layer in case.prunes:
@@ -81,4 +82,4 @@ def test_elementwise(targets: list[Any]) -> None:
     for target, names in layers:
         for name in names:
             assert _reasons(program, name) == [None], f"{target} pins its operand"
-    check_theorem(program, random_plan(program.coupling, 1))
+    check_theorem(program, random_plan(couple(program), 1))

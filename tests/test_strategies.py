@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 import compressc.rules
-from compressc.coupling.propagation import load_rules
+from compressc.rules.propagation import load_rules
 from compressc.rules.registry import RULES
 from tests.strategies import Recipe, every_block
 

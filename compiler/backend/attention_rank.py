@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, fx
 
-from compressc.frontend.trainable import share_module
+from compressc.graphs.trainable import share_module
 from compressc.program import Program
 
 aten = torch.ops.aten

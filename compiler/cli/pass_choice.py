@@ -27,7 +27,7 @@ def choose_passes(
     Returns:
         The passes chosen, in order; filled while the parser parses.
     """
-    from compressc.pass_protocol import find_pass
+    from compressc.contract.registry import find_pass
     from compressc.pipeline.default_recipe import choose_recipe
 
     named = values_of(arguments, "--pass")

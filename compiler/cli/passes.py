@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressc.cli.parsing import Parser, field_options
+from compressc.contract.registry import find_pass, registered_passes
 from compressc.errors import CompresscError
-from compressc.pass_protocol import find_pass, registered_passes
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -62,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     with ProgressDisplay(quiet=options.quiet) as progress:
         found = _sweep(options, targets, chosen, progress)
     if not options.quiet:
-        from compressc.reporting.sweep_table import print_sweep
         from compressc.reporting.terminal_table import print_line
+        from compressc.sweeping.table import print_sweep
 
         print_sweep(found)
         print_line(f"  wrote {folder / 'sweep.html'} and {folder / 'sweep.json'}")

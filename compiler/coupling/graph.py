@@ -9,19 +9,19 @@ from math import prod
 import numpy as np
 
 from compressc.array_types import BoolArray, IntArray
+from compressc.channels.axes import Axes, Solution
+from compressc.channels.kept import Kept
 from compressc.costs import Cost, CostBuilder, CostModel
-from compressc.coupling.axes import Axes, Solution
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
-from compressc.coupling.kept import Kept
+from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
 from compressc.coupling.partitions import join_blocks, resolve_partitions
-from compressc.coupling.propagation import Propagation, propagate
 from compressc.errors import PlanError
 from compressc.factors.costs import FactorCosts, place_sites
 from compressc.factors.sites import FactorSites, find_factor_sites
-from compressc.layers import LayerCost, factored_cost, layer_costs
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.rules.propagation import Propagation, propagate
 from compressc.rules.records import Pin
 
 

@@ -10,11 +10,11 @@ from math import gcd, lcm
 import numpy as np
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axes, Solution
+from compressc.channels.axes import Axes, Solution
 from compressc.coupling.groups import ChannelGroup, Member, Role
 from compressc.coupling.partitions import Partition
-from compressc.coupling.propagation import Propagation
 from compressc.program import Constraints
+from compressc.rules.propagation import Propagation
 from compressc.rules.site import STRUCTURAL
 
 

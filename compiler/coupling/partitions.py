@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Solution
-from compressc.coupling.propagation import Propagation
+from compressc.channels.axes import Solution
+from compressc.rules.propagation import Propagation
 from compressc.rules.records import EqualCount
 
 

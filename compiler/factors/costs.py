@@ -9,10 +9,10 @@ from math import prod
 import numpy as np
 
 from compressc.array_types import FloatArray, IntArray
+from compressc.channels.axes import Axis
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axis
-from compressc.coupling.propagation import Propagation
 from compressc.factors.sites import Amount, FactorSite, FactorSites
+from compressc.rules.propagation import Propagation
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import fx
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axis
-from compressc.coupling.propagation import Propagation
-from compressc.coupling.shapes import hinted_shape, value_of
+from compressc.channels.axes import Axis
+from compressc.channels.shapes import hinted_shape, value_of
 from compressc.errors import PlanError
 from compressc.operators import argument_of
+from compressc.rules.propagation import Propagation
 from compressc.rules.records import MacsTerm
 
 aten = torch.ops.aten

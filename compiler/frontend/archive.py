@@ -18,7 +18,7 @@ from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
 from compressc.frontend.tracing import program_from_exported, quiet
-from compressc.program import Constraints, Program, Step
+from compressc.program import Constraints, HistoryLine, Program
 from compressc.writing import write_atomically
 
 _NOTE = "compressc.json"
@@ -80,7 +80,9 @@ def load_archive(
     note = archive.extra.get(_NOTE)
     if note is not None:
         return _restore(program, note)
-    return replace(program, history=(Step("load", {"file": Path(path).name}), *program.history))
+    return replace(
+        program, history=(HistoryLine("load", {"file": Path(path).name}), *program.history)
+    )
 
 
 def _deserialize(archive: CheckedArchive) -> ExportedProgram:
@@ -168,7 +170,7 @@ def _restore(program: Program, note: str) -> Program:
         )
         sparse_weights = tuple(_name(name) for name in document.get("sparse_weights", ()))
         history = tuple(
-            Step(
+            HistoryLine(
                 _name(step["name"]),
                 dict(step["settings"]),
                 float(step["seconds"]),

@@ -29,7 +29,7 @@ from compressc.frontend.input_shape import (
 from compressc.frontend.state_fit import align_names, load_state
 from compressc.frontend.tracing import capture
 from compressc.models.registry import architectures
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _load_checkpoint(path: Path, checkpoint: Checkpoint, request: _Request) -> P
     }
     if checkpoint.normalization is not None:
         settings["normalization"] = dict(checkpoint.normalization)
-    return replace(program, history=(Step("load", settings), *program.history))
+    return replace(program, history=(HistoryLine("load", settings), *program.history))
 
 
 def _build(checkpoint: Checkpoint, request: _Request) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from compressc.coupling.edits import attach_index
+from compressc.channels.edits import attach_index
 
 aten = torch.ops.aten
 

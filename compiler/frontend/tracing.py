@@ -25,8 +25,8 @@ from compressc.frontend.placement import (
     move_inputs_to_cpu,
 )
 from compressc.frontend.soundness import check_state
-from compressc.frontend.trainable import clone_module
-from compressc.program import Program, Step
+from compressc.graphs.trainable import clone_module
+from compressc.program import HistoryLine, Program
 
 _BATCH = "batch"
 
@@ -118,7 +118,7 @@ def capture(
             exported = _export(model, example_inputs, dynamic_shapes)
     program = _assemble(_unlifted_module(exported), example_inputs, input_names)
     if notes:
-        program = program.with_step(Step("capture", notes=tuple(notes)))
+        program = program.with_line(HistoryLine("capture", notes=tuple(notes)))
     return program
 
 
@@ -202,7 +202,7 @@ def program_from_exported(
     module = _unlifted_module(exported)
     check_state([*module.named_parameters(), *module.named_buffers()])
     program = _assemble(module, move_inputs_to_cpu(example_inputs), input_names)
-    return program.with_step(Step("capture", notes=(moved,))) if moved else program
+    return program.with_line(HistoryLine("capture", notes=(moved,))) if moved else program
 
 
 def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:

@@ -14,11 +14,11 @@ from functools import cached_property
 import numpy as np
 
 from compressc.array_types import IntArray
+from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
 from compressc.coupling.groups import ChannelGroup
-from compressc.coupling.kept import Kept
+from compressc.coupling.layers import layer_costs
 from compressc.latency.network_listing import layer_of
-from compressc.layers import layer_costs
 from compressc.plan import Plan
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import reads_unblocked, reorder_before

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
+from compressc.coupling.layers import layer_costs
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import GoalError
-from compressc.layers import layer_costs
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressc.bounds import Bounds
+from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal
 from compressc.lowering.constants import absorb_constants
 from compressc.lowering.folded_constants import FoldedConstants
@@ -27,8 +28,8 @@ def fold_constants(before: Program, after: Program, goal: Goal) -> tuple[Program
     absorbed = absorb_constants(after, settled=before.plan)
     if not absorbed.folded:
         return after, FoldedConstants((), absorbed.refused)
-    bounds = Bounds(goal.bounds, before.coupling.cost(Plan()))
-    if bounds.hold(after.cost) and not bounds.hold(absorbed.program.cost):
+    bounds = Bounds(goal.bounds, couple(before).cost(Plan()))
+    if bounds.hold(cost_of(after)) and not bounds.hold(cost_of(absorbed.program)):
         reasons = (f"{layer}: its new bias would break the goal" for layer in absorbed.folded)
         return after, FoldedConstants((), (*absorbed.refused, *reasons))
     return absorbed.program, FoldedConstants(absorbed.folded, absorbed.refused)

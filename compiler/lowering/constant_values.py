@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, fx
 
 from compressc.array_types import FloatArray
-from compressc.coupling.propagation import named_tensors
 from compressc.operators import is_mutating
 from compressc.program import Program
 from compressc.rules.elementwise import elementwise
 from compressc.rules.pooling import over_space
+from compressc.rules.propagation import named_tensors
 from compressc.rules.registry import RULES
 
 aten = torch.ops.aten

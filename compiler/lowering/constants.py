@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressc.array_types import BoolArray, FloatArray
-from compressc.coupling.axes import size_of, spread
-from compressc.coupling.propagation import named_tensors
-from compressc.frontend.trainable import share_module
+from compressc.channels.axes import size_of, spread
+from compressc.coupling.graph import couple
+from compressc.graphs.trainable import share_module
 from compressc.lowering.constant_values import find_constants
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.rules.propagation import named_tensors
 from compressc.rules.site import where
 
 aten = torch.ops.aten
@@ -52,7 +53,7 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
     A unit counts as dead where every place that reads it knows its value and can take it over.
     The result holds True for dead units, shape (units,) each.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     propagation = coupling.propagation
     values = find_constants(program)
     by_name = {node.name: node for node in program.graph_module.graph.nodes}
@@ -102,7 +103,7 @@ def absorb_constants(program: Program, settled: Plan | None = None) -> Absorbed:
     """
     if not program.plan.keep:
         return Absorbed(program, (), ())
-    coupling = program.coupling
+    coupling = couple(program)
     kept = coupling.view(program.plan)
     kept_before = coupling.view(settled or Plan())
     values = find_constants(program)

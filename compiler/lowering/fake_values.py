@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressc.coupling.axes import Axis
+from compressc.channels.axes import Axis
+from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
-from compressc.coupling.propagation import named_tensors
+from compressc.rules.propagation import named_tensors
 from compressc.rules.site import Value
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from torch import fx
 
-from compressc.frontend.trainable import share_module
+from compressc.coupling.graph import couple
+from compressc.graphs.trainable import share_module
 from compressc.lowering.plan_application import apply_plan
 from compressc.plan import Plan
 from compressc.program import Program
@@ -24,7 +25,7 @@ def lower(program: Program) -> Program:
     """
     plan = program.plan
     module = share_module(program.graph_module)
-    apply_plan(module, program.coupling, plan, follow_values=True)
+    apply_plan(module, couple(program), plan, follow_values=True)
     module.graph.eliminate_dead_code(is_impure_node=_keep_node)
     module.graph.lint()
     return replace(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
 from compressc.rules.records import GroupedWeight
 
 

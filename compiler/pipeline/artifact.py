@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from onnx import ModelProto
 
+from compressc.clock import Clock
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.lowering.folded_constants import FoldedConstants
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.reporting.report import IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
-from compressc.stages import Stages
 from compressc.verdict import Check, Verdict
 
 
@@ -52,13 +53,13 @@ class Artifact:
     """
 
     job: Job
-    clock: Stages
+    clock: Clock
     original: Program
     program: Program
     channel_step: int = 1
     may_relax: bool = False
     plans: tuple[Plan, ...] = ()
-    passes: tuple[Step, ...] = ()
+    passes: tuple[HistoryLine, ...] = ()
     constants: FoldedConstants = field(default_factory=FoldedConstants)
     verdict: Verdict = field(default_factory=Verdict)
     notes: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ class Artifact:
     @property
     def full_cost(self) -> Cost:
         """What the original costs."""
-        return self.original.coupling.cost(Plan())
+        return couple(self.original).cost(Plan())
 
     @property
     def file(self) -> ModelProto:

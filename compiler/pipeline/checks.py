@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from compressc.backend.onnx_parity import Parity
 from compressc.costs import Cost
-from compressc.equivalence import Equivalence
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.latency.measured_latency import read_latency
+from compressc.proof.equivalence import Equivalence
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Check
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 from math import gcd
 
 from compressc.bounds import Bounds
+from compressc.clock import Clock, ignore_progress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError
 from compressc.lowering.constant_folding import fold_constants
-from compressc.pass_protocol import Context, Pass, ignore_progress
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.pass_runs import run_pass
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.stages import Stages
 
 # A goal counts as reached "from below" when at most this share of the original is given away.
 _CLOSE = 0.03
@@ -47,7 +49,7 @@ def decide(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Arti
         decided, remarks = _closest(artifact, passes, context, steps)
     else:
         with artifact.clock.stage("finding the channel step"):
-            quiet = replace(artifact, clock=Stages(ignore_progress))
+            quiet = replace(artifact, clock=Clock(ignore_progress))
             unsaved = replace(context, work_dir=None)
             rehearsed, remarks = _closest(quiet, rehearsals, unsaved, steps)
         decided = _decide_at(artifact, rehearsed.channel_step, passes, context)
@@ -86,7 +88,7 @@ def _closest(
     """
     closest: Artifact | None = None
     failure: GoalError | None = None
-    bounds = Bounds(context.goal.bounds, artifact.program.coupling.cost(Plan()))
+    bounds = Bounds(context.goal.bounds, couple(artifact.program).cost(Plan()))
     for step in steps:
         if closest is not None and 2 * step < steps[0]:
             break  # much finer steps give away more speed than the last points are worth
@@ -134,4 +136,4 @@ def _slack(program: Program, bounds: Bounds) -> float:
     """Return how far below its tightest bound a program lies, as a share of the original."""
     if not bounds or not (program.plan.keep or program.plan.rank):
         return 0.0
-    return bounds.slack(program.cost)
+    return bounds.slack(cost_of(program))

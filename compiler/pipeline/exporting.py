@@ -8,6 +8,7 @@ from importlib.metadata import version
 from compressc.backend.onnx_export import export_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.backend.quantization import PRECISION
+from compressc.coupling.graph import cost_of
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.pipeline.artifact import Artifact
@@ -110,13 +111,13 @@ def check_goal(artifact: Artifact) -> Artifact:
 
 def stamp_file(artifact: Artifact) -> Artifact:
     """Write into the file what it is, where it comes from and what was verified."""
-    full, cost = artifact.full_cost, artifact.program.cost
+    full, cost = artifact.full_cost, cost_of(artifact.program)
     stamp(
         artifact.file,
         {
             **describe_input(artifact.original, artifact.job.task),
             "compressc.version": version("compressc"),
-            "compressc.precision": PRECISION if artifact.int8 else "float32",
+            "compressc.proof.double_precision": PRECISION if artifact.int8 else "float32",
             "compressc.macs": str(cost.macs),
             "compressc.params": str(cost.params),
             "compressc.original_macs": str(full.macs),
@@ -135,7 +136,7 @@ def _goal_checks(artifact: Artifact) -> list[Check]:
     return check_costs(
         artifact.job.goal,
         artifact.full_cost,
-        artifact.program.cost,
+        cost_of(artifact.program),
         None if before is None else count_file(before, artifact.original),
         count_file(artifact.file, artifact.program),
     )

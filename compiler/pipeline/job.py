@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import find_pass
 from compressc.errors import CompresscError
 from compressc.goal import Goal
-from compressc.pass_protocol import Pass, find_pass
 from compressc.program import Constraints, Program
 from compressc.settings import Settings
 from compressc.target import Target

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from compressc.backend.onnx_export import write_onnx
+from compressc.coupling.graph import couple
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.goal import LatencyBound
 from compressc.latency.layer_latency import time_layers
@@ -63,7 +64,7 @@ def time_files(artifact: Artifact) -> Artifact:
 def time_each_layer(artifact: Artifact) -> Artifact:
     """Add what every layer takes in the original and in the result."""
     job = artifact.job
-    names = {layer.name for layer in artifact.original.coupling.layers(Plan())}
+    names = {layer.name for layer in couple(artifact.original).layers(Plan())}
     before, after = (
         time_layers(
             model,

@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compressc.pass_protocol import Context, Pass
-from compressc.pipeline.declarations import check_changes, check_needs
+from compressc.clock import Clock
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.contract.enforcement import check_changes, check_needs
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
-from compressc.program import Program, Step
-from compressc.stages import Stages
+from compressc.program import HistoryLine, Program
 from compressc.store.content import NoIdentityError
 
 # What took less is sooner done again than read.
@@ -30,39 +31,39 @@ class PassRun:
     """
 
     program: Program
-    step: Step
+    step: HistoryLine
     notes: tuple[str, ...] = ()
 
 
-def run_pass(program: Program, method: Pass, context: Context, stages: Stages) -> PassRun:
+def run_pass(program: Program, method: Pass, context: Context, clock: Clock) -> PassRun:
     """Run a pass, or take its result from an earlier run that was cut off behind it.
 
     Raises:
         OutputError: if its result cannot be written to the work directory.
     """
     if context.work_dir is None:
-        return PassRun(*_run(program, method, context, stages))
+        return PassRun(*_run(program, method, context, clock))
     try:
         saved = SavedPass(context.work_dir, program, method, settings_of(method), context)
     except NoIdentityError as error:
         unkept = replace(context, work_dir=None)
-        return PassRun(*_run(program, method, unkept, stages), _not_kept(method, str(error)))
+        return PassRun(*_run(program, method, unkept, clock), _not_kept(method, str(error)))
     inside = replace(context, work_dir=saved.folder)
     if process_count() > 1 and method.declares.runs_on == "lowered":
         # All processes must begin such a pass together; it finds its own state again.
-        return PassRun(*_run(program, method, inside, stages))
+        return PassRun(*_run(program, method, inside, clock))
     notes: tuple[str, ...] = ()
     if saved.exists:
-        with stages.stage(f"reading what {method.name} found in an earlier run"):
+        with clock.stage(f"reading what {method.name} found in an earlier run"):
             earlier = saved.load()
         if earlier is not None:
             result, step = earlier
             said = f"{method.name} was done by an earlier run (in {step.seconds:.0f} s)"
             return PassRun(result, step, (said,))
         notes = (f"{saved.folder}: not a usable result of {method.name}, so it ran anew",)
-    result, step = _run(program, method, inside, stages)
+    result, step = _run(program, method, inside, clock)
     if step.seconds > _WORTH_SAVING_SECONDS and not process_rank():
-        with stages.stage(f"keeping what {method.name} found"):
+        with clock.stage(f"keeping what {method.name} found"):
             reason = saved.save(result, step)
         if reason:
             notes = (*notes, *_not_kept(method, reason))
@@ -73,18 +74,20 @@ def _not_kept(method: Pass, reason: str) -> tuple[str, ...]:
     return (f"{method.name} would run anew if this run were cut off: {reason}",)
 
 
-def _run(program: Program, method: Pass, context: Context, stages: Stages) -> tuple[Program, Step]:
+def _run(
+    program: Program, method: Pass, context: Context, clock: Clock
+) -> tuple[Program, HistoryLine]:
     name = f"running {method.name}"
-    with stages.stage(name):
+    with clock.stage(name):
         check_needs(method, program, context)
         started = time.perf_counter()
-        result = method(program, replace(context, progress=stages.within(name)))
+        result = method(program, replace(context, progress=clock.within(name)))
         seconds = round(time.perf_counter() - started, 3)
     check_changes(method, program, result)
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
     numbers = {name: number for step in added for name, number in step.numbers.items()}
-    return result, Step(method.name, settings_of(method), seconds, remarks, numbers)
+    return result, HistoryLine(method.name, settings_of(method), seconds, remarks, numbers)
 
 
 def settings_of(method: Pass) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from compressc.backend.onnx_export import export_onnx
+from compressc.clock import Clock
+from compressc.coupling.graph import couple
 from compressc.coupling.keep_patterns import check_keep_patterns
 from compressc.errors import GoalError, HandOverError, PlanError
 from compressc.frontend.tracing import capture
@@ -15,14 +17,13 @@ from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
-from compressc.stages import Stages
 from compressc.tasks.capabilities import ChecksModel
 
 # What the runtime's kernels take without padding; also into how many parts a layer may be cut.
 _FINEST = 4
 
 
-def begin(job: Job, clock: Stages) -> Artifact:
+def begin(job: Job, clock: Clock) -> Artifact:
     """Return the artifact of a job at its start: the captured model.
 
     Raises:
@@ -81,7 +82,7 @@ def couple_channels(artifact: Artifact) -> Artifact:
     if constraints != program.constraints:
         program = program.with_constraints(constraints)
     # Built here, so that its seconds count for this stage.
-    program.coupling.cost(Plan())
+    couple(program).cost(Plan())
     return replace(
         artifact, original=program, program=program, channel_step=step, may_relax=may_relax
     )
@@ -114,7 +115,7 @@ def _fine_enough(program: Program, step: int) -> int:
     Where a layer of 16 channels can only stay whole, all is taken from the others: at the same
     MACs and without training a ResNet-56 kept 66.9 % at steps of 16, 87.0 % at 8, 87.8 % at 4.
     """
-    sizes = [group.size for group in program.coupling.groups if group.pinned is None]
+    sizes = [group.size for group in couple(program).groups if group.pinned is None]
     narrow = float(np.quantile(sizes, 0.25)) if sizes else 0.0
     while step > _FINEST and _FINEST * step > narrow:
         step //= 2

@@ -12,12 +12,14 @@ from itertools import groupby
 from pathlib import Path
 
 from compressc.bounds import Bounds
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import find_pass
 from compressc.costs import Cost
-from compressc.equivalence import prove
+from compressc.coupling.graph import cost_of
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.lowering.lowered import lower
-from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_equivalence, check_predicted_cost
 from compressc.pipeline.decisions import decide, run_in_order
@@ -25,6 +27,7 @@ from compressc.pipeline.default_recipe import choose_recipe
 from compressc.pipeline.file_size import goal_for_passes
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
+from compressc.proof.equivalence import prove
 
 
 def follow_recipe(artifact: Artifact) -> Artifact:
@@ -87,7 +90,7 @@ def _lower(artifact: Artifact) -> Artifact:
     with artifact.clock.stage("proving that lowered == masked"):
         for check in (
             check_equivalence(prove(planned, lowered)),
-            check_predicted_cost(planned.cost, lowered.cost),
+            check_predicted_cost(cost_of(planned), cost_of(lowered)),
         ):
             artifact = artifact.with_check(replace(check, name=f"{check.name}{suffix}"))
     return replace(artifact, program=lowered, plans=(*artifact.plans, planned.plan))

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
 from compressc.errors import CompresscError
-from compressc.pass_protocol import Context, Pass
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.store.graph_record import is_same_graph
 from compressc.store.identity import identify
 from compressc.store.program_record import (
@@ -78,7 +79,7 @@ class SavedPass:
         """Whether there is a result, usable or not."""
         return self._store.has(_RESULT)
 
-    def load(self) -> tuple[Program, Step] | None:
+    def load(self) -> tuple[Program, HistoryLine] | None:
         """Return what the pass made of the program in an earlier run, None where that is damaged.
 
         Every part is checked: the digest of the file, and that plan and weights fit the program.
@@ -94,7 +95,7 @@ class SavedPass:
             return None
         return program, replace(step, settings=self._settings)
 
-    def save(self, result: Program, step: Step) -> str:
+    def save(self, result: Program, step: HistoryLine) -> str:
         """Write what the pass returned, and remove the state that it kept while it ran.
 
         Returns:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from compressc.costs import Cost
+from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal, LatencyBound
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import bound_text, latency_text
@@ -26,12 +27,12 @@ def assemble_report(artifact: Artifact) -> Report:
         model=job.name,
         goal=_goal_texts(job.goal),
         before=_amounts(artifact.full_cost, before.ByteSize() if before else None),
-        after=_amounts(artifact.program.cost, artifact.file.ByteSize()),
+        after=_amounts(cost_of(artifact.program), artifact.file.ByteSize()),
         layers=_layers(artifact),
         passes=tuple(
             PassRow(line.name, line.settings, line.seconds, line.notes) for line in artifact.passes
         ),
-        pins=tuple(PinRow(pin.name, pin.reason) for pin in pins_of(artifact.original.coupling)),
+        pins=tuple(PinRow(pin.name, pin.reason) for pin in pins_of(couple(artifact.original))),
         verdict=artifact.verdict,
         multiple_of=artifact.channel_step,
         storage=job.settings.storage,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from compressc.array_types import BoolArray
-from compressc.coupling.graph import Coupling
+from compressc.coupling.graph import Coupling, couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.plan import Plan
 from compressc.program import Program
@@ -98,7 +98,7 @@ class Inspection:
 
 def inspect_program(program: Program) -> Inspection:
     """Look at a program's coupling."""
-    coupling = program.coupling
+    coupling = couple(program)
     cost = coupling.cost(Plan())
     least = coupling.costs.cost(_least(coupling))
     return Inspection(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compressc.layers import LayerCost
+from compressc.coupling.graph import couple
+from compressc.coupling.layers import LayerCost
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.reporting.report import LayerRow
@@ -20,8 +21,8 @@ def layer_rows(original: Program, result: Program) -> tuple[LayerRow, ...]:
         original: the program before; a pending plan does not count.
         result: the program after, without a pending plan.
     """
-    before = original.coupling.layers(Plan())
-    after = _by_original(result.coupling.layers(Plan()), {row.name for row in before})
+    before = couple(original).layers(Plan())
+    after = _by_original(couple(result).layers(Plan()), {row.name for row in before})
     return tuple(_row(old, after.get(old.name)) for old in before)
 
 

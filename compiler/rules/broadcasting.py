@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compressc.coupling.axes import Axes, Axis, join_axes, plain, size_of
+from compressc.channels.axes import Axes, Axis, join_axes, plain, size_of
 from compressc.rules.site import Site
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from compressc.coupling.axes import (
+from compressc.channels.axes import (
     Axes,
     Axis,
     concatenate,
@@ -16,8 +16,8 @@ from compressc.coupling.axes import (
     plain,
     size_of,
 )
-from compressc.coupling.edits import Reindex, SetRange, SetSplits
-from compressc.coupling.shapes import value_of
+from compressc.channels.edits import Reindex, SetRange, SetSplits
+from compressc.channels.shapes import value_of
 from compressc.operators import schema_of
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import rule

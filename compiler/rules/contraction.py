@@ -8,9 +8,9 @@ from math import prod, sqrt
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axes, Axis, join_axes, plain, size_of
-from compressc.coupling.edits import SetNumber
-from compressc.coupling.shapes import hinted_shape, value_of
+from compressc.channels.axes import Axes, Axis, join_axes, plain, size_of
+from compressc.channels.edits import SetNumber
+from compressc.channels.shapes import hinted_shape, value_of
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axes, Axis, is_labelled, join_axes, labelled, plain, size_of
-from compressc.coupling.edits import SetCount
-from compressc.coupling.shapes import hinted_shape, value_of
+from compressc.channels.axes import Axes, Axis, is_labelled, join_axes, labelled, plain, size_of
+from compressc.channels.edits import SetCount
+from compressc.channels.shapes import hinted_shape, value_of
 from compressc.errors import RuleError
 from compressc.rules.records import EqualCount, GroupedWeight
 from compressc.rules.reduction import over_kept

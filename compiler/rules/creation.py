@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from compressc.coupling.axes import Axes, Axis, is_labelled, plain
-from compressc.coupling.edits import SetSizes
+from compressc.channels.axes import Axes, Axis, is_labelled, plain
+from compressc.channels.edits import SetSizes
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value
 

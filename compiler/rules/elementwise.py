@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from compressc.coupling.axes import Axes
+from compressc.channels.axes import Axes
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value

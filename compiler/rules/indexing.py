@@ -9,9 +9,9 @@ import torch
 from torch import fx
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axes, Axis, exactly, join_axes, plain, size_of
-from compressc.coupling.edits import Reindex
-from compressc.coupling.shapes import value_of
+from compressc.channels.axes import Axes, Axis, exactly, join_axes, plain, size_of
+from compressc.channels.edits import Reindex
+from compressc.channels.shapes import value_of
 from compressc.errors import RuleError
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import freeze_inputs, rule

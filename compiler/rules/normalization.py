@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from compressc.coupling.axes import Axis, is_labelled, join_axes, plain, size_of
-from compressc.coupling.edits import SetCount, SetSizes
+from compressc.channels.axes import Axis, is_labelled, join_axes, plain, size_of
+from compressc.channels.edits import SetCount, SetSizes
 from compressc.rules.records import EqualCount
 from compressc.rules.reduction import over_kept
 from compressc.rules.registry import rule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from compressc.coupling.axes import is_labelled, plain, size_of
-from compressc.coupling.edits import SetSqueezed
+from compressc.channels.axes import is_labelled, plain, size_of
+from compressc.channels.edits import SetSqueezed
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value
 

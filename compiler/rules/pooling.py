@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from compressc.coupling.axes import (
+from compressc.channels.axes import (
     Axes,
     Axis,
     concatenate,
@@ -16,7 +16,7 @@ from compressc.coupling.axes import (
     plain,
     size_of,
 )
-from compressc.coupling.edits import SetPad
+from compressc.channels.edits import SetPad
 from compressc.rules.registry import rule
 from compressc.rules.site import STRUCTURAL, Site, Value
 from compressc.rules.targets import overloads

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axis
-from compressc.coupling.edits import Edit
+from compressc.channels.axes import Axis
+from compressc.channels.edits import Edit
 
 
 @dataclass(frozen=True, eq=False)

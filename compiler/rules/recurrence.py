@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axis, concatenate, exactly, join_axes, plain
-from compressc.coupling.shapes import hinted_shape, value_of
+from compressc.channels.axes import Axis, concatenate, exactly, join_axes, plain
+from compressc.channels.shapes import hinted_shape, value_of
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressc.coupling.axes import Axes, Axis, exactly, is_labelled, plain
+from compressc.channels.axes import Axes, Axis, exactly, is_labelled, plain
 from compressc.operators import argument_of
 from compressc.rules.broadcasting import broadcast
 from compressc.rules.registry import rule

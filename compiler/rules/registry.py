@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from compressc.coupling.shapes import value_of
+from compressc.channels.shapes import value_of
 from compressc.errors import RuleError
 from compressc.rules.site import Site, Value
 

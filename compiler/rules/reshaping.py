@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axes, Axis, Factor, is_labelled, plain, size_of
-from compressc.coupling.edits import SetSizes
+from compressc.channels.axes import Axes, Axis, Factor, is_labelled, plain, size_of
+from compressc.channels.edits import SetSizes
 from compressc.rules.registry import rule
 from compressc.rules.site import Site, Value
 

@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 import torch
 
-from compressc.coupling.axes import Axis, Factor, is_labelled, plain, size_of
-from compressc.coupling.edits import Reindex
+from compressc.channels.axes import Axis, Factor, is_labelled, plain, size_of
+from compressc.channels.edits import Reindex
 from compressc.rules.registry import rule
 from compressc.rules.reshaping import split_factor
 from compressc.rules.site import Site, Value

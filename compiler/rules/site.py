@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, fx
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axes, Axis, IdSpace, exactly, is_labelled, plain
-from compressc.coupling.edits import Edit
-from compressc.coupling.shapes import Sizes, hinted_shape, value_of
+from compressc.channels.axes import Axes, Axis, IdSpace, exactly, is_labelled, plain
+from compressc.channels.edits import Edit
+from compressc.channels.shapes import Sizes, hinted_shape, value_of
 from compressc.errors import RuleError
 from compressc.operators import argument_of, argument_place
 from compressc.rules.records import Contraction, MacsTerm, Pin, Records, Split

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from compressc.frontend.trainable import clone_module
-from compressc.masking import masked
+from compressc.graphs.trainable import clone_module
 from compressc.program import Program
+from compressc.proof.masking import masked
 from compressc.tasks.protocol import Inputs
 
 aten = torch.ops.aten

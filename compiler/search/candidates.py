@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from compressc.coupling.graph import Coupling
 from compressc.factors.low_rank import factor_weight
-from compressc.frontend.trainable import share_module
+from compressc.graphs.trainable import share_module
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.plan_application import Ranks, apply_plan
 from compressc.plan import Plan

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
-from compressc.pass_protocol import ignore_progress
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.executors import ExecutorError, InProcess, count_slots, is_lost_worker
@@ -24,7 +25,6 @@ from compressc.search.judge import make_judge
 from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge
-from compressc.stages import ProgressCallback
 from compressc.store.identity import identify
 from compressc.store.store import Store
 from compressc.tasks.protocol import Inputs, Task
@@ -88,7 +88,7 @@ class Evaluator:
         self._started = time.perf_counter()
         self.goal, self._progress = goal, progress
         self._executor = executor or InProcess()
-        self._costs = PlanCosts(program.coupling)
+        self._costs = PlanCosts(couple(program))
         calibration: tuple[Inputs, ...] = ()
         if conditions.recalibrate:
             drawn = task.calibration_batches(conditions.recalibrate, conditions.seed)

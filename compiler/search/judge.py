@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from compressc.coupling.graph import Coupling
+from compressc.coupling.graph import Coupling, couple
 from compressc.errors import CompresscError
 from compressc.plan import Plan
 from compressc.program import Program
@@ -71,7 +71,7 @@ class Judge:
 
 def make_judge(program: Program, task: Task, calibration: tuple[Inputs, ...] = ()) -> Judge:
     """Return the judge of a program's plans; a pending plan is ignored."""
-    return Judge(strip_program(program), program.coupling, task, calibration)
+    return Judge(strip_program(program), couple(program), task, calibration)
 
 
 def unpack_judge(packed: bytes) -> Judge:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressc.coupling.propagation import named_tensors
-from compressc.coupling.shapes import hinted_shape
-from compressc.frontend.trainable import copy_graph
+from compressc.channels.shapes import hinted_shape
+from compressc.graphs.trainable import copy_graph
 from compressc.program import Program
+from compressc.rules.propagation import named_tensors
 
 
 def strip_program(program: Program) -> fx.GraphModule:

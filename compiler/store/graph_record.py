@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from compressc.coupling.shapes import Sizes, value_of
+from compressc.channels.shapes import Sizes, value_of
 from compressc.frontend.operator_names import check_operator
 from compressc.store.recorded_shapes import ShapeReader, describe_value
 

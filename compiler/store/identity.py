@@ -22,7 +22,7 @@ from compressc.tasks.capabilities import (
 from compressc.tasks.protocol import Scored
 
 if TYPE_CHECKING:
-    from compressc.pass_protocol import Pass
+    from compressc.contract.declaration import Pass
 
 
 def identify(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressc.plan import Plan
-from compressc.program import Constraints, Program, Step
+from compressc.program import Constraints, HistoryLine, Program
 from compressc.store.graph_record import describe_graph, is_same_graph, rebuild_graph
 from compressc.store.records import Record
 
@@ -80,7 +80,7 @@ def apply_change(before: Program, record: Record) -> Program:
     )
 
 
-def describe_step(step: Step) -> dict[str, Any]:
+def describe_step(step: HistoryLine) -> dict[str, Any]:
     """Return a line of history as a document."""
     return {
         "name": step.name,
@@ -91,7 +91,7 @@ def describe_step(step: Step) -> dict[str, Any]:
     }
 
 
-def read_step(document: Mapping[str, Any]) -> Step:
+def read_step(document: Mapping[str, Any]) -> HistoryLine:
     """Return the line of history that :func:`describe_step` described.
 
     Raises:
@@ -100,7 +100,7 @@ def read_step(document: Mapping[str, Any]) -> Step:
     notes = tuple(map(str, document["notes"]))
     numbers = {str(name): float(number) for name, number in document["numbers"].items()}
     name, seconds = str(document["name"]), float(document["seconds"])
-    return Step(name, document["settings"], seconds, notes, numbers)
+    return HistoryLine(name, document["settings"], seconds, notes, numbers)
 
 
 def _with_weights(

@@ -14,7 +14,7 @@ from torch import SymInt, Tensor, fx
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions
 
-from compressc.coupling.shapes import value_of
+from compressc.channels.shapes import value_of
 from compressc.frontend.symbolic_grammar import check_expression
 
 _FUNCTIONS = {name: value for name, value in vars(functions).items() if isinstance(value, type)}

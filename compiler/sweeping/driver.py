@@ -14,20 +14,19 @@ from pathlib import Path
 
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.output_drift import measure_drift
+from compressc.clock import Clock, ProgressCallback, ignore_progress
 from compressc.compression import Result, run_job
+from compressc.coupling.graph import couple
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import ExportError, GoalError, PlanError, VerificationError
 from compressc.goal import Bound, Goal
-from compressc.pass_protocol import ignore_progress
 from compressc.pipeline.job import Job
 from compressc.pipeline.preparing import capture_model
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.reporting.report_file import write_report
-from compressc.reporting.sweep_page import render_sweep
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.benchmark import bench
-from compressc.stages import ProgressCallback, Stages
 from compressc.sweeping.files import (
     ORIGINAL,
     PAGE,
@@ -39,6 +38,7 @@ from compressc.sweeping.files import (
     write_state,
 )
 from compressc.sweeping.inputs import drift_inputs
+from compressc.sweeping.page import render_sweep
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.run import Run
 from compressc.sweeping.targets import KINDS, read_targets
@@ -81,12 +81,12 @@ def sweep(
     """
     goals = read_targets(targets, kind, job.goal)
     folder = make_folder(Path(folder))
-    stages = Stages(progress)
-    with stages.stage("capturing the model"):
+    clock = Clock(progress)
+    with clock.stage("capturing the model"):
         program = capture_model(job)
     job = replace(job, model=program, example_inputs=None)
     known, timed = read_state(folder)
-    with stages.stage("exporting the original"):
+    with clock.stage("exporting the original"):
         original_onnx = export_onnx(replace(program, plan=Plan()))
         write_onnx(original_onnx, folder / ORIGINAL)
     run = Run(
@@ -108,7 +108,7 @@ def sweep(
         key = run.key(its_goal)
         row = known.get(key)
         if row is None or not is_done(row, folder):
-            row, before = _compress(run, target, key, its_goal, Stages(_prefixed(progress, said)))
+            row, before = _compress(run, target, key, its_goal, Clock(_prefixed(progress, said)))
             if before is not None:
                 first = replace(found.rows[0], metric=before)
                 found = replace(found, rows=(first, *found.rows[1:]))
@@ -117,8 +117,8 @@ def sweep(
         later = [one for one in known.values() if one.key not in {r.key for r in found.rows}]
         write_state(replace(found, rows=(*found.rows, *later)), folder)
     if job.settings.measure:
-        with stages.stage("measuring all files"):
-            found = found.with_bench(_bench(run, found, timed, stages))
+        with clock.stage("measuring all files"):
+            found = found.with_bench(_bench(run, found, timed, clock))
     else:
         found = found.with_bench(None)
     write_state(found, folder)
@@ -130,7 +130,7 @@ def sweep(
 def _original_row(run: Run, known: Mapping[str, SweepRow]) -> SweepRow:
     """Return the row of the original; its metric is known once a target was met."""
     path, key = run.folder / ORIGINAL, run.key(run.job.goal)
-    cost = run.program.coupling.cost(Plan())
+    cost = couple(run.program).cost(Plan())
     return SweepRow(
         target="original",
         key=key,
@@ -145,7 +145,7 @@ def _original_row(run: Run, known: Mapping[str, SweepRow]) -> SweepRow:
 
 
 def _compress(
-    run: Run, target: str, key: str, goal: Goal, stages: Stages
+    run: Run, target: str, key: str, goal: Goal, clock: Clock
 ) -> tuple[SweepRow, float | None]:
     """Return the row of a target, and the metric of the original where it became known."""
     started = time.perf_counter()
@@ -156,7 +156,7 @@ def _compress(
     path = run.folder / f"{kind.partition('_')[0]}-{target}.onnx"
     job = replace(run.job, goal=goal, settings=settings, work_dir=run.folder / PASS_STATE)
     try:
-        result = run_job(job, stages.progress)
+        result = run_job(job, clock.progress)
         result.export(path)
     except _UNMET as error:
         path.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def _row(run: Run, target: str, key: str, path: Path, result: Result, seconds: f
     )
 
 
-def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) -> BenchResult | None:
+def _bench(run: Run, found: Sweep, known: BenchResult | None, clock: Clock) -> BenchResult | None:
     """Time all files in one run, unless an earlier run has timed just these."""
     rows = [row for row in found.rows if row.is_met]
     digests = [row.sha256 for row in rows]
@@ -200,7 +200,7 @@ def _bench(run: Run, found: Sweep, known: BenchResult | None, stages: Stages) ->
         seconds=max(job.settings.seconds, _SHORTEST_BENCH * len(rows)),
         shapes=list_axis_sizes(run.program),
         seed=job.goal.seed,
-        progress=stages.within("measuring all files"),
+        progress=clock.within("measuring all files"),
     )
     measurements = tuple(replace(m, path=Path(m.path).name) for m in result.measurements)
     notes = tuple(note.replace(f"{run.folder}/", "") for note in result.notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressc.stages import ProgressCallback
+from compressc.clock import ProgressCallback
 
 
 class Announcer:

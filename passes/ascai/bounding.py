@@ -9,6 +9,7 @@ import numpy as np
 from compressc.array_types import FloatArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.passes.ascai.space import SearchSpace
 
 _HALVINGS = 10
@@ -140,4 +141,4 @@ class Bounding:
 
     def _cost(self, values: FloatArray) -> Cost:
         plan = self.space.plan_of(self.space.individual(values))
-        return self.space.program.coupling.cost(plan)
+        return couple(self.space.program).cost(plan)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from compressc.array_types import FloatArray
+from compressc.clock import ProgressCallback
 from compressc.passes.ascai.assessment import Assessment, Scored, as_matrix
 from compressc.passes.ascai.variation import Variation
 from compressc.passes.ascai.warm_start import Start
 from compressc.search.history import Candidate, Generation, History, write_history
-from compressc.stages import ProgressCallback
 
 # Generations without a single new plan after which the search has converged.
 _IDLE = 20

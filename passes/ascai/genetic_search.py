@@ -11,10 +11,13 @@ from typing import ClassVar, Literal
 
 from compressc.array_types import FloatArray
 from compressc.bounds import Bounds
+from compressc.clock import ignore_progress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Declaration, Pass, ignore_progress
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Amount, Assessment, Scored, measure_amount
@@ -30,7 +33,7 @@ from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.reporting.search_page import write_search
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
@@ -177,7 +180,7 @@ class Ascai(Pass):
         context = replace(context, progress=announcer.announce)
         context.progress(0, self.generations, "measuring importance")
         space = self.build_space(program, task, context.goal.seed)
-        bounds = Bounds(context.goal.bounds, program.coupling.cost(Plan()))
+        bounds = Bounds(context.goal.bounds, couple(program).cost(Plan()))
         bounding = Bounding(space, bounds, self._caps(context.goal))
         bounding.check()
         amount = self._choose_amount(program, context)
@@ -203,7 +206,7 @@ class Ascai(Pass):
             decided = with_statistics(decided, evaluator.calibration)
         notes = (*self._describe(assessment, best, history), *start.notes)
         lines = describe_ranks(decided, decided.plan.rank)
-        return decided.with_step(Step(self.name, notes=(*notes, *lines)))
+        return decided.with_line(HistoryLine(self.name, notes=(*notes, *lines)))
 
     def rehearsal(self) -> Pass:
         """Return a pass that goes straight to the bounds, without trying anything."""

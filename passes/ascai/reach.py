@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.bounds import Bounds
-from compressc.pass_protocol import Context, Declaration, Pass
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.space import Method, build_space
 from compressc.passes.importance import measure_importance
@@ -35,7 +37,7 @@ class ReachRehearsal(Pass):
         """
         importance = measure_importance(program, "l1") if "ps" in self.spaces else {}
         space = build_space(program, self.spaces, importance)
-        bounding = Bounding(space, Bounds(context.goal.bounds, program.coupling.cost(Plan())))
+        bounding = Bounding(space, Bounds(context.goal.bounds, couple(program).cost(Plan())))
         bounding.check()
         found = bounding.enforce(space.whole[None])[0]
         return program.with_plan(space.plan_of(space.individual(found)))

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from compressc.array_types import BoolArray, FloatArray, IntArray
-from compressc.coupling.kept import Kept
+from compressc.channels.kept import Kept
+from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights, layer_of
 from compressc.errors import PlanError
 from compressc.factors.sites import FactorSite
@@ -127,9 +128,9 @@ class SearchSpace:
         plan = self.program.plan
         if "ps" in self.methods:
             plan = replace(plan, keep=self._keep(found))
-        plan = self.program.coupling.fit_ranks(plan)
+        plan = couple(self.program).fit_ranks(plan)
         if {"svd", "tucker"} & set(self.methods):
-            plan = plan.with_rank(self._rank(found, self.program.coupling.view(plan)))
+            plan = plan.with_rank(self._rank(found, couple(self.program).view(plan)))
         if "pn" in self.methods:
             plan = plan.with_zero(self._zero(found, plan))
         return plan
@@ -143,7 +144,7 @@ class SearchSpace:
         return keep
 
     def _rank(self, found: Values, kept: Kept) -> dict[str, tuple[int, ...]]:
-        sites = self.program.coupling.factor_sites
+        sites = couple(self.program).factor_sites
         rank = {}
         for one in self.coordinates:
             if one.method not in ("svd", "tucker") or one.side == "in":
@@ -209,7 +210,7 @@ def build_space(
     chosen = tuple(method for method in METHODS if method in methods)
     ladders: dict[str, Ladder] = {}
     if "ps" in chosen:
-        for group in program.coupling.groups:
+        for group in couple(program).groups:
             if group.pinned is None:
                 ladder = build_ladder(group, importance[group.name])
                 if ladder.steps:
@@ -223,7 +224,7 @@ def build_space(
             f"ascai finds nothing to compress by {', '.join(chosen)}; `compressc inspect` shows "
             "what is pinned and why; give other --spaces or a smaller --multiple-of"
         )
-    tensors = program.coupling.propagation.tensors
+    tensors = couple(program).propagation.tensors
     orders = {}
     for name in weights:
         sizes = tensors[name].detach().abs().flatten().cpu().numpy()
@@ -240,14 +241,14 @@ def _is_kept(program: Program, layer: str) -> bool:
 def _weights(program: Program) -> list[str]:
     return [
         name
-        for name in contracted_weights(program.coupling)
+        for name in contracted_weights(couple(program))
         if not _is_kept(program, layer_of(name)) and layer_of(name) not in program.plan.rank
     ]
 
 
 def _rank_coordinates(program: Program, methods: Sequence[Method]) -> list[Coordinate]:
     coordinates: list[Coordinate] = []
-    for name, site in program.coupling.factor_sites.sites.items():
+    for name, site in couple(program).factor_sites.sites.items():
         inputs, outputs = _width(program, site)
         method: Method = "svd" if site.modes == 1 else "tucker"
         smallest = (1,) * site.modes
@@ -269,5 +270,5 @@ def _rank_coordinates(program: Program, methods: Sequence[Method]) -> list[Coord
 
 def _width(program: Program, site: FactorSite) -> tuple[int, int]:
     """Return the input and output channels of a layer at full size."""
-    outputs, inputs = program.coupling.propagation.tensors[site.weight].shape[:2]
+    outputs, inputs = couple(program).propagation.tensors[site.weight].shape[:2]
     return int(inputs), int(outputs)

@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from torch import fx
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
 from compressc.goal import LatencyBound
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_training import identify_training, train_agents
 from compressc.passes.decore.agents import Agents, find_agents
@@ -20,7 +21,7 @@ from compressc.passes.decore.selection import drop_decided, drop_for_latency, dr
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.passes.training.processes import Processes
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.tasks.protocol import require_task
 
 _ANALYSED_SHARE = 0.01
@@ -98,7 +99,7 @@ class Decore(DecoreSettings, Pass):
             task = require_task(context.task, self.name)
             shares = (_ANALYSED_SHARE,)
             notes += map(str, analyse_agents(program, agents, trained.weights, task, shares))
-        program = program.with_step(Step(self.name, notes=tuple(notes)))
+        program = program.with_line(HistoryLine(self.name, notes=tuple(notes)))
         if timed:
             weights = trained.weights
             return drop_for_latency(program, context, agents, weights, self.floor, self.name)

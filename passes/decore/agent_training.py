@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressc.pass_protocol import Context
+from compressc.contract.context import Context
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import check_sampling
 from compressc.passes.decore.lessons import FrozenLesson, JointLesson, Lesson

@@ -3,7 +3,7 @@
 An agent's action multiplies what layers read of its channels: the inputs of convolutions, linear
 layers and matrix products, at the places that rules register as contractions. Batch norms,
 depthwise convolutions, additions and poolings have no gate: their channels are silenced where the
-next layer reads them, which is what removing them means (see :mod:`compressc.masking`).
+next layer reads them, which is what removing them means (see :mod:`compressc.proof.masking`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from torch import Tensor, fx
 
 from compressc.array_types import FloatArray, IntArray
-from compressc.coupling.axes import Axis, spread
-from compressc.coupling.shapes import value_of
+from compressc.channels.axes import Axis, spread
+from compressc.channels.shapes import value_of
+from compressc.coupling.graph import couple
 from compressc.operators import is_mutating
 from compressc.program import Program
 
@@ -85,7 +86,7 @@ def find_agents(program: Program) -> Agents:
     Groups that no gate reaches have none, nor have those that an operation reads where no gate can
     be: the state of a recurrent layer, or what is computed from weights alone.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     free = [group for group in coupling.groups if group.pinned is None]
     owner = np.full(len(coupling.solution.reason_of), -1, dtype=np.int64)
     for index, group in enumerate(free):
@@ -126,7 +127,7 @@ def _find_places(program: Program) -> list[_Place]:
 
     An operation that changes a value in place may stand between two readers: each then has its own.
     """
-    records, values = program.coupling.propagation.records, program.coupling.propagation.values
+    records, values = couple(program).propagation.records, couple(program).propagation.values
     nodes = list(program.graph_module.graph.nodes)
     position = {node.name: index for index, node in enumerate(nodes)}
     living = _activations(program)
@@ -167,10 +168,10 @@ def _activations(program: Program) -> set[str]:
 
 def _hidden_classes(program: Program) -> IntArray:
     """Return the classes that some node sums over without an activation to be multiplied."""
-    class_of, living = program.coupling.solution.class_of, _activations(program)
+    class_of, living = couple(program).solution.class_of, _activations(program)
     read: dict[str, set[int]] = {}
     gated: dict[str, set[int]] = {}
-    for one in program.coupling.propagation.records.contractions:
+    for one in couple(program).propagation.records.contractions:
         ids = [factor.ids for factor in one.channels if factor.ids is not None]
         classes = set(class_of[np.concatenate(ids)].tolist())
         read.setdefault(one.node, set()).update(classes)
@@ -184,7 +185,7 @@ def _batch_size(program: Program) -> int:
     """Return what stands for the batch on the first axis of values, 0 where inputs differ."""
     sizes = set()
     for node in program.graph_module.graph.nodes:
-        axes = program.coupling.propagation.values.get(node.name)
+        axes = couple(program).propagation.values.get(node.name)
         if node.op == "placeholder" and isinstance(axes, tuple) and axes:
             sizes.add(axes[0][0].size)
     return sizes.pop() if len(sizes) == 1 else 0

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, fx
 
 from compressc.errors import PlanError
-from compressc.masking import replace_operand
 from compressc.passes.decore.agents import Agents, Gate
+from compressc.proof.masking import replace_operand
 
 # A plain attribute, neither parameter nor buffer: weights are saved and averaged without it.
 _ACTIONS = "_actions"

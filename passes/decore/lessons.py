@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from compressc.frontend.trainable import keep_batch_statistics_only
+from compressc.graphs.trainable import keep_batch_statistics_only
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import GatedNetwork
 from compressc.passes.decore.policies import Policies

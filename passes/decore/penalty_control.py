@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.passes.decore.agents import Agents
 from compressc.passes.widths.costs import build_count_costs
@@ -48,8 +49,8 @@ class PenaltyControl:
         penalty: float,
         steps: int,
     ) -> None:
-        groups = [program.coupling.group(name) for name in agents.groups]
-        self._costs = build_count_costs(program.coupling, groups, {}, goal.bounds)
+        groups = [couple(program).group(name) for name in agents.groups]
+        self._costs = build_count_costs(couple(program), groups, {}, goal.bounds)
         self._agents, self._first, self._penalty = agents, first, penalty
         self._steps = max(1, steps)
         self._excess = -self._slack(np.full(agents.count, first), first)

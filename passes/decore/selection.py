@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compressc.array_types import BoolArray, FloatArray
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.decore.agents import Agents
 from compressc.passes.latency.meeting import LatencyRule, meet_latency, open_search
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.passes.widths.ladders import sparing_mask
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 # What the least agent is worth above nothing, so that every unit counts.
 _LEAST = 1e-6
@@ -34,7 +35,7 @@ def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: st
     keep: dict[str, BoolArray] = {}
     spared = 0
     for group_name, values in agents.by_group(weights).items():
-        group = program.coupling.group(group_name)
+        group = couple(program).group(group_name)
         mask = sparing_mask(group, values - weights.min() + _LEAST, values >= 0)
         spared += int((mask & (values < 0)).sum())
         if not mask.all():
@@ -47,8 +48,8 @@ def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: st
         )
     if not keep:
         notes.append("no agent drops its channel: give a lower penalty, or more epochs")
-    plan = program.coupling.fit_ranks(program.plan.with_keep(keep))
-    return program.with_plan(plan).with_step(Step(name, notes=tuple(notes)))
+    plan = couple(program).fit_ranks(program.plan.with_keep(keep))
+    return program.with_plan(plan).with_line(HistoryLine(name, notes=tuple(notes)))
 
 
 def drop_lowest(
@@ -108,7 +109,7 @@ def drop_for_latency(
 def _importance(program: Program, agents: Agents, weights: FloatArray) -> dict[str, FloatArray]:
     above = weights - weights.min() + _LEAST
     importance = agents.by_group(above)
-    for group in program.coupling.groups:
+    for group in couple(program).groups:
         if group.pinned is None and group.name not in importance:
             importance[group.name] = above.max() + 1 + 0 * group.classes
     return importance

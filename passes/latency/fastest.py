@@ -9,7 +9,7 @@ from compressc.array_types import FloatArray
 from compressc.errors import GoalError
 from compressc.passes.latency.search import LatencySearch
 from compressc.passes.widths.choice import WidthRule, choose_widths
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 
 def seek_fastest(
@@ -46,5 +46,5 @@ def seek_fastest(
         return sought
     note = f"an even cut is the fastest: {search.describe(ms)}, {circumstances}"
     remarks = [remark for step in even.history[len(program.history) :] for remark in step.notes]
-    step = Step(search.name, notes=(note, *remarks), numbers=search.numbers(ms))
-    return program.with_plan(even.plan).with_step(step)
+    step = HistoryLine(search.name, notes=(note, *remarks), numbers=search.numbers(ms))
+    return program.with_plan(even.plan).with_line(step)

@@ -11,6 +11,8 @@ import numpy as np
 
 from compressc.array_types import FloatArray
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import GoalError
 from compressc.goal import LatencyBound
@@ -18,7 +20,6 @@ from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import write_original
 from compressc.lowering.lowered import lower
-from compressc.pass_protocol import Context
 from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure
@@ -117,7 +118,7 @@ def _allocator(
     rule: LatencyRule,
     bound: LatencyBound | None,
 ) -> LatencyAllocator:
-    groups = [program.coupling.group(name) for name in model.groups]
+    groups = [couple(program).group(name) for name in model.groups]
     ladders = [
         with_useful_counts(build_ladder(group, importance[group.name]), model, place)
         for place, group in enumerate(groups)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.latency.network_listing import find_listing, list_program
-from compressc.pass_protocol import Context
 from compressc.program import Program
 from compressc.runtime.cost_store import table_for
 
@@ -23,7 +24,7 @@ def predict_from_table(program: Program, percentile: str, context: Context) -> L
     """
     target, table = context.target, context.target.cost_table
     if table is not None:
-        kernels = find_listing(table, program.coupling)
+        kernels = find_listing(table, couple(program))
     else:
         kernels = program.once(
             ("kernels", target.threads, target.batch),
@@ -31,4 +32,4 @@ def predict_from_table(program: Program, percentile: str, context: Context) -> L
         )
         table = table_for(kernels, target.threads, progress=context.progress)
     measured_ms = kernels.latency_ms.get(percentile)
-    return build_latency_model(program.coupling, kernels, table, measured_ms)
+    return build_latency_model(couple(program), kernels, table, measured_ms)

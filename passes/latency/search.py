@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from compressc.bounds import Bounds
+from compressc.contract.context import Context
 from compressc.costs import Cost
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError
 from compressc.goal import Goal, LatencyBound
-from compressc.pass_protocol import Context
 from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 # A result this far below its target, or this much above it, meets it.
 CLOSE = 0.05
@@ -120,10 +121,10 @@ class LatencySearch:
     @cached_property
     def _bounds(self) -> Bounds:
         """The bounds besides latency."""
-        return Bounds(self.goal.bounds, self.program.coupling.cost(Plan()))
+        return Bounds(self.goal.bounds, couple(self.program).cost(Plan()))
 
     def _cost(self, allocation: LatencyAllocation) -> Cost:
-        return self._decided(allocation).cost
+        return cost_of(self._decided(allocation))
 
     def _unreachable(self, least_ms: float) -> GoalError:
         return GoalError(
@@ -139,7 +140,7 @@ class LatencySearch:
             if rung < ladder.steps
         }
         plan = replace(self.program.plan, keep=keep)
-        return self.program.with_plan(self.program.coupling.fit_ranks(plan))
+        return self.program.with_plan(couple(self.program).fit_ranks(plan))
 
     def _is_met(self, measured: float, below: float = CLOSE) -> bool:
         share = measured / self.target_ms
@@ -166,8 +167,8 @@ class LatencySearch:
         return self._with_notes(found, notes)
 
     def _with_notes(self, found: LatencyAllocation, notes: list[str]) -> Program:
-        step = Step(self.name, notes=tuple(notes), numbers=self.numbers(found.latency_ms))
-        return self._decided(found).with_step(step)
+        step = HistoryLine(self.name, notes=tuple(notes), numbers=self.numbers(found.latency_ms))
+        return self._decided(found).with_line(step)
 
     def numbers(self, predicted_ms: float) -> dict[str, float]:
         """Return what a step of the history records."""

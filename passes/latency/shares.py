@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel
 from compressc.passes.widths.ladders import Ladder
 from compressc.program import Program
@@ -43,7 +44,7 @@ def weigh_by_throughput(
 
     MACs and time of a group are what halving it alone would save.
     """
-    whole = program.coupling.cost(replace(program.plan, keep={})).macs
+    whole = couple(program).cost(replace(program.plan, keep={})).macs
     saved_macs, saved_ms = np.zeros(len(ladders)), np.zeros(len(ladders))
     for place, ladder in enumerate(ladders):
         counts = model.sizes.copy()
@@ -52,7 +53,7 @@ def weigh_by_throughput(
         counts[place] = ladder.counts[rung]
         saved_ms[place] = before - model.partial_ms(model.touched[place], counts)
         halved = replace(program.plan, keep={ladder.group.name: ladder.mask(rung)})
-        saved_macs[place] = whole - program.coupling.cost(program.coupling.fit_ranks(halved)).macs
+        saved_macs[place] = whole - couple(program).cost(couple(program).fit_ranks(halved)).macs
     average = saved_macs.sum() / max(saved_ms.sum(), _TINY)
     relative = saved_macs / np.maximum(saved_ms * average, _TINY * max(whole, 1))
     weights = saved_macs * np.clip(relative, 1 / _SPREAD, _SPREAD) ** _POWER

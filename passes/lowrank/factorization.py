@@ -10,13 +10,15 @@ from typing import ClassVar
 import numpy as np
 
 from compressc.bounds import Bounds
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.costs import Cost
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.lowrank.menus import RankMenu, build_menu
 from compressc.passes.lowrank.remarks import describe_ranks
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 Ranks = dict[str, tuple[int, ...]]
 
@@ -82,7 +84,7 @@ class Lowrank(Pass):
             )
         others = {name: r for name, r in program.plan.rank.items() if name not in menus}
         base = replace(program.plan, rank=others)
-        bounds = Bounds(context.goal.bounds, program.coupling.cost(Plan()))
+        bounds = Bounds(context.goal.bounds, couple(program).cost(Plan()))
         if bounds:
             energy, rank = _meet_bounds(program, base, menus, bounds)
             chosen = f"energy {energy:.4g} meets the goal" if rank else "the goal is met already"
@@ -96,11 +98,11 @@ class Lowrank(Pass):
                 )
         decided = program.with_plan(base.with_rank(rank))
         lines = describe_ranks(decided, rank)
-        return decided.with_step(Step(self.name, notes=(*notes, chosen, *lines)))
+        return decided.with_line(HistoryLine(self.name, notes=(*notes, chosen, *lines)))
 
     def _choose_layers(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the layers that may be factorised, and remarks on those asked for in vain."""
-        sites = program.coupling.factor_sites
+        sites = couple(program).factor_sites
         known = [*sites.sites, *sites.refusals]
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in known):
@@ -144,7 +146,7 @@ def _meet_bounds(
     """
 
     def cost_of(rank: Ranks) -> Cost:
-        return program.coupling.cost(base.with_rank(rank))
+        return couple(program).cost(base.with_rank(rank))
 
     if bounds.hold(cost_of({})):
         return 1.0, {}

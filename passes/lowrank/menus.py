@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.factors.low_rank import spectra
 from compressc.factors.sites import FactorSite
 from compressc.program import Program
@@ -60,7 +61,7 @@ def build_menu(program: Program, layer: str) -> RankMenu:
     Ranks are multiples of the constraints' ``multiple_of``, or of half of it and so on where the
     layer is too narrow for that, or the full size.
     """
-    site = program.coupling.factor_sites.site(layer)
+    site = couple(program).factor_sites.site(layer)
     weight = slice_weight(program, site)
     outputs, inputs = weight.shape[:2]
     kept = [_kept_energy(values.numpy()) for values in spectra(weight, site.modes)]
@@ -82,7 +83,7 @@ def build_menu(program: Program, layer: str) -> RankMenu:
 
 def slice_weight(program: Program, site: FactorSite) -> Tensor:
     """Return a layer's weight without the channels that are to leave."""
-    kept = program.coupling.view(program.plan)
+    kept = couple(program).view(program.plan)
     rows, columns = (
         torch.as_tensor(np.flatnonzero(kept.mask(axis))) for axis in (site.out_axis, site.in_axis)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from compressc.coupling.graph import couple
 from compressc.factors.low_rank import factor_weight, relative_error
 from compressc.passes.lowrank.menus import slice_weight
 from compressc.program import Program
@@ -18,7 +19,7 @@ def describe_ranks(program: Program, layers: Iterable[str]) -> tuple[str, ...]:
     """
     lines = []
     for name in layers:
-        ranks, site = program.plan.rank[name], program.coupling.factor_sites.site(name)
+        ranks, site = program.plan.rank[name], couple(program).factor_sites.site(name)
         weight = slice_weight(program, site)
         outputs, inputs = weight.shape[:2]
         error = relative_error(weight, factor_weight(weight, ranks))

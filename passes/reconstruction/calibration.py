@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, fx
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError, PlanError
-from compressc.frontend.trainable import clone_module
-from compressc.masking import masked
+from compressc.graphs.trainable import clone_module
 from compressc.operators import argument_of
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.batch_norm_statistics import follow
 from compressc.passes.reconstruction.layers import Layer, Norm, find_layers, read_norm, reconstruct
 from compressc.passes.reconstruction.patches import LAYERS
@@ -25,7 +26,8 @@ from compressc.passes.reconstruction.staged_execution import (
 )
 from compressc.passes.rehearsal import NoCounts
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
+from compressc.proof.masking import masked
 from compressc.tasks.protocol import draw_samples, require_task
 
 aten = torch.ops.aten
@@ -104,7 +106,7 @@ class Calibration(Pass):
         used = sum(len(batch[0]) for batch in batches)
         repaired = self._repair(_as_trained(program, context.original), batches, context)
         notes = (f"repaired from {used} unlabelled samples", *note)
-        return repaired.with_step(Step(self.name, notes=notes))
+        return repaired.with_line(HistoryLine(self.name, notes=notes))
 
     def _affordable(self, program: Program) -> tuple[int, tuple[str, ...]]:
         nodes = list(program.graph_module.graph.nodes)
@@ -192,7 +194,7 @@ def _is_layer(node: fx.Node) -> bool:
 
 def _without_fitted(program: Program, layers: Mapping[str, Layer]) -> Plan:
     """Return the plan without zeros and ranks of weights that are fitted in this very form."""
-    plan, sites = program.plan, program.coupling.factor_sites
+    plan, sites = program.plan, couple(program).factor_sites
     fitted = {layer.weight for layer in layers.values()}
     return replace(
         plan,

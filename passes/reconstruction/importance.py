@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import FloatArray, IntArray
+from compressc.channels.shapes import hinted_shape
+from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
-from compressc.coupling.shapes import hinted_shape
 from compressc.operators import argument_of
 from compressc.passes.importance import measure_importance
 from compressc.passes.reconstruction.batch_norm_statistics import measure_statistics
@@ -80,7 +81,7 @@ class _Study:
     def __init__(self, program: Program, layers: Mapping[str, Layer], ridge: float) -> None:
         self._program, self._ridge = program, ridge
         self._readers = _find_readers(program, layers)
-        self._open = {group.name: group for group in program.coupling.groups}
+        self._open = {group.name: group for group in couple(program).groups}
         self._covariances: dict[str, Tensor] = {}
         self._spreads: dict[str, float] = {}
         self.awaited = list(dict.fromkeys(one for group in self._readers.values() for one in group))
@@ -89,7 +90,7 @@ class _Study:
     def read(self, layer: Layer, inputs: list[Tensor], shape: tuple[int, ...]) -> None:
         """Take in what a layer reads; ``shape`` is that of its output."""
         geometry = layer.geometry
-        weight = self._program.coupling.propagation.tensors[layer.weight]
+        weight = couple(self._program).propagation.tensors[layer.weight]
         equations = NormalEquations(geometry.conv_groups, weight[0].numel(), 0, weight.device)
         space = shape[2:] if geometry.rank else ()
         for index, samples, grid in cut_batches(layer, inputs, space):
@@ -122,7 +123,7 @@ class _Study:
     def _judge(self, group: ChannelGroup, readers: list[Layer]) -> FloatArray:
         consumers = []
         for layer in readers:
-            weight = self._program.coupling.propagation.tensors[layer.weight].detach().cpu()
+            weight = couple(self._program).propagation.tensors[layer.weight].detach().cpu()
             covariances = self._covariances[layer.node]
             scale = self._scale(layer) / self._spreads[layer.node] ** 0.5
             rows = weight.double().reshape(len(weight), -1) * scale[:, None]
@@ -137,14 +138,14 @@ class _Study:
 
 def _find_readers(program: Program, layers: Mapping[str, Layer]) -> dict[str, list[Layer]]:
     """Return the layers that read each group that may shrink, by group name."""
-    tensors = program.coupling.propagation.tensors
+    tensors = couple(program).propagation.tensors
     by_weight = {
         layer.weight: layer
         for layer in layers.values()
         if tensors[layer.weight][0].numel() <= _MOST_FEATURES
     }
     readers = {}
-    for group in program.coupling.groups:
+    for group in couple(program).groups:
         names = [member.tensor for member in group.members if member.role == "in"]
         found = list(dict.fromkeys(by_weight[name] for name in names if name in by_weight))
         if found and group.pinned is None:

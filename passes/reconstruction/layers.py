@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from compressc.coupling.kept import Kept
+from compressc.channels.kept import Kept
+from compressc.coupling.graph import couple
 from compressc.factors.sites import CONVOLUTIONS
 from compressc.operators import argument_of
 from compressc.passes.reconstruction.constrained_fit import Constraint, LowRank, Support
@@ -107,7 +108,7 @@ def find_layers(program: Program, order: list[str]) -> dict[str, Layer]:
         order: node names in the order of execution; a residual addition is a target only where
             its other operand comes before the layer.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     kept = coupling.view(program.plan)
     ranks = {
         coupling.factor_sites.site(name).node: ranks for name, ranks in program.plan.rank.items()
@@ -127,7 +128,7 @@ def own_tensor(program: Program, node: object) -> str | None:
     if not isinstance(node, fx.Node) or node.op != "get_attr" or len(node.users) > 1:
         return None
     name = str(node.target)
-    canonical = program.coupling.propagation.canonical
+    canonical = couple(program).propagation.canonical
     tied = sum(first == canonical.get(name) for first in canonical.values()) != 1
     same = sum(n.op == "get_attr" and n.target == name for n in node.graph.nodes) != 1
     return None if tied or same else name
@@ -158,13 +159,13 @@ def read_norm(program: Program, node: fx.Node) -> Norm | None:
 def _read_layer(
     program: Program, node: fx.Node, kept: Kept, position: dict[str, int]
 ) -> Layer | None:
-    values = program.coupling.propagation.values
+    values = couple(program).propagation.values
     source, given_bias = argument_of(node, "input"), argument_of(node, "bias")
     weight = own_tensor(program, argument_of(node, "weight"))
     bias = own_tensor(program, given_bias)
     if weight is None or (given_bias is not None and bias is None):
         return None
-    tensor = program.coupling.propagation.tensors[weight]
+    tensor = couple(program).propagation.tensors[weight]
     read, made = values.get(source.name), values.get(node.name)
     if not isinstance(read, tuple) or not isinstance(made, tuple):
         return None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressc.coupling.shapes import hinted_shape
+from compressc.channels.shapes import hinted_shape
 from compressc.operators import is_mutating
 
 Batches = Sequence[tuple[Tensor, ...]]

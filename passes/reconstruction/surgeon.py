@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compressc.array_types import FloatArray
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.passes.rehearsal import WidthRehearsal
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
@@ -88,7 +90,7 @@ class Surgeon(Pass):
         what = next(iter(context.goal.bounds), "macs")
         importance = {
             group.name: errors[group.name] / _unit_cost(program, group, what)
-            for group in program.coupling.groups
+            for group in couple(program).groups
             if group.name in errors
         }
         return choose_widths(program, context.goal, self._rule(), importance, self.name)
@@ -96,7 +98,7 @@ class Surgeon(Pass):
 
 def _unit_cost(program: Program, group: ChannelGroup, what: str) -> float:
     """Return what one unit of a group costs, as a share of the whole model."""
-    coupling = program.coupling
+    coupling = couple(program)
     whole = coupling.kept(Plan())
     kept = whole.copy()
     kept[group.classes] = False

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
+from compressc.contract.context import Context
 from compressc.errors import PlanError
-from compressc.pass_protocol import Context
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.objectives import Objective
 from compressc.passes.training.placement import place_program
@@ -20,7 +20,7 @@ from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.store.identity import identify
 from compressc.store.records import pack_state, unpack_state
 from compressc.store.store import Store
@@ -94,7 +94,7 @@ def train(
     standing = run.finish(run.begin())
     best = processes.share({key: tensor.cpu() for key, tensor in standing.best.items()})
     notes = _describe(standing, settings, precision, processes)
-    return program.with_state(best).with_step(Step(name, notes=notes))
+    return program.with_state(best).with_line(HistoryLine(name, notes=notes))
 
 
 @dataclass(frozen=True, eq=False)

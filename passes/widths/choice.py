@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from compressc.array_types import BoolArray, FloatArray
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
 from compressc.passes.widths.allocation import Allocator, Scope
@@ -15,7 +16,7 @@ from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.passes.widths.reach import explain_reach
 from compressc.passes.widths.traffic import measure_intensity
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 
 Ratios = tuple[tuple[str, float], ...]
 
@@ -76,7 +77,7 @@ def choose_widths(
     intensity = measure_intensity(program)
     ladders = {
         group.name: build_ladder(group, importance[group.name], intensity[group.name])
-        for group in program.coupling.groups
+        for group in couple(program).groups
         if group.pinned is None
     }
     chosen, notes = _fix_ratios(program, rule, ladders)
@@ -86,12 +87,12 @@ def choose_widths(
     whole = [layer for layer in program.plan.rank if layer not in plan.rank]
     notes += tuple(f"{layer} is not factorised: it is cheaper whole now" for layer in whole)
     decided = program.with_plan(plan)
-    return decided.with_step(Step(name, notes=notes)) if notes else decided
+    return decided.with_line(HistoryLine(name, notes=notes)) if notes else decided
 
 
 def _plan_widths(program: Program, keep: Mapping[str, BoolArray]) -> Plan:
     """Return the program's plan with other widths, and ranks that fit these."""
-    return program.coupling.fit_ranks(replace(program.plan, keep=keep))
+    return couple(program).fit_ranks(replace(program.plan, keep=keep))
 
 
 def _masks(ladders: Mapping[str, Ladder], rungs: Mapping[str, int]) -> dict[str, BoolArray]:
@@ -108,7 +109,7 @@ def _fix_ratios(
     fixed: dict[str, int] = {}
     notes: list[str] = []
     for pattern, ratio in rule.ratios:
-        groups = [g for g in program.coupling.groups if fnmatchcase(g.name, pattern)]
+        groups = [g for g in couple(program).groups if fnmatchcase(g.name, pattern)]
         pinned = [group for group in groups if group.pinned is not None]
         if not groups:
             known = ", ".join(list(ladders)[:5])
@@ -136,7 +137,7 @@ def _meet_bounds(
     """
     free = [ladder for name, ladder in ladders.items() if name not in fixed]
     costs = build_count_costs(
-        program.coupling,
+        couple(program),
         [ladder.group for ladder in free],
         {name: int(ladders[name].counts[rung]) for name, rung in fixed.items()},
         goal.bounds,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from compressc.bounds import Bounds
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.goal import Bound
 from compressc.plan import Plan
@@ -27,8 +28,8 @@ def explain_reach(
         lowest: the smallest plan there is.
         fixed: names of groups whose width the user chose.
     """
-    least = program.coupling.cost(lowest)
-    asked = Bounds(bounds, program.coupling.cost(Plan()))
+    least = couple(program).cost(lowest)
+    asked = Bounds(bounds, couple(program).cost(Plan()))
     remainder = _describe(program, asked.tightest(least), lowest, fixed)
     return asked.out_of_reach(least, "pruning", remainder, _advise(program, fixed))
 
@@ -37,10 +38,10 @@ def _describe(program: Program, what: str, lowest: Plan, fixed: frozenset[str]) 
     """Say where the largest shares of what remains are, and why they remain."""
     reasons = _reasons_of_layers(program, fixed)
     measure = "macs" if what == "macs" else "params"
-    total = sum(getattr(layer, measure) for layer in program.coupling.layers(Plan()))
+    total = sum(getattr(layer, measure) for layer in couple(program).layers(Plan()))
     shares: dict[str, float] = defaultdict(float)
     layers: dict[str, list[str]] = defaultdict(list)
-    for layer in program.coupling.layers(lowest):
+    for layer in couple(program).layers(lowest):
         reason = reasons.get(layer.name, "they are as narrow as allowed")
         shares[reason] += getattr(layer, measure) / max(total, 1)
         if layer.name not in layers[reason]:
@@ -58,7 +59,7 @@ def _reasons_of_layers(program: Program, fixed: frozenset[str]) -> dict[str, str
     """Return why layers keep channels, produced ones before consumed ones."""
     reasons: dict[str, str] = {}
     for role in ("out", "in"):
-        for group in program.coupling.groups:
+        for group in couple(program).groups:
             reason = "its width was given" if group.name in fixed else group.pinned
             if reason is None:
                 continue

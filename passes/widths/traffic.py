@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, fx
 
 from compressc.array_types import IntArray
+from compressc.channels.axes import Axes
+from compressc.channels.shapes import hinted_shape, value_of
 from compressc.costs import CostBuilder, CostModel
-from compressc.coupling.axes import Axes
-from compressc.coupling.shapes import hinted_shape, value_of
+from compressc.coupling.graph import couple
 from compressc.program import Program
 
 aten = torch.ops.aten
@@ -47,7 +48,7 @@ def measure_intensity(program: Program) -> dict[str, float]:
     Both are shares of the whole model: 1 is average, above 1 is memory-bound. Values are limited
     to 0.5 to 2.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     traffic = _count_values(program)
     kept = np.ones(len(coupling.solution.reason_of), dtype=bool)
     macs = coupling.costs.macs(kept)
@@ -72,7 +73,7 @@ def _count_values(program: Program) -> CostModel:
     Batch norms, activations and residual sums behind a product are fused into it by the runtime:
     they read only what else they need.
     """
-    products = {term.node for term in program.coupling.propagation.records.macs}
+    products = {term.node for term in couple(program).propagation.records.macs}
     fused: set[fx.Node] = set()
     entries: list[_Entry] = []
     for node in program.graph_module.graph.nodes:
@@ -88,7 +89,7 @@ def _count_values(program: Program) -> CostModel:
                 entries.extend(_entry(program, s) for s in sources if s is not before[0])
                 continue
         entries.extend(_entry(program, moved) for moved in (node, *sources))
-    solution = program.coupling.solution
+    solution = couple(program).solution
     builder = CostBuilder(solution.class_of, len(solution.reason_of))
     return builder.build(entries, [], [])
 
@@ -116,7 +117,7 @@ def _continues(source: fx.Node, node: fx.Node) -> bool:
 
 def _entry(program: Program, node: fx.Node) -> _Entry:
     """Return how many values a node's result holds per sample, and the channels they scale with."""
-    axes = program.coupling.propagation.values.get(node.name)
+    axes = couple(program).propagation.values.get(node.name)
     labelled: Axes = axes if isinstance(axes, tuple) else ()
     ids = [factor.ids for axis in labelled for factor in axis if factor.ids is not None]
     count = prod(hinted_shape(value_of(node)))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from compressc import pass_protocol
+from compressc.contract.registry import find_pass
 from compressc.errors import CompresscError
-from compressc.pass_protocol import find_pass
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_errors import expect_one_line
 

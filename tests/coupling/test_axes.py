@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressc.coupling.axes import (
+from compressc.channels.axes import (
     Factor,
     IdSpace,
     concatenate,
@@ -19,7 +19,7 @@ from compressc.coupling.axes import (
     size_of,
     spread,
 )
-from compressc.coupling.kept import Kept
+from compressc.channels.kept import Kept
 
 
 def _reasons(space: IdSpace, ids: np.ndarray) -> list[str | None]:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from compressc.coupling.axes import size_of
-from compressc.coupling.graph import Coupling
+from compressc.channels.axes import size_of
+from compressc.coupling.graph import Coupling, couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.weight_masks import contracted_weights
 from compressc.errors import PlanError
 from compressc.frontend.tracing import capture
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
-from compressc.randomization import randomized
+from compressc.proof.randomization import randomized
 from compressc.rules.registry import RULES
 from compressc.rules.site import Site
 from tests.plans import choose, counts, free_groups, random_plan, smallest_plan
@@ -28,7 +28,7 @@ aten = torch.ops.aten
 
 
 def _couple(*blocks: tuple[str, int], head: str = "pooled", stem: str = "one") -> Coupling:
-    return Recipe(tuple(blocks), head, stem).capture().coupling
+    return couple(Recipe(tuple(blocks), head, stem).capture())
 
 
 def _producers(group: ChannelGroup) -> set[str]:
@@ -107,7 +107,7 @@ class Odd(nn.Module):
 
 
 def test_an_unknown_operation_pins_what_it_touches_and_no_more() -> None:
-    coupling = capture(Odd(), (torch.randn(3, 6),)).coupling
+    coupling = couple(capture(Odd(), (torch.randn(3, 6),)))
     reason = coupling.group("second").pinned
     assert reason is not None
     assert "operation without a rule" in reason
@@ -120,7 +120,7 @@ def test_an_unknown_operation_pins_what_it_touches_and_no_more() -> None:
 def test_names_patterns_keep_layers() -> None:
     program = Recipe((("residual", 0), ("conv", 0))).capture()
     kept = program.with_constraints(Constraints(keep=("blocks.1.*", "stem.0")))
-    pinned = {g.name: g.pinned for g in kept.coupling.groups}
+    pinned = {g.name: g.pinned for g in couple(kept).groups}
     assert pinned["blocks.1.conv"] == "kept by --keep blocks.1.*"
     # The whole residual stream is one group.
     assert pinned["stem.0"] == "kept by --keep stem.0"
@@ -131,13 +131,13 @@ def test_counts_are_steps_of_the_wanted_multiple() -> None:
     program = Recipe((("grouped", 0), ("separate_attention", 0)), width=12).capture()
     by_name = {
         g.name: g.multiple_of
-        for g in program.with_constraints(Constraints(multiple_of=8)).coupling.groups
+        for g in couple(program.with_constraints(Constraints(multiple_of=8))).groups
     }
     assert by_name["stem.0"] == 8
     # Two heads: four units of two slices are eight channels.
     assert by_name["blocks.1.query"] == 4
     # Conv groups must keep equal counts whatever the multiple.
-    grouped = program.coupling.group("blocks.0.body.1.0")
+    grouped = couple(program).group("blocks.0.body.1.0")
     assert grouped.multiple_of == 2
     assert [labels.tolist() for labels in grouped.partitions] == [[0] * 8 + [1] * 8]
 
@@ -165,7 +165,7 @@ def test_at_least_one_channel_stays_on_every_axis() -> None:
 
 def test_plans_that_do_not_fit_are_refused() -> None:
     program = Recipe((("grouped", 0),)).capture()
-    coupling = program.coupling
+    coupling = couple(program)
     stem = coupling.group("stem.0")
     grouped = coupling.group("blocks.0.body.1.0")
     uneven = np.ones(16, dtype=bool)
@@ -208,14 +208,14 @@ def test_coupling_looks_at_shapes_not_at_values() -> None:
     drawn = randomized(program)
     again = Recipe((("shuffle", 1), ("grouped", 2), ("attention", 0))).capture()
     for other in (drawn, again):
-        for left, right in zip(program.coupling.groups, other.coupling.groups, strict=True):
+        for left, right in zip(couple(program).groups, couple(other).groups, strict=True):
             assert left.name == right.name
             assert (left.classes == right.classes).all()
 
 
 def test_kept_speaks_of_every_class() -> None:
     program = Recipe((("conv", 0),)).capture()
-    coupling = program.coupling
+    coupling = couple(program)
     assert coupling.kept(Plan()).all()
     plan = smallest_plan(coupling)
     removed = sum(int((~mask).sum()) for mask in plan.keep.values())
@@ -226,9 +226,9 @@ def test_kept_speaks_of_every_class() -> None:
 def test_random_plans_fit_and_reach_the_bounds() -> None:
     program: Program = Recipe((("grouped", 3), ("shuffle", 0))).capture()
     for seed in range(5):
-        program.with_plan(random_plan(program.coupling, seed))
-    program.with_plan(smallest_plan(program.coupling))
-    for group in free_groups(program.coupling):
+        program.with_plan(random_plan(couple(program), seed))
+    program.with_plan(smallest_plan(couple(program)))
+    for group in free_groups(couple(program)):
         assert counts(group)[-1] == group.size
         assert counts(group)[0] == max(
             group.minimum, *(int(labels.max()) + 1 for labels in group.partitions), 0
@@ -246,7 +246,7 @@ class Gated(nn.Module):
 
 
 def test_gates_leave_with_what_they_gate() -> None:
-    group = capture(Gated(), (torch.randn(3, 6),)).coupling.group("both")
+    group = couple(capture(Gated(), (torch.randn(3, 6),))).group("both")
     assert group.size == 8
     (producer,) = (m for m in group.members if m.tensor == "both.weight")
     assert producer.position[producer.unit == 2].tolist() == [2, 10]
@@ -256,7 +256,7 @@ def test_gates_leave_with_what_they_gate() -> None:
 def test_what_a_rule_said_before_it_failed_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = (("conv", 0),)
     weight = "blocks.0.conv.weight"
-    coupling = Recipe(blocks).capture().coupling
+    coupling = couple(Recipe(blocks).capture())
     assert weight in contracted_weights(coupling)
     whole = RULES[aten.conv2d.default]
 
@@ -268,13 +268,13 @@ def test_what_a_rule_said_before_it_failed_is_taken_back(monkeypatch: pytest.Mon
 
     monkeypatch.setitem(RULES, aten.conv2d.default, failing)
     program = Recipe(blocks).capture()
-    records = program.coupling.propagation.records
-    assert weight not in contracted_weights(program.coupling)
+    records = couple(program).propagation.records
+    assert weight not in contracted_weights(couple(program))
     assert weight not in {name for name, _ in records.read_axes}
     assert weight not in {term.weight for term in records.macs}
     (node,) = (n.name for n in program.graph_module.graph.nodes if _reads(n, weight))
     assert not [entry for entry in records.contractions if entry.node == node]
-    assert any("a kernel that nobody knows" in pin.reason for pin in program.coupling.pins)
+    assert any("a kernel that nobody knows" in pin.reason for pin in couple(program).pins)
 
 
 def _reads(node: fx.Node, weight: str) -> bool:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.contract.registry import find_pass
+from compressc.coupling.graph import cost_of
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
-from compressc.masking import masked
-from compressc.pass_protocol import Context, find_pass
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_pruning import Decore
 from compressc.passes.decore.agent_training import train_agents
@@ -23,6 +24,7 @@ from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.penalty_control import PenaltyControl
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
+from compressc.proof.masking import masked
 from compressc.tasks.loaders import LoaderTask, mean_of
 from compressc.tasks.protocol import DataError
 from tests.passes.training_kit import Net, make_context, make_program, make_task, quick
@@ -152,7 +154,7 @@ def test_without_a_goal_leave_those_below_one_half_and_the_network_has_learned()
 def test_the_goal_holds_and_the_network_learns_in_the_joint_mode_alone(mode, sampling) -> None:
     program = trained()
     found = decore(mode=mode, sampling=sampling, epochs=1)(program, context(macs=0.5))
-    assert 0.35 < found.cost.macs / program.cost.macs <= 0.5
+    assert 0.35 < cost_of(found).macs / cost_of(program).macs <= 0.5
     moved = any(not torch.equal(t, program.state()[n]) for n, t in found.state().items())
     assert moved == (mode == "joint")
 
@@ -184,7 +186,7 @@ def test_several_goals_need_one_training() -> None:
     calls.clear()
     narrow = one(program, replace(watched, goal=Goal(macs=0.4)))
     assert not calls
-    assert narrow.cost.macs < wide.cost.macs
+    assert cost_of(narrow).macs < cost_of(wide).macs
 
 
 def test_progress_says_loss_metric_and_share_dropped() -> None:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 import compressc
-from compressc.equivalence import compare_modules
-from compressc.masking import masked
+from compressc.coupling.graph import couple
 from compressc.passes.decore.agents import Agents, find_agents
 from compressc.passes.decore.gates import GatedNetwork, check_sampling
 from compressc.plan import Plan
-from compressc.precision import doubled
 from compressc.program import Constraints, Program
-from compressc.randomization import randomized
+from compressc.proof.double_precision import doubled
+from compressc.proof.equivalence import compare_modules
+from compressc.proof.masking import masked
+from compressc.proof.randomization import randomized
 from tests.oracle import calibrate, inputs_for
 from tests.passes.conftest import NETWORKS, capture, make_model
 from tests.plans import random_plan
@@ -38,7 +39,7 @@ RECIPES = [
 
 def acting(agents: Agents, program: Program, plan: Plan) -> Tensor:
     """Return the actions that say what a plan says, (1, agents)."""
-    masks = {name: np.ones(program.coupling.group(name).size) for name in agents.groups}
+    masks = {name: np.ones(couple(program).group(name).size) for name in agents.groups}
     masks |= {name: mask.astype(float) for name, mask in plan.keep.items() if name in masks}
     return torch.as_tensor(agents.flat(masks), dtype=torch.float32)[None]
 
@@ -52,7 +53,7 @@ def differences(program: Program, agents: Agents, seed: int) -> list[bool]:
     """Return, for random plans, whether the gated network computes what the masked one does."""
     passed = []
     for attempt in range(2):
-        plan = random_plan(program.coupling, seed + attempt)
+        plan = random_plan(couple(program), seed + attempt)
         plan = Plan({name: mask for name, mask in plan.keep.items() if name in agents.groups})
         drawn = randomized(program.with_plan(plan), seed)
         reference, inputs = masked(drawn), inputs_for(program, 4, seed)
@@ -146,7 +147,7 @@ def test_coupled_channels_share_an_agent_and_depthwise_layers_have_no_gate() -> 
 
 def test_the_state_of_a_recurrent_layer_has_no_agents() -> None:
     program = Recipe((("recurrent", 2), ("projection", 1))).capture()
-    names = {group.name for group in program.coupling.groups if group.pinned is None}
+    names = {group.name for group in couple(program).groups if group.pinned is None}
     assert "blocks.0.rnn" in names
     assert "blocks.0.rnn" not in find_agents(program).groups
 

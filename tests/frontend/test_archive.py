@@ -14,7 +14,7 @@ from compressc.frontend.archive import load_archive, save_program
 from compressc.frontend.handover import load
 from compressc.frontend.tracing import capture
 from compressc.plan import Plan
-from compressc.program import Constraints, Step
+from compressc.program import Constraints, HistoryLine
 
 
 class TwoInputs(nn.Module):
@@ -37,7 +37,10 @@ def program():
     torch.manual_seed(0)
     model = TwoInputs().eval()
     captured = capture(model, (torch.randn(2, 3, 8, 8), torch.randn(2, 5)))
-    steps = (Step("load", {"file": "a.pt"}), Step("magnitude", {"norm": 2}, 1.5, ("a note",)))
+    steps = (
+        HistoryLine("load", {"file": "a.pt"}),
+        HistoryLine("magnitude", {"norm": 2}, 1.5, ("a note",)),
+    )
     return replace(
         captured,
         input_names=("Picture", "side info"),

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressc.coupling.graph import couple
 from compressc.frontend.tracing import capture
-from compressc.frontend.trainable import ProgramModule, keep_batch_statistics_only
+from compressc.graphs.trainable import ProgramModule, keep_batch_statistics_only
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
+from compressc.proof.masking import masked
 from tests.plans import random_plan
 from tests.strategies import Recipe
 
@@ -195,9 +196,9 @@ def test_a_program_is_not_changed_by_training_its_module(model: Trained) -> None
 
 def test_gradients_of_the_lowered_model_are_those_of_the_masked_one() -> None:
     program = Recipe((("residual", 0), ("attention", 1), ("split", 0))).capture()
-    chosen = program.with_plan(random_plan(program.coupling, 0))
+    chosen = program.with_plan(random_plan(couple(program), 0))
     reference, small = masked(chosen).double(), lower(chosen).module().double()
-    kept = chosen.coupling.view(chosen.plan)
+    kept = couple(chosen).view(chosen.plan)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     for module in (reference, small):
         for parameter in module.parameters():
@@ -209,7 +210,7 @@ def test_gradients_of_the_lowered_model_are_those_of_the_masked_one() -> None:
         wanted = full[name].grad
         assert wanted is not None
         assert parameter.grad is not None
-        for axis, channels in enumerate(chosen.coupling.propagation.parameters[name]):
+        for axis, channels in enumerate(couple(chosen).propagation.parameters[name]):
             index = torch.as_tensor(kept.mask(channels)).nonzero().reshape(-1)
             wanted = wanted.index_select(axis, index)
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-9, atol=1e-12)

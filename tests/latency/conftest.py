@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.coupling.graph import couple
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
@@ -108,7 +109,7 @@ def halved(name: str) -> Program:
     """The program with about half of every group."""
     program = build_program(name)
     keep = {}
-    for group in program.coupling.groups:
+    for group in couple(program).groups:
         if group.pinned is None and group.size >= 2 * BLOCK:
             kept = group.size // 2 // BLOCK * BLOCK
             keep[group.name] = np.arange(group.size) < kept

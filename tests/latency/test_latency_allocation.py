@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.passes.importance import measure_importance
 from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
@@ -19,9 +20,9 @@ def allocator_of(
     name: str, scope: Scope = "uniform", table: CostTable | None = None
 ) -> LatencyAllocator:
     program, kernels = build_program(name), full_kernels(name)
-    model = build_latency_model(program.coupling, kernels, table or formula_table(kernels))
+    model = build_latency_model(couple(program), kernels, table or formula_table(kernels))
     importance = measure_importance(program, "l2")
-    ladders = [build_ladder(program.coupling.group(g), importance[g]) for g in model.groups]
+    ladders = [build_ladder(couple(program).group(g), importance[g]) for g in model.groups]
     weights = [model.partial_ms(model.touched[i], model.sizes) for i in range(len(ladders))]
     losses = [losses_of(one, scope, w) for one, w in zip(ladders, weights, strict=True)]
     return LatencyAllocator(ladders, losses, model, np.zeros(len(ladders), dtype=np.int64))

@@ -14,10 +14,11 @@ from torch import nn
 import compressc
 from compressc.backend.channel_padding import pad_channels
 from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.contract.registry import find_pass
+from compressc.coupling.graph import couple
 from compressc.errors import CompresscError, GoalError, VerificationError
 from compressc.goal import Goal, LatencyBound, parse_latency
 from compressc.latency.latency_model import build_latency_model
-from compressc.pass_protocol import find_pass
 from compressc.pipeline.checks import check_latency
 from compressc.program import Constraints, Program
 from compressc.runtime.bench_result import BenchResult
@@ -35,7 +36,7 @@ NAME = "residual"
 def device(tmp_path: Path) -> Path:
     """The cost table of some machine, which knows the network."""
     table, kernels = formula_table(full_kernels(NAME)), full_kernels(NAME)
-    model = build_latency_model(build_program(NAME).coupling, kernels, table)
+    model = build_latency_model(couple(build_program(NAME)), kernels, table)
     latency = dict.fromkeys(("p50", "p90", "p99"), model.latency_ms(model.sizes))
     path = tmp_path / "device.json"
     path.write_text(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.plan import Plan
 from compressc.runtime.cost_prediction import predict
@@ -20,7 +21,7 @@ from tests.latency.conftest import (
 
 
 def build(name: str, measured_ms: float | None = None) -> LatencyModel:
-    kernels, coupling = full_kernels(name), build_program(name).coupling
+    kernels, coupling = full_kernels(name), couple(build_program(name))
     return build_latency_model(coupling, kernels, formula_table(kernels), measured_ms)
 
 
@@ -81,6 +82,6 @@ def test_kernels_that_cannot_run_alone_stay_as_they_were() -> None:
     program, kernels = build_program("depthwise"), full_kernels("depthwise")
     opaque = tuple(replace(k, kind=None, widths=(), own_ms=3.0) for k in kernels.kernels)
     table = formula_table(kernels)
-    model = build_latency_model(program.coupling, replace(kernels, kernels=opaque), table)
+    model = build_latency_model(couple(program), replace(kernels, kernels=opaque), table)
     assert model.latency_ms(model.sizes) == pytest.approx(3.0 * len(opaque) + table.call_ms)
     assert model.latency_ms(model.sizes // 2) == pytest.approx(model.latency_ms(model.sizes))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.passes.importance import measure_importance
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
@@ -15,9 +16,9 @@ NAME = "residual"
 def model_and_ladders() -> tuple[LatencyModel, list[Ladder]]:
     program = build_program(NAME)
     kernels = full_kernels(NAME)
-    model = build_latency_model(program.coupling, kernels, formula_table(kernels))
+    model = build_latency_model(couple(program), kernels, formula_table(kernels))
     importance = measure_importance(program, "l2")
-    groups = [program.coupling.group(name) for name in model.groups]
+    groups = [couple(program).group(name) for name in model.groups]
     return model, [build_ladder(group, importance[group.name]) for group in groups]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.passes.latency.useful_counts import with_useful_counts
 from compressc.passes.widths.ladders import Ladder, build_ladder
@@ -20,12 +21,12 @@ def useful(cost: Cost, monkeypatch: pytest.MonkeyPatch) -> tuple[Ladder, Ladder]
     """The ladder of a group of 96 channels that takes ``cost``: all counts, and the useful ones."""
     program = build_program("residual").with_constraints(Constraints())
     kernels = full_kernels("residual")
-    model = build_latency_model(program.coupling, kernels, formula_table(kernels))
+    model = build_latency_model(couple(program), kernels, formula_table(kernels))
     place = int(np.flatnonzero(model.sizes == 96)[0])
     monkeypatch.setattr(
         LatencyModel, "partial_ms", lambda _self, _terms, counts: cost(int(counts[place]))
     )
-    group = program.coupling.group(model.groups[place])
+    group = couple(program).group(model.groups[place])
     whole = build_ladder(group, np.linspace(1.0, 2.0, 96))
     return whole, with_useful_counts(whole, model, place)
 

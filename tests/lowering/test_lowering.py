@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import PlanError
 from compressc.frontend.tracing import capture, program_from_exported
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
+from compressc.proof.masking import masked
 from tests.oracle import digest, fresh
 from tests.plans import free_groups, random_plan, smallest_plan
 from tests.strategies import Recipe
@@ -28,7 +29,7 @@ MIXED = Recipe((("shuffle", 0), ("grouped", 1), ("attention", 2), ("pad_shortcut
 @pytest.fixture(scope="module")
 def program() -> Program:
     captured = MIXED.capture()
-    return captured.with_plan(random_plan(captured.coupling, 0))
+    return captured.with_plan(random_plan(couple(captured), 0))
 
 
 def test_the_input_program_is_left_alone(program: Program) -> None:
@@ -45,7 +46,7 @@ def test_the_input_program_is_left_alone(program: Program) -> None:
 
 
 def test_the_result_carries_no_plan_but_everything_else(program: Program) -> None:
-    dated = program.with_step(Step("decided"))
+    dated = program.with_line(HistoryLine("decided"))
     lowered = lower(dated)
     assert not lowered.plan
     assert lowered.history == dated.history
@@ -69,7 +70,7 @@ def test_parameters_keep_their_names_and_lose_slices(program: Program) -> None:
 
 def test_kept_slices_hold_the_original_weights() -> None:
     program = Recipe((("conv", 0),)).capture()
-    group = next(g for g in free_groups(program.coupling) if g.name == "blocks.0.conv")
+    group = next(g for g in free_groups(couple(program)) if g.name == "blocks.0.conv")
     keep = np.array([False, True, True, False, True, False, False, True])
     lowered = lower(program.with_plan(Plan(keep={group.name: keep})))
     name = "blocks.0.conv.weight"
@@ -116,13 +117,13 @@ def test_a_lowered_program_that_is_captured_again_has_the_same_coupling(
 ) -> None:
     lowered = fresh(lower(program))
     again = capture(lowered.module(), MIXED.inputs())
-    for left, right in zip(lowered.coupling.groups, again.coupling.groups, strict=True):
+    for left, right in zip(couple(lowered).groups, couple(again).groups, strict=True):
         assert (left.name, left.size, left.pinned is None) == (
             right.name,
             right.size,
             right.pinned is None,
         )
-    assert lowered.cost == again.cost
+    assert cost_of(lowered) == cost_of(again)
 
 
 class Tied(nn.Module):
@@ -146,13 +147,13 @@ def test_a_tied_parameter_is_one_parameter_under_its_first_name() -> None:
         "embed.weight"
     }
     mask = np.random.default_rng(0).random((10, 6)) < 0.5
-    plan = smallest_plan(program.coupling).with_zero({"embed.weight": mask})
+    plan = smallest_plan(couple(program)).with_zero({"embed.weight": mask})
     lowered = lower(program.with_plan(plan))
     assert lowered.module()(tokens).shape == (3, 4, 10)
-    assert lowered.cost.params < program.cost.params
+    assert cost_of(lowered).params < cost_of(program).params
     columns = next(
         group.name
-        for group in free_groups(program.coupling)
+        for group in free_groups(couple(program))
         for member in group.members
         if (member.tensor, member.axis) == ("embed.weight", 1)
     )
@@ -165,7 +166,7 @@ def test_zero_masks_become_zeros_in_the_kept_slices() -> None:
     name = "blocks.0.conv.weight"
     rng = np.random.default_rng(0)
     mask = rng.random(tuple(program.state()[name].shape)) < 0.5
-    group = next(g for g in free_groups(program.coupling) if g.name == "blocks.0.conv")
+    group = next(g for g in free_groups(couple(program)) if g.name == "blocks.0.conv")
     keep = np.arange(group.size) % 2 == 0
     plan = Plan(keep={group.name: keep}, zero={name: mask})
     before = program.state()[name].clone()

@@ -9,9 +9,10 @@ import pytest
 
 import compressc
 from compressc.bounds import Bounds
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.ascai import warm_start
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.bounding import Bounding
@@ -39,8 +40,8 @@ def run(search: Ascai = SEARCH, goal: Goal | None = None, **fields) -> Program:
 
 
 def ratio(program: Program, what: str = "macs") -> float:
-    whole = program.coupling.cost(Plan())
-    cost = PlanCosts(program.coupling).cost(program.plan)
+    whole = couple(program).cost(Plan())
+    cost = PlanCosts(couple(program)).cost(program.plan)
     return getattr(cost, what) / getattr(whole, what)
 
 
@@ -119,7 +120,7 @@ def test_the_history_can_be_kept_as_a_file_or_a_page(tmp_path):
 def test_bounds_are_met_with_the_best_that_meets_them(what, tmp_path):
     search = replace(SEARCH, spaces=("ps", "svd", "tucker"))
     found = run(search, Goal(**{what: 0.5}), work_dir=tmp_path)
-    cost, whole = found.cost, found.coupling.cost(Plan())
+    cost, whole = cost_of(found), couple(found).cost(Plan())
     assert getattr(cost, what) <= 0.5 * getattr(whole, what)
     for generation in history(tmp_path).generations:
         for one in generation.population:
@@ -177,7 +178,7 @@ def test_the_budget_of_trials_holds(trials, tmp_path):
 def test_under_bounds_the_first_individual_takes_what_each_layer_bears(tmp_path):
     run(replace(SEARCH, generations=0), Goal(macs=0.5), work_dir=tmp_path)
     first = history(tmp_path).generations[0].population[0]
-    full = trained()[0].coupling.cost(Plan()).macs
+    full = couple(trained()[0]).cost(Plan()).macs
     assert 0.4 < first.macs / full <= 0.5
     assert len(set(np.round(first.values, 3))) > 1  # not all layers alike
 
@@ -187,7 +188,7 @@ def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
         replace(SEARCH, generations=6, spaces=("ps", "svd")), Goal(macs=0.5), work_dir=tmp_path
     )
     everyone = [one for g in history(tmp_path).generations for one in g.population]
-    full = trained()[0].coupling.cost(Plan()).macs
+    full = couple(trained()[0]).cost(Plan()).macs
     assert all(one.macs <= 0.5 * full for one in everyone)
     assert validated(found) == pytest.approx(max(one.metric for one in everyone))
 
@@ -195,7 +196,7 @@ def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
 def bounded(spaces, share, fills):
     program, _ = trained()
     space = build_space(program, spaces, measure_importance(program, "l1"))
-    full = program.coupling.cost(Plan())
+    full = couple(program).cost(Plan())
     return space, Bounding(space, Bounds(Goal(macs=share).bounds, full), fills)
 
 
@@ -232,7 +233,7 @@ def test_room_that_a_bound_leaves_is_taken(spaces):
     moved = bounding.enforce(drawn)
     full = bounding.bounds.original.macs
     shares = [
-        PlanCosts(space.program.coupling).cost(space.plan_of(space.individual(v))).macs / full
+        PlanCosts(couple(space.program)).cost(space.plan_of(space.individual(v))).macs / full
         for v in moved
     ]
     assert max(shares) <= 0.6

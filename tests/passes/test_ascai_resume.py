@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from compressc.contract.context import Context
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.search.history import read_history
 from tests.search_kit import trained

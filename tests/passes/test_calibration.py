@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import compressc
-from compressc.equivalence import prove
+from compressc.contract.context import Context
 from compressc.errors import CompresscError, GoalError, PlanError
 from compressc.goal import Goal
-from compressc.masking import masked
-from compressc.pass_protocol import Context
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.proof.equivalence import prove
+from compressc.proof.masking import masked
 from tests.noise_tasks import Noise
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressc.coupling.graph import couple
 from compressc.goal import Bound
 from compressc.passes.widths.costs import build_count_costs
 from compressc.passes.widths.ladders import build_ladder
@@ -11,7 +12,7 @@ from compressc.plan import Plan
 
 @pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
 def test_counts_cost_what_the_plan_costs(program_of, network, what):
-    coupling = program_of(network).coupling
+    coupling = couple(program_of(network))
     groups = [group for group in coupling.groups if group.pinned is None]
     rng = np.random.default_rng(0)
     ladders = [build_ladder(group, rng.random(group.size)) for group in groups]
@@ -31,7 +32,7 @@ def test_counts_cost_what_the_plan_costs(program_of, network, what):
 
 
 def test_the_tightest_bound_decides(program_of):
-    coupling = program_of("Plain").coupling
+    coupling = couple(program_of("Plain"))
     groups = [group for group in coupling.groups if group.pinned is None]
     loose, tight = Bound(0.9, relative=True), Bound(0.2, relative=True)
     costs = build_count_costs(coupling, groups, {}, {"macs": loose, "params": tight})
@@ -41,7 +42,7 @@ def test_the_tightest_bound_decides(program_of):
 
 @pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
 def test_factorised_layers_cost_what_the_fitted_plan_costs(program_of, network, what):
-    coupling = program_of(network).coupling
+    coupling = couple(program_of(network))
     groups = [group for group in coupling.groups if group.pinned is None]
     ladders = [build_ladder(group, np.arange(group.size, dtype=float)) for group in groups]
     rank = {}

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.context import Context
 from compressc.frontend.tracing import capture
 from compressc.goal import Goal
 from compressc.lowering.lowered import lower
-from compressc.pass_protocol import Context
 from compressc.passes.dead_channels import DeadChannels
 from compressc.plan import Plan
 from compressc.program import Constraints, Program

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import find_pass
 from compressc.errors import GoalError, PlanError
-from compressc.pass_protocol import Pass, find_pass
 from compressc.passes.distill import Distill
 from compressc.passes.training.objectives import soften_and_compare
 from compressc.program import Program

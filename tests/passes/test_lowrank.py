@@ -6,10 +6,11 @@ from torch import nn
 
 import compressc
 from compressc.compression import compress
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError, PlanError
 from compressc.factors.low_rank import factor_weight, relative_error
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.lowrank.factorization import Lowrank
 from compressc.passes.lowrank.menus import build_menu, slice_weight
 from compressc.passes.magnitude import Magnitude
@@ -22,7 +23,7 @@ from tests.oracle import check_theorem
 
 
 def ratio(program: Program, what: str = "macs") -> float:
-    return getattr(program.cost, what) / getattr(program.coupling.cost(Plan()), what)
+    return getattr(cost_of(program), what) / getattr(couple(program).cost(Plan()), what)
 
 
 def notes(program: Program) -> tuple[str, ...]:
@@ -49,8 +50,8 @@ def test_layers_of_low_rank_are_found_and_lose_nothing(altered):
 def test_only_layers_that_get_cheaper_are_factorised(program_of, network):
     program = program_of(network)
     found = Lowrank(energy=0.5)(program, Context())
-    before = {row.name: row.macs for row in program.coupling.layers(Plan())}
-    after = {row.name: row.macs for row in program.coupling.layers(found.plan)}
+    before = {row.name: row.macs for row in couple(program).layers(Plan())}
+    after = {row.name: row.macs for row in couple(program).layers(found.plan)}
     for name, macs in before.items():
         assert (after[name] < macs) == (name in found.plan.rank)
     assert not found.plan.keep
@@ -60,11 +61,11 @@ def test_only_layers_that_get_cheaper_are_factorised(program_of, network):
 def test_more_energy_keeps_more(program_of):
     program = program_of("Residual")
     plans = [Lowrank(energy=energy)(program, Context()) for energy in (0.3, 0.5, 0.7)]
-    costs = [found.cost.macs for found in plans]
+    costs = [cost_of(found).macs for found in plans]
     assert costs == sorted(costs)
     assert len(set(costs)) == len(costs)
     for layer in ("a.0", "b.0"):
-        weight = slice_weight(program, program.coupling.factor_sites.site(layer))
+        weight = slice_weight(program, couple(program).factor_sites.site(layer))
         errors = [
             relative_error(weight, factor_weight(weight, found.plan.rank[layer])) for found in plans
         ]
@@ -77,7 +78,7 @@ def test_the_energy_bounds_the_error(program_of):
         found = Lowrank(energy=energy)(program, Context())
         assert found.plan.rank
         for layer, ranks in found.plan.rank.items():
-            weight = slice_weight(program, program.coupling.factor_sites.site(layer))
+            weight = slice_weight(program, couple(program).factor_sites.site(layer))
             lost = relative_error(weight, factor_weight(weight, ranks)) ** 2
             assert lost <= len(ranks) * (1 - energy) + 1e-9
 
@@ -148,7 +149,7 @@ def test_notes_show_the_error_of_each_layer(program_of):
     program = program_of("Plain")
     found = Lowrank(energy=0.5)(program, Context())
     for layer, ranks in found.plan.rank.items():
-        weight = slice_weight(program, program.coupling.factor_sites.site(layer))
+        weight = slice_weight(program, couple(program).factor_sites.site(layer))
         error = relative_error(weight, factor_weight(weight, ranks))
         line = next(note for note in notes(found) if note.startswith(f"{layer}: "))
         assert f"rank {' x '.join(map(str, ranks))}, " in line

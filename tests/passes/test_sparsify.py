@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.contract.context import Context
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.sparsify import Sparsify
 from compressc.plan import Plan

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import CompresscError, GoalError
 from compressc.goal import Goal
-from compressc.masking import masked
-from compressc.pass_protocol import Context
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.importance import measure_reconstruction_importance
 from compressc.passes.reconstruction.surgeon import Surgeon
 from compressc.program import Constraints, Program
+from compressc.proof.masking import masked
 from tests.noise_tasks import Noise
 
 
@@ -71,7 +72,7 @@ def test_every_group_is_judged_in_the_order_of_the_coupling():
     program = make()
     batches = list(Noise().calibration_batches(64, 0))
     found = measure_reconstruction_importance(program, batches, 1e-3, lambda *_: None)
-    free = [group for group in program.coupling.groups if group.pinned is None]
+    free = [group for group in couple(program).groups if group.pinned is None]
     assert set(found) == {group.name for group in free}
     for group in free:
         assert found[group.name].shape == (group.size,)
@@ -85,7 +86,7 @@ def test_conv_groups_keep_equally_many_channels():
 
 def test_the_goal_is_met():
     decided = Surgeon()(make(), context(0.4))
-    assert decided.cost.macs <= 0.4 * decided.coupling.cost(type(decided.plan)()).macs
+    assert cost_of(decided).macs <= 0.4 * couple(decided).cost(type(decided.plan)()).macs
 
 
 def test_a_group_that_no_layer_reads_is_judged_by_its_weights():

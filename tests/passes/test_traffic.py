@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.widths.traffic import measure_intensity
 
@@ -19,7 +20,7 @@ def intensity(*layers: nn.Module, batch: int = 2) -> dict[str, float]:
 def test_every_free_group_has_one_within_limits(program_of, network):
     program = program_of(network)
     found = measure_intensity(program)
-    assert set(found) == {group.name for group in program.coupling.groups if not group.pinned}
+    assert set(found) == {group.name for group in couple(program).groups if not group.pinned}
     assert all(0.5 <= value <= 2 for value in found.values())
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from compressc.contract.context import Context
 from compressc.errors import OutputError
-from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
 from tests.passes.training_child import KILLED

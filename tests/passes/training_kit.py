@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.contract.context import Context
 from compressc.goal import Goal
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
-from compressc.pass_protocol import Context
 from compressc.passes.finetune import Finetune
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask

@@ -9,15 +9,16 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.clock import Clock, ignore_progress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Pass, ignore_progress
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.decisions import decide
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.stages import Stages
 
 CHANNELS = 100
 
@@ -49,12 +50,12 @@ def run(
     *passes: Pass,
     may_relax: bool = True,
     step: int = 16,
-    stages: Stages | None = None,
+    clock: Clock | None = None,
 ) -> Artifact:
     """Let the passes decide for half of the MACs."""
     artifact = Artifact(
         Job(program),
-        stages or Stages(ignore_progress),
+        stages or Clock(ignore_progress),
         program,
         program,
         channel_step=step,

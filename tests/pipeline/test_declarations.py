@@ -11,10 +11,12 @@ import pytest
 import torch
 
 import compressc
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
+from compressc.contract.enforcement import PassError, check_changes, check_needs
+from compressc.coupling.graph import couple
 from compressc.errors import PlanError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Declaration, Pass
-from compressc.pipeline.declarations import PassError, check_changes, check_needs
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings
@@ -41,7 +43,7 @@ def declaring(**declared: Any) -> Pass:
 
 
 def trimmed(program: Program) -> Program:
-    group = next(g for g in program.coupling.groups if g.pinned is None)
+    group = next(g for g in couple(program).groups if g.pinned is None)
     return program.with_plan(Plan(keep={group.name: np.arange(group.size) > 0}))
 
 
@@ -69,7 +71,7 @@ def test_a_change_that_is_not_declared_is_a_fault_of_the_pass(
 
 
 def test_another_graph_has_to_be_declared(program: Program) -> None:
-    site = next(iter(program.coupling.factor_sites.sites))
+    site = next(iter(couple(program).factor_sites.sites))
     chain = compressc.lower(program.with_plan(Plan(rank={site: (1, 1)})))
     with pytest.raises(PassError, match="changed graph, weights"):
         check_changes(declaring(changes=frozenset()), program, chain)

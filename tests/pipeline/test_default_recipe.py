@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import compressc
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import registered_passes
+from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Pass, registered_passes
 from compressc.pipeline.default_recipe import choose_recipe
 from compressc.settings import Settings
 from tests.passes.training_kit import make_program, make_task
@@ -83,7 +85,7 @@ class _Nothing(Pass):
     def __call__(self, program, context):
         self.seen.append(program.constraints.multiple_of)
         keep = {}
-        for group in program.coupling.groups:
+        for group in couple(program).groups:
             if group.pinned is None:
                 keep[group.name] = np.arange(group.size) < group.size - group.size // 4
         return program.with_plan(replace(program.plan, keep=keep))

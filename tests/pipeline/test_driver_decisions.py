@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from compressc.clock import Clock
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
 from compressc.errors import GoalError
-from compressc.pass_protocol import Context, Pass
 from compressc.pipeline.artifact import Artifact
-from compressc.program import Program, Step
-from compressc.stages import Stages
+from compressc.program import HistoryLine, Program
 from tests.pipeline import decision_kit
 from tests.pipeline.decision_kit import keep_by_step, wide_program
 
@@ -31,7 +32,7 @@ class Scripted(Pass):
     def __call__(self, program: Program, context: Context) -> Program:
         found = keep_by_step(program, self.kept)
         context.progress(1, 2, "half way")
-        return found.with_step(Step("scripted", notes=("hm",)))
+        return found.with_line(HistoryLine("scripted", notes=("hm",)))
 
 
 def run(program: Program, *kept: tuple[int, int], **settings: Any) -> Artifact:
@@ -84,7 +85,7 @@ def test_the_last_failure_is_the_one_that_is_told(program: Program) -> None:
 
 def test_progress_of_a_pass_carries_its_name(program: Program) -> None:
     said: list[str] = []
-    stages = Stages(lambda _done, _total, text: said.append(text))
+    clock = Clock(lambda _done, _total, text: said.append(text))
     run(program, (16, 50), stages=stages, may_relax=False)
     assert said == ["running scripted", "running scripted: half way"]
-    assert set(stages.seconds) == {"running scripted"}
+    assert set(clock.seconds) == {"running scripted"}

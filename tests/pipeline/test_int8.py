@@ -97,7 +97,7 @@ def test_the_file_is_int8_and_the_report_compares(
     assert is_quantized(model)
     stored = {entry.key: entry.value for entry in model.metadata_props}
     assert stored["compressc.normalization.mean"] == "0.5"
-    assert stored["compressc.precision"].startswith("int8")
+    assert stored["compressc.proof.double_precision"].startswith("int8")
     assert "int8 ~ float32" in stored["compressc.verified"]
     report = result.report
     assert report.int8 is not None

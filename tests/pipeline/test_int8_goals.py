@@ -17,13 +17,15 @@ import compressc
 from compressc.backend.onnx_export import export_onnx, write_onnx
 from compressc.backend.quantization import is_quantized
 from compressc.compression import Result, compress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
+from compressc.contract.registry import find_pass
 from compressc.errors import GoalError, VerificationError
 from compressc.goal import Goal, LatencyBound
-from compressc.pass_protocol import Context, Pass, find_pass
 from compressc.pipeline import measuring
 from compressc.pipeline.checks import check_latency
 from compressc.pipeline.integer_precision import PrecisionError, measure_int8_size
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.benchmark import bench
 from compressc.runtime.cost_table import CostTable
@@ -115,7 +117,7 @@ class Aimed(Pass):
     def __call__(self, program: Program, context: Context) -> Program:
         decided = find_pass("magnitude")()(program, replace(context, goal=Goal(macs=0.5)))
         numbers = {"predicted_latency_ms": 5.0, "original_latency_ms": 10.0}
-        return decided.with_step(Step(self.name, numbers=numbers))
+        return decided.with_line(HistoryLine(self.name, numbers=numbers))
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from compressc.compression import Result, compress
+from compressc.contract.context import Context
+from compressc.contract.registry import find_pass
+from compressc.coupling.graph import cost_of
 from compressc.errors import GoalError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, find_pass
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.reporting.page import render_page
 from compressc.settings import Settings
 from compressc.tasks.protocol import DataError
@@ -81,8 +83,8 @@ def test_a_drop_within_the_bound_is_in_the_verdict(program: Program) -> None:
     result = run(program, Params(), 1000)
     check = result.report.verdict.checks[2]
     assert check.name == "drop within --max-drop"
-    assert check.numbers["before"] == program.cost.params
-    assert check.numbers["after"] == result.program.cost.params
+    assert check.numbers["before"] == cost_of(program).params
+    assert check.numbers["after"] == cost_of(result.program).params
     assert result.report.goal["drop"] == "1000 point(s) on search-validation"
 
 
@@ -110,7 +112,7 @@ def test_the_test_split_is_seen_once_per_model(program: Program, tmp_path: Path)
     task = Params()
     result = run(program, task, 1000)
     result.export(tmp_path / "compact.onnx", storage="compact")
-    assert task.tested == [program.cost.params, result.program.cost.params]
+    assert task.tested == [cost_of(program).params, cost_of(result.program).params]
     result.with_state(result.program.state())
     assert len(task.tested) == 3
 
@@ -129,8 +131,8 @@ def test_the_file_and_the_report_say_what_data_it_was(program: Program) -> None:
 
 
 def test_without_a_task_the_checkpoints_normalisation_is_told(program: Program) -> None:
-    known = program.with_step(
-        Step("load", {"normalization": {"mean": [0.5, 0.25, 0], "std": [1, 2, 3]}})
+    known = program.with_line(
+        HistoryLine("load", {"normalization": {"mean": [0.5, 0.25, 0], "std": [1, 2, 3]}})
     )
     found = properties(run(known, None, None))
     assert found["compressc.normalization.mean"] == "0.5 0.25 0"

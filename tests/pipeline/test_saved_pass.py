@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from compressc.compression import Result, compress
+from compressc.contract.context import Context
+from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import OutputError
 from compressc.goal import Goal
-from compressc.pass_protocol import Context, Declaration, Pass
 from compressc.passes.dead_channels import DeadChannels
 from compressc.pipeline import pass_runs, saved_pass
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
-from compressc.program import Program, Step
+from compressc.program import HistoryLine, Program
 from compressc.settings import Settings
 from tests.small_networks import seeded_program
 
@@ -64,7 +65,9 @@ class Trim(Pass):
         zero[3] = False
         plan = Plan(keep={"conv": np.arange(16) < 16 * self.share}, zero={"fc.weight": zero})
         state = {name: tensor * 1.5 for name, tensor in program.state().items()}
-        return program.with_plan(plan).with_state(state).with_step(Step("trim", notes=("hm",)))
+        return (
+            program.with_plan(plan).with_state(state).with_line(HistoryLine("trim", notes=("hm",)))
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Train(Pass):
         if self.dies:
             raise KeyboardInterrupt
         state = {name: tensor + 0.25 for name, tensor in program.state().items()}
-        return program.with_state(state).with_step(Step("train", notes=(note,)))
+        return program.with_state(state).with_line(HistoryLine("train", notes=(note,)))
 
 
 @pytest.fixture(autouse=True)

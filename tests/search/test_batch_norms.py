@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 import compressc
+from compressc.coupling.graph import couple
 from compressc.search.batch_norms import reestimate_statistics, with_statistics
 from compressc.search.candidates import build_candidate
 from compressc.search.skeleton import strip_program
@@ -50,7 +51,7 @@ def test_batches_count_alike():
 def test_the_original_keeps_its_own():
     program, task = trained()
     before = {name: tensor.clone() for name, tensor in program.state().items()}
-    plan = random_plan(program.coupling, 2)
+    plan = random_plan(couple(program), 2)
     reestimate_statistics(strip_program(program), list(task.calibration_batches(64, 0)))
     with_statistics(program.with_plan(plan), list(task.calibration_batches(64, 0)))
     assert all(torch.equal(tensor, before[name]) for name, tensor in program.state().items())
@@ -59,10 +60,8 @@ def test_the_original_keeps_its_own():
 def test_the_result_is_the_candidate_that_was_judged():
     program, task = trained()
     batches = list(task.calibration_batches(128, 0))
-    plan = program.coupling.fit_ranks(
-        replace(random_plan(program.coupling, 2), rank={"wide": (2,)})
-    )
-    candidate = build_candidate(strip_program(program), program.coupling, plan, 1000)
+    plan = couple(program).fit_ranks(replace(random_plan(couple(program), 2), rank={"wide": (2,)}))
+    candidate = build_candidate(strip_program(program), couple(program), plan, 1000)
     reestimate_statistics(candidate, batches)
     decided = with_statistics(program.with_plan(plan), batches)
     x = torch.randn(4, 3, 8, 8)

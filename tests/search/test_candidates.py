@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import compressc
+from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights
 from compressc.plan import Plan
 from compressc.search import candidates
@@ -22,10 +23,10 @@ from tests.search_kit import trained
 
 def plan_of(kinds: str) -> Plan:
     program, _ = trained()
-    plan = random_plan(program.coupling, 5) if "keep" in kinds else Plan()
+    plan = random_plan(couple(program), 5) if "keep" in kinds else Plan()
     assert bool(plan.keep) == ("keep" in kinds)
     if "rank" in kinds:
-        plan = program.coupling.fit_ranks(replace(plan, rank={"a": (4, 3), "wide": (3,)}))
+        plan = couple(program).fit_ranks(replace(plan, rank={"a": (4, 3), "wide": (3,)}))
         assert len(plan.rank) == 2
     if "zero" in kinds:
         rng = np.random.default_rng(0)
@@ -43,7 +44,7 @@ def test_candidates_are_the_lowered_networks(kinds, samples):
     plan = plan_of(kinds)
     x = torch.randn(5, 3, 8, 8)
     before = {name: tensor.clone() for name, tensor in program.state().items()}
-    found = build_candidate(strip_program(program), program.coupling, plan, samples)
+    found = build_candidate(strip_program(program), couple(program), plan, samples)
     wanted = compressc.lower(program.with_plan(plan)).graph_module(x)
     torch.testing.assert_close(found(x), wanted, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(program.graph_module(x), wanted, atol=1e-2)
@@ -54,25 +55,25 @@ def test_chains_are_built_only_where_they_pay(monkeypatch):
     program, _ = trained()
     plan, module = plan_of("rank"), strip_program(program)
     nodes = len(module.graph.nodes)
-    assert not chains_pay(program.coupling, plan, nodes, samples=1)
-    assert chains_pay(program.coupling, plan, nodes, samples=10**9)
-    few = build_candidate(module, program.coupling, plan, samples=1)
-    many = build_candidate(module, program.coupling, plan, samples=10**9)
+    assert not chains_pay(couple(program), plan, nodes, samples=1)
+    assert chains_pay(couple(program), plan, nodes, samples=10**9)
+    few = build_candidate(module, couple(program), plan, samples=1)
+    many = build_candidate(module, couple(program), plan, samples=10**9)
     assert len(few.graph.nodes) == nodes < len(many.graph.nodes)
     # Zeros change no graph, and channels always leave for real.
-    zeros = build_candidate(module, program.coupling, plan_of("zero"), samples=10**9)
+    zeros = build_candidate(module, couple(program), plan_of("zero"), samples=10**9)
     assert len(zeros.graph.nodes) == nodes
-    pruned = build_candidate(module, program.coupling, plan_of("keep"), samples=1)
+    pruned = build_candidate(module, couple(program), plan_of("keep"), samples=1)
     assert sum(p.numel() for p in pruned.parameters()) < sum(p.numel() for p in module.parameters())
     monkeypatch.setattr(candidates, "_CHAIN_PENALTY", 1e6)
-    assert not chains_pay(program.coupling, plan, nodes, samples=10**9)
+    assert not chains_pay(couple(program), plan, nodes, samples=10**9)
 
 
 def test_a_plan_that_does_not_fit_is_refused():
     program, _ = trained()
     plan = Plan(rank={"a": (400, 3)})
     with pytest.raises(compressc.errors.PlanError, match="must lie between"):
-        build_candidate(strip_program(program), program.coupling, plan, 100)
+        build_candidate(strip_program(program), couple(program), plan, 100)
 
 
 def test_a_skeleton_survives_a_pickle():
@@ -86,7 +87,7 @@ def test_a_skeleton_survives_a_pickle():
     x = torch.randn(3, 3, 8, 8)
     assert torch.equal(built(x), program.graph_module(x))
     names = {name for name, _ in built.named_parameters()}
-    assert set(contracted_weights(program.coupling)) <= names
+    assert set(contracted_weights(couple(program))) <= names
 
 
 def test_a_judge_judges_alike_everywhere():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
+from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.search.evaluation import Conditions, Evaluator
@@ -22,7 +23,7 @@ def plans(count: int) -> list[Plan]:
     found = {}
     seed = 0
     while len(found) < count:
-        plan = random_plan(program.coupling, seed)
+        plan = random_plan(couple(program), seed)
         found[plan.digest] = plan
         seed += 1
     return list(found.values())
@@ -50,7 +51,7 @@ def test_trials_say_what_the_network_achieves_and_costs():
     assert engine.base == task.validate(program.module()) > 80
     for plan, trial in zip(plans(3), engine.evaluate(plans(3)), strict=True):
         assert trial.digest == plan.digest
-        assert trial.cost == program.coupling.cost(plan)
+        assert trial.cost == couple(program).cost(plan)
         assert 0 <= trial.metric <= engine.base + 5
 
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from compressc.contract.context import Context
 from compressc.goal import Goal
-from compressc.pass_protocol import Context
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.search.executors import (
     ExecutorError,

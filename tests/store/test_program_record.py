@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.contract.context import Context
+from compressc.coupling.graph import cost_of, couple
 from compressc.errors import CompresscError
-from compressc.pass_protocol import Context
 from compressc.passes.dead_channels import DeadChannels
 from compressc.plan import Plan
-from compressc.program import Constraints, Program, Step
+from compressc.program import Constraints, HistoryLine, Program
 from compressc.store.graph_record import describe_graph, is_same_graph, rebuild_graph
 from compressc.store.identity import identify
 from compressc.store.program_record import apply_change, describe_change
@@ -31,7 +32,7 @@ def sent(before: Program, after: Program) -> Program:
 
 
 def groups_of(program: Program) -> list[tuple[str, int, str | None]]:
-    return [(group.name, group.size, group.pinned) for group in program.coupling.groups]
+    return [(group.name, group.size, group.pinned) for group in couple(program).groups]
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKS))
@@ -52,9 +53,9 @@ def test_decisions_weights_and_remarks_come_back() -> None:
     program = make_program()
     plan = Plan(keep={"a": np.arange(8) < 5}, zero={"fc.weight": np.arange(48).reshape(4, 12) > 3})
     state = {name: tensor + 1 for name, tensor in program.state().items()}
-    step = Step("mine", {"a": 1}, 2.5, ("hm",), {"found_ms": 3.0})
+    step = HistoryLine("mine", {"a": 1}, 2.5, ("hm",), {"found_ms": 3.0})
     rules = Constraints(keep=("fc*",), multiple_of=1)
-    after = program.with_constraints(rules).with_state(state).with_plan(plan).with_step(step)
+    after = program.with_constraints(rules).with_state(state).with_plan(plan).with_line(step)
     after = replace(after, sparse_weights=("fc.weight",))
     again = sent(program, after)
     assert again.plan == plan
@@ -82,9 +83,9 @@ def test_a_factorised_graph_comes_back() -> None:
     after = compressc.lower(program.with_plan(plan))
     again = sent(program, after)
     assert identify("test", program=again) == identify("test", program=after)
-    assert again.cost == after.cost
-    assert [layer.name for layer in again.coupling.layers(Plan())] == [
-        layer.name for layer in after.coupling.layers(Plan())
+    assert cost_of(again) == cost_of(after)
+    assert [layer.name for layer in couple(again).layers(Plan())] == [
+        layer.name for layer in couple(after).layers(Plan())
     ]
     learning = [p.requires_grad for p in again.graph_module.parameters()]
     assert learning == [p.requires_grad for p in after.graph_module.parameters()]

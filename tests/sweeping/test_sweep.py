@@ -19,16 +19,16 @@ from compressc.goal import Bound, Goal, LatencyBound
 from compressc.passes import importance
 from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
-from compressc.reporting.sweep_page import draw_front, render_sweep
-from compressc.reporting.sweep_table import print_sweep
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
 from compressc.sweeping.inputs import drift_inputs
+from compressc.sweeping.page import draw_front, render_sweep
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.run import Run
+from compressc.sweeping.table import print_sweep
 from compressc.sweeping.targets import label
 from compressc.target import Target, read_target
 from tests.small_networks import TwoConvs, seeded_program

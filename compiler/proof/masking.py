@@ -16,14 +16,14 @@ import torch
 from torch import fx
 
 from compressc.array_types import BoolArray
-from compressc.coupling.axes import Axes
-from compressc.coupling.edits import Edit
-from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
+from compressc.channels.axes import Axes
+from compressc.channels.edits import Edit
+from compressc.channels.kept import Kept
+from compressc.coupling.graph import Coupling, couple
 from compressc.errors import RuleError
-from compressc.factors.products import multiply_factors
-from compressc.frontend.trainable import share_module
+from compressc.graphs.trainable import share_module
 from compressc.program import Program
+from compressc.proof.factor_products import multiply_factors
 from compressc.rules.records import Contraction
 from compressc.rules.site import Value
 
@@ -38,7 +38,7 @@ def masked(program: Program) -> fx.GraphModule:
     Raises:
         PlanError: if the plan does not fit.
     """
-    coupling = program.coupling
+    coupling = couple(program)
     coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)

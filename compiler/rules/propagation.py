@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 
 import compressc.rules
 from compressc.array_types import BoolArray, IntArray
-from compressc.coupling.axes import Axes, IdSpace, Solution, labelled, plain, size_of
-from compressc.coupling.shapes import Sizes, hint, value_of
+from compressc.channels.axes import Axes, IdSpace, Solution, labelled, plain, size_of
+from compressc.channels.shapes import Sizes, hint, value_of
 from compressc.error_text import quote_error
 from compressc.errors import RuleError
 from compressc.program import Program

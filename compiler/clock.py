@@ -1,4 +1,4 @@
-"""Stages of a run: what is being done now, and how long each thing took."""
+"""Clock of a run: what is being done now, and how long each thing took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 ProgressCallback = Callable[[int, int, str], None]
 
 
-class Stages:
+class Clock:
     """Announces stages to a progress callback and adds up their seconds by name.
 
     Attributes:

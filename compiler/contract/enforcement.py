@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressc.contract.context import Context
+from compressc.contract.declaration import Pass
 from compressc.errors import CompresscError, PlanError
-from compressc.pass_protocol import Context, Pass
 from compressc.program import Program
 from compressc.tasks.capabilities import GivesSamples
 from compressc.tasks.protocol import DataError, require_task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import BoolArray, IntArray
-from compressc.coupling.axes import Axis
+from compressc.channels.axes import Axis
 
 
 @dataclass(frozen=True, eq=False)

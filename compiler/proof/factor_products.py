@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
-from compressc.coupling.kept import Kept
 from compressc.factors.low_rank import factor_weight
 
 aten = torch.ops.aten

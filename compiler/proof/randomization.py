@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from compressc.coupling.propagation import named_tensors
-from compressc.frontend.trainable import clone_module
-from compressc.precision import doubled
+from compressc.graphs.trainable import clone_module
 from compressc.program import Program
+from compressc.proof.double_precision import doubled
+from compressc.rules.propagation import named_tensors
 
 _STATISTICS = ("running_mean", "running_var")
 _NORMS = (torch.ops.aten.batch_norm.default, torch.ops.aten.instance_norm.default)

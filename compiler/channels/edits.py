@@ -16,8 +16,8 @@ import torch
 from torch import fx
 
 from compressc.array_types import IntArray
-from compressc.coupling.axes import Axis
-from compressc.coupling.kept import Kept
+from compressc.channels.axes import Axis
+from compressc.channels.kept import Kept
 
 aten = torch.ops.aten
 

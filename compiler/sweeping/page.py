@@ -11,9 +11,9 @@ from compressc.reporting.quantities import (
     readable_ms,
     readable_ratio,
 )
-from compressc.reporting.sweep_table import quality_name, quality_text, speedup_text
 from compressc.reporting.templates import load_template
 from compressc.sweeping.result import Sweep, SweepRow
+from compressc.sweeping.table import quality_name, quality_text, speedup_text
 
 _WIDTH, _HEIGHT = 960.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 30.0, 24.0, 40.0

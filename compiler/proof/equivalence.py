@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from compressc.frontend.trainable import clone_module
+from compressc.graphs.trainable import clone_module
 from compressc.lowering.lowered import lower
-from compressc.masking import masked
-from compressc.precision import doubled
 from compressc.program import Program
-from compressc.randomization import random_inputs, randomized
+from compressc.proof.double_precision import doubled
+from compressc.proof.masking import masked
+from compressc.proof.randomization import random_inputs, randomized
 
 # Relative to how much the output varies over inputs. Float64 rounding stays below 1e-9 on every
 # network tried; a single wrong channel is above 1e-4.

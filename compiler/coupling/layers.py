@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from compressc.coupling.axes import exactly
-from compressc.coupling.kept import Kept
-from compressc.coupling.propagation import Propagation
+from compressc.channels.axes import exactly
+from compressc.channels.kept import Kept
 from compressc.factors.sites import FactorSite
+from compressc.rules.propagation import Propagation
 
 
 @dataclass(frozen=True)
