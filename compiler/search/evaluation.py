@@ -15,7 +15,6 @@ from typing import Any
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
@@ -26,6 +25,8 @@ from compressc.search.judge import make_judge
 from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import Inputs, Task
 
 # A candidate whose worker dies this often is given up, and the search with it.
@@ -98,13 +99,19 @@ class Evaluator:
         self._packed: bytes | None = None
         self._uninformed: set[str] = set()
         self.base = self._judge.judge(Plan())
-        self.identity = fingerprint(
-            program, conditions, fingerprint_task(held_out, conditions.seed), self.base
+        self.identity = identify(
+            "search",
+            conditions,
+            self.base,
+            program=program,
+            task=held_out,
+            seed=conditions.seed,
+            kept=work_dir is not None,
         )
         self._key = uuid.uuid4().hex
         keep_judge(self._key, self._judge)
         weakref.finalize(self, forget_judge, self._key)
-        path = work_dir / f"trials-{self.identity[:16]}.jsonl" if work_dir else None
+        path = Store(work_dir, self.identity).path("trials", "jsonl") if work_dir else None
         self._journal = Journal(path)
         self._known = self._journal.read()
         self.trials: dict[str, Trial] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -41,6 +40,8 @@ from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
 from compressc.search.failure import SearchError
 from compressc.search.history import History
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import Batch, Task, draw_samples, require_task
 from compressc.writing import check_writable
 
@@ -304,9 +305,9 @@ class Ascai(Pass):
     def _history_path(self, assessment: Assessment, context: Context) -> Path | None:
         if context.work_dir is None:
             return None
-        what = f"{assessment.evaluator.identity} {sorted(self._settings().items())} {context.goal}"
-        digest = hashlib.sha256(what.encode()).hexdigest()
-        return context.work_dir / f"ascai-{digest[:16]}.jsonl"
+        searched = replace(self, workers=0, dask="", history="")
+        own = identify("ascai", assessment.evaluator.identity, passes=[searched], goal=context.goal)
+        return Store(context.work_dir, own).path("ascai", "jsonl")
 
     def _judged(self, assessment: Assessment) -> Scored:
         """Return the best individual if it will do.
