@@ -19,9 +19,7 @@ def floors(folder: str) -> dict[str, int]:
     """Return the floor of every room, as the table of a folder in docs/house.md says."""
     table = HOUSE.split(f"<!-- floors of {folder} -->")[1].split("<!--")[0]
     rows = [line.split("|")[1:3] for line in table.splitlines() if re.match(r"\| -?\d+ ", line)]
-    return {
-        room.strip(" `"): int(floor) for floor, rooms in rows for room in rooms.split(",")
-    }
+    return {room.strip(" `"): int(floor) for floor, rooms in rows for room in rooms.split(",")}
 
 
 def modules(folder: str) -> dict[str, Path]:

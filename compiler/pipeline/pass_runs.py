@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compressc.clock import Clock
+from compressc.content import NoIdentityError
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.enforcement import check_changes, check_needs
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
 from compressc.program import HistoryLine, Program
-from compressc.store.content import NoIdentityError
 
 # What took less is sooner done again than read.
 _WORTH_SAVING_SECONDS = 1.0

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compressc.content import NoIdentityError, feed_content
 from compressc.goal import Goal
 from compressc.program import Program
-from compressc.store.content import NoIdentityError, feed_content
 from compressc.tasks.capabilities import (
     GivesSamples,
     GivesTraining,

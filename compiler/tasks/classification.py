@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compressc.content import feed_content
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled, as_pixels
 from compressc.program import Program
-from compressc.store.content import feed_content
 from compressc.tasks.protocol import Batch, DataError, Inputs
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressc.content import feed_content
 from compressc.program import Program
-from compressc.store.content import feed_content
 from compressc.tasks.protocol import Batch, DataError, Inputs
 
 # What torch raises where data do not fit a model or a loss.

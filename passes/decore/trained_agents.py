@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import FloatArray
+from compressc.content import feed_content
 from compressc.errors import CompresscError
 from compressc.passes.decore.agents import Agents
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
-from compressc.store.content import feed_content
 from compressc.writing import write_atomically
 
 _FORMAT = "compressc-policies-2"

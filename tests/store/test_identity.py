@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from compressc.content import NoIdentityError
 from compressc.goal import Goal
 from compressc.models.training_data import Labeled
 from compressc.passes.magnitude import Magnitude
-from compressc.store.content import NoIdentityError
 from compressc.store.identity import identify
 from compressc.tasks.loaders import LoaderTask, mean_of
 from tests.passes.training_kit import make_program, make_task
