@@ -12,7 +12,6 @@ from pathlib import Path
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
@@ -24,6 +23,8 @@ from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.validation_sample import sample_validation
 from compressc.search.worker import Answer
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import Inputs, Task
 
 Point = tuple[float, ...]
@@ -90,11 +91,17 @@ class Evaluator:
         sample = sample_validation(task, conditions.samples, conditions.seed)
         judge = make_judge(program, sample, self.calibration)
         self.base = judge.judge(Plan())
-        self.identity = fingerprint(
-            program, conditions, fingerprint_task(sample, conditions.seed), self.base
+        self.identity = identify(
+            "search",
+            conditions,
+            self.base,
+            program=program,
+            task=sample,
+            seed=conditions.seed,
+            kept=work_dir is not None,
         )
         self._dispatcher = Dispatcher(executor or InProcess(), judge, self._is_late)
-        path = work_dir / f"trials-{self.identity[:16]}.jsonl" if work_dir else None
+        path = Store(work_dir, self.identity).path("trials", "jsonl") if work_dir else None
         self._journal = Journal(path)
         self._known = self._journal.read()
         self._asked: dict[str, Future[Trial | None]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -32,6 +31,8 @@ from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Evaluator
 from compressc.search.history import SearchHead
 from compressc.search.history_file import Recorder
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import require_task
 from compressc.writing import check_writable
 
@@ -178,6 +179,7 @@ class Ascai(Pass):
     def _history_path(self, evaluator: Evaluator, context: Context) -> Path | None:
         if context.work_dir is None:
             return None
-        what = f"{evaluator.identity} {sorted(self._settings().items())} {context.goal}"
-        digest = hashlib.sha256(what.encode()).hexdigest()
-        return context.work_dir / f"ascai-{digest[:16]}.jsonl"
+        judging = replace(self.judging, workers=0, dask="")
+        searched = replace(self, judging=judging, history="")
+        own = identify("ascai", evaluator.identity, passes=[searched], goal=context.goal)
+        return Store(context.work_dir, own).path("ascai", "jsonl")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from compressc.contract.context import Context
-from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.passes.decore.agents import Agents
 from compressc.passes.decore.gates import check_sampling
 from compressc.passes.decore.lessons import FrozenLesson, JointLesson, Lesson
@@ -23,11 +22,13 @@ from compressc.passes.training.precision import choose_precision
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
-from compressc.passes.training.training_state import StateFile
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.store.identity import identify
+from compressc.store.records import pack_state, unpack_state
+from compressc.store.store import Store
 from compressc.tasks.protocol import Task, require_task
-from compressc.tasks.training_survey import survey_training
+from compressc.tasks.training_length import count_training_steps
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20
@@ -55,7 +56,7 @@ def train_agents(
     if settings.sampling == "image":
         check_sampling(agents)
     processes = Processes()
-    _, steps = survey_training(task, context.goal.seed, "decore")
+    steps = count_training_steps(task, context.goal.seed, "decore")
     identity = identify_training(program, settings, context)
     processes.require_same(identity, "program")
     precision = choose_precision(settings.precision, processes.device)
@@ -80,10 +81,8 @@ def train_agents(
         control = PenaltyControl(
             program, agents, context.goal, settings.first_weight, settings.penalty, total
         )
-    file = None
-    if context.work_dir is not None:
-        file = StateFile(context.work_dir, "decore", identity)
-    run = _Run(settings, context, task, processes, lesson, policies, control, file, steps)
+    store = None if context.work_dir is None else Store(context.work_dir, identity)
+    run = _Run(settings, context, task, processes, lesson, policies, control, store, steps)
     return run.finish()
 
 
@@ -97,13 +96,16 @@ def identify_training(program: Program, settings: DecoreSettings, context: Conte
         if field.name not in _AFTERWARDS
     ]
     aim = context.goal.bounds if settings.adapt_penalty else {}
-    return fingerprint(
-        bare,
-        fingerprint_task(context.task, context.goal.seed),
+    return identify(
+        "agents",
         chosen,
-        sorted(aim.items()),
+        aim,
         context.goal.seed,
         Processes().count,
+        program=bare,
+        task=context.task,
+        seed=context.goal.seed,
+        kept=context.work_dir is not None,
     )
 
 
@@ -124,14 +126,16 @@ class _Run:
     lesson: Lesson
     policies: Policies
     control: PenaltyControl | None
-    file: StateFile | None
+    store: Store | None
     steps: int
 
     def finish(self) -> TrainedAgents:
         """Train from the start, or from where an earlier run was cut off, to the last epoch."""
         epoch, metric, problem = 0, math.nan, ""
-        file = self.file
-        saved = None if file is None else self.processes.on_main(file.read)
+        store = self.store
+        saved = None
+        if store is not None:
+            saved = self.processes.on_main(lambda: unpack_state(store.load("decore")))
         if saved is not None:
             self._load(saved)
             epoch, metric = int(saved["epoch"]), float(saved["metric"])
@@ -143,8 +147,8 @@ class _Run:
                 break
             epoch, metric = epoch + 1, self._judge()
             good = copy.deepcopy(self._state())
-            if file is not None:
-                self._write(file, {**good, "epoch": epoch, "metric": metric})
+            if store is not None:
+                self._write(store, {**good, "epoch": epoch, "metric": metric})
         return self._result(epoch, metric, problem)
 
     def _learn(self, epoch: int, metric: float) -> str:
@@ -195,8 +199,8 @@ class _Run:
 
         return self.processes.on_main(judge)
 
-    def _write(self, file: StateFile, state: dict[str, Any]) -> None:
-        self.processes.on_main(lambda: file.write(state))
+    def _write(self, store: Store, state: dict[str, Any]) -> None:
+        self.processes.on_main(lambda: store.save("decore", pack_state(state)))
 
     def _state(self) -> dict[str, Any]:
         return {"lesson": self.lesson.state(), "policies": self.policies.state()}

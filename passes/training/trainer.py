@@ -12,7 +12,6 @@ from torch import Tensor
 
 from compressc.contract.context import Context
 from compressc.errors import PlanError
-from compressc.fingerprints import fingerprint
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.objectives import Objective
 from compressc.passes.training.placement import place_program
@@ -21,10 +20,12 @@ from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
-from compressc.passes.training.training_state import StateFile
 from compressc.program import HistoryLine, Program
+from compressc.store.identity import identify
+from compressc.store.records import pack_state, unpack_state
+from compressc.store.store import Store
 from compressc.tasks.protocol import Task, require_task
-from compressc.tasks.training_survey import survey_training
+from compressc.tasks.training_length import count_training_steps
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20
@@ -65,9 +66,18 @@ def train(
         )
     processes = Processes()
     precision = choose_precision(settings.precision, processes.device)
-    first, steps = survey_training(task, context.goal.seed, name)
-    setup = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
-    identity = fingerprint(program, teacher, name, asdict(settings), first, setup)
+    steps = count_training_steps(task, context.goal.seed, name)
+    identity = identify(
+        "training",
+        name,
+        asdict(settings),
+        teacher,
+        (context.goal.seed, processes.count, processes.device.type, str(precision), steps),
+        program=program,
+        task=task,
+        seed=context.goal.seed,
+        kept=context.work_dir is not None,
+    )
     processes.require_same(identity, "program")
     run = _Run(
         program,
@@ -77,7 +87,8 @@ def train(
         processes,
         make_objective(task, processes.device, precision),
         Learner(program, settings, steps * settings.epochs, processes, precision),
-        None if context.work_dir is None else StateFile(context.work_dir, name, identity),
+        name,
+        None if context.work_dir is None else Store(context.work_dir, identity),
         steps,
     )
     standing = run.finish(run.begin())
@@ -97,13 +108,16 @@ class _Run:
     processes: Processes
     objective: Objective
     learner: Learner
-    file: StateFile | None
+    name: str
+    store: Store | None
     steps: int
 
     def begin(self) -> Standing:
         """Return where training stands: at its start, or where an earlier run was cut off."""
-        file = self.file
-        state = None if file is None else self.processes.on_main(file.read)
+        store = self.store
+        state = None
+        if store is not None:
+            state = self.processes.on_main(lambda: unpack_state(store.load(self.name)))
         if state is None:
             return Standing.before(self._judge(), self.learner.weights())
         self.learner.load(state["learner"])
@@ -168,11 +182,11 @@ class _Run:
         return processes.on_main(judge)
 
     def _write(self, standing: Standing) -> None:
-        file = self.file
-        if file is None:
+        store = self.store
+        if store is None:
             return
         state = {"learner": self.learner.state(), "standing": standing.to_dict()}
-        self.processes.on_main(lambda: file.write(state))
+        self.processes.on_main(lambda: store.save(self.name, pack_state(state)))
 
 
 def _describe(

@@ -17,7 +17,7 @@ from compressc.passes.widths.bundling import bundle
 class Ladder:
     """One group's allowed counts, lowest first, and the order in which its units leave.
 
-    Step ``i`` climbs from ``counts[i]`` to ``counts[i + 1]``.
+    Rung ``i`` climbs from ``counts[i]`` to ``counts[i + 1]``.
 
     Attributes:
         group: the group.

@@ -110,8 +110,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(tmp_path: Path) -> No
     one = decore(epochs=4)
     with pytest.raises(Killed):
         one(make_program(), replace(context(work_dir=tmp_path), progress=kill))
-    (file,) = tmp_path.glob("decore-*.pt")
-    assert torch.load(file, weights_only=True)["epoch"] == 2
+    assert len(list(tmp_path.glob("decore-*.state"))) == 1
     seen: list[str] = []
     watched = replace(context(work_dir=tmp_path), progress=lambda _d, _t, text: seen.append(text))
     resumed = one(make_program(), watched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -75,6 +76,12 @@ def assert_same_weights(one: Program, other: Program) -> None:
     assert list(one.state()) == list(others)
     for name, tensor in one.state().items():
         assert torch.equal(tensor, others[name]), name
+
+
+def epochs_done(file: Path) -> int:
+    """Return how many epochs the state on disk has seen."""
+    content = file.read_bytes()[len("compressc-store-1 ") + 64 :]
+    return int(torch.load(io.BytesIO(content), weights_only=True)["standing"]["epoch"])
 
 
 def differ(one: Program, other: Program) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from compressc.fingerprints import fingerprint_task
 from compressc.search.validation_sample import count_validation, sample_validation
+from compressc.store.identity import identify_task
 from compressc.tasks.loaders import LoaderTask
 from compressc.tasks.protocol import DataError
 from tests.search_kit import trained
@@ -66,7 +66,7 @@ def test_data_are_told_apart():
     flipped = replace(task, data=replace(task.data, val=replace(val, labels=val.labels.flip(0))))
 
     def seen(one):
-        return fingerprint_task(one, 0)
+        return identify_task(one)
 
     assert len({seen(task), seen(flipped), seen(sample_validation(task, 9, 0))}) == 3
     assert (
