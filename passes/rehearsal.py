@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
-from compressc.passes.importance import measure_importance
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.program import Program
 
@@ -32,7 +32,7 @@ class WidthRehearsal(Pass):
         Raises:
             GoalError: if there is nothing to aim at, or the goal is out of reach.
         """
-        importance = measure_importance(program, "l2")
+        importance = measure_feature(program, "l2")
         return choose_widths(program, context.goal, self.rule, importance, self.name)
 
 

@@ -1,4 +1,4 @@
-"""What every registered pass promises, whoever wrote it (see compressc.pass_protocol)."""
+"""What every registered pass promises, whoever wrote it (see compressc.contract)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union
 
 from compressc.errors import CompresscError
+from compressc.pass_fields import build_pass, list_fields
 
 
 class UsageError(CompresscError):
@@ -111,12 +112,11 @@ def _truth(text: str) -> bool:
 
 
 def field_options(pass_class: type) -> tuple[FieldOption, ...]:
-    """Return the fields of a pass that can be given as text."""
-    hints = typing.get_type_hints(pass_class)
+    """Return the fields of a pass, or of its parts, that can be given as text."""
     options = []
-    for entry in dataclasses.fields(pass_class):
-        option = _option_of(entry, hints[entry.name])
-        if option is not None and entry.init:
+    for flat in list_fields(pass_class):
+        option = _option_of(flat.field, flat.hint)
+        if option is not None and flat.field.init:
             options.append(option)
     return tuple(options)
 
@@ -162,7 +162,7 @@ class ChosenPass:
             UsageError: if a required setting is missing or a value is refused.
         """
         try:
-            return self.pass_class(**self.settings)
+            return build_pass(self.pass_class, self.settings)
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"--pass {self.name}: {error}; `compressc passes` lists its options"

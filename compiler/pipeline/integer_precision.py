@@ -11,8 +11,8 @@ from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
 from compressc.errors import ExportError
 from compressc.goal import Goal
+from compressc.pipeline.findings import IntegerRow
 from compressc.program import Program
-from compressc.reporting.report import IntegerRow
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
 from compressc.target import Target

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from compressc.clock import Clock
 from compressc.content import NoIdentityError
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.enforcement import check_changes, check_needs
+from compressc.pass_fields import read_settings
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
 from compressc.program import HistoryLine, Program
@@ -44,7 +43,7 @@ def run_pass(program: Program, method: Pass, context: Context, clock: Clock) -> 
     if context.work_dir is None:
         return PassRun(*_run(program, method, context, clock))
     try:
-        saved = SavedPass(context.work_dir, program, method, settings_of(method), context)
+        saved = SavedPass(context.work_dir, program, method, read_settings(method), context)
     except NoIdentityError as error:
         unkept = replace(context, work_dir=None)
         return PassRun(*_run(program, method, unkept, clock), _not_kept(method, str(error)))
@@ -87,11 +86,4 @@ def _run(
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
     numbers = {name: number for step in added for name, number in step.numbers.items()}
-    return result, HistoryLine(method.name, settings_of(method), seconds, remarks, numbers)
-
-
-def settings_of(method: Pass) -> dict[str, Any]:
-    """Return the hyper-parameters of a pass by name."""
-    if not dataclasses.is_dataclass(method):
-        return {}
-    return {item.name: getattr(method, item.name) for item in dataclasses.fields(method)}
+    return result, HistoryLine(method.name, read_settings(method), seconds, remarks, numbers)

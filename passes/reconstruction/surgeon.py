@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compressc.array_types import FloatArray
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
-from compressc.passes.reconstruction.importance import measure_reconstruction_importance
+from compressc.passes.reconstruction.unit_errors import RIDGE
 from compressc.passes.rehearsal import WidthRehearsal
+from compressc.passes.unit_features.registry import measure_feature
+from compressc.passes.unit_features.samples import UnitSamples
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.tasks.protocol import Task, draw_samples, require_task
+from compressc.tasks.protocol import require_task
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Surgeon(Pass):
     """
 
     samples: int = 512
-    ridge: float = 1e-3
+    ridge: float = RIDGE
     ratios: Ratios = ()
     floor: float = 0.0
     name: ClassVar[str] = "surgeon"
@@ -76,17 +77,10 @@ class Surgeon(Pass):
             PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
         """
         task = require_task(context.task, self.name)
-        seed = context.goal.seed
-
-        def measure() -> tuple[Task, dict[str, FloatArray]]:
-            batches = draw_samples(task, self.samples, seed, self.name)
-            return task, measure_reconstruction_importance(
-                program, batches, self.ridge, context.progress
-            )
-
-        # The task itself is kept, so that no other one takes its place in memory.
-        key = (self.name, self.samples, self.ridge, seed, id(task))
-        _, errors = program.once(key, measure)
+        samples = UnitSamples(task, self.samples, context.goal.seed, self.name)
+        errors = measure_feature(
+            program, "reconstruction", samples, context.progress, ridge=self.ridge
+        )
         what = next(iter(context.goal.bounds), "macs")
         importance = {
             group.name: errors[group.name] / _unit_cost(program, group, what)

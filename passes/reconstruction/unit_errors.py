@@ -1,4 +1,4 @@
-"""Importance of units by the error that the layers reading them cannot make up for."""
+"""Unit errors: what the layers that read a unit cannot make up for when it leaves."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from compressc.channels.shapes import hinted_shape
 from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.operators import argument_of
-from compressc.passes.importance import measure_importance
 from compressc.passes.reconstruction.batch_norm_statistics import measure_statistics
 from compressc.passes.reconstruction.elimination import eliminate, make_consumer
 from compressc.passes.reconstruction.layers import Layer, cut_batches, find_layers
 from compressc.passes.reconstruction.least_squares import NormalEquations
 from compressc.passes.reconstruction.patches import LAYERS, unfold_input
 from compressc.passes.reconstruction.staged_execution import Batches, StagedExecution, order_nodes
+from compressc.passes.unit_features.weight_norms import measure_relative_norms
 from compressc.plan import Plan
 from compressc.program import Program
 
+# Damping of the least squares where nobody says.
+RIDGE = 1e-3
 # A covariance of more features than this is too large to invert: 2 GB in float64.
 _MOST_FEATURES = 16_384
 
 
-def measure_reconstruction_importance(
+def measure_unit_errors(
     program: Program, batches: Batches, ridge: float, progress: Callable[[int, int, str], None]
 ) -> dict[str, FloatArray]:
-    """Return the importance of each unit of every group that is not pinned, by group name.
+    """Return the error of each unit of every group that is not pinned, by group name.
 
-    The importance of a unit is the error that it adds to what the layers reading its group compute
-    when it leaves, after the units left have made up for it by least squares: see
+    It is the error that a unit adds to what the layers reading its group compute when it leaves,
+    after the units left have made up for it by least squares: see
     :func:`compressc.passes.reconstruction.elimination.eliminate`. Errors are relative to the
     variance of what the layer's output becomes behind its batch norm and residual addition. Groups
-    that no convolution or linear layer reads get their importance from weights, at the level of
-    the others.
+    that no convolution or linear layer reads get theirs from the norms of their weights, at the
+    level of the others.
 
     Args:
         program: the original; a pending plan is ignored.
@@ -64,18 +66,18 @@ def measure_reconstruction_importance(
                 layer, run.values(argument_of(node, "input")), hinted_shape(node.meta["val"])
             )
         run.advance()
-        for reached in [one for one in study.awaited if one.target == node.name]:
-            study.reach(reached, run.values(node))
+        for reader in [layer for layer in study.awaited if layer.target == node.name]:
+            study.close(reader, run.values(node))
             run.release(node)
-    return _complete(whole, study.importance)
+    return _complete(whole, study.errors)
 
 
 class _Study:
-    """Collects what layers read, and judges a group once all its readers are known.
+    """Collects what layers read, and measures a group once all its readers are known.
 
     Attributes:
         awaited: layers that read a group, until their output is known.
-        importance: what is known so far, by group name.
+        errors: what is known so far, by group name.
     """
 
     def __init__(self, program: Program, layers: Mapping[str, Layer], ridge: float) -> None:
@@ -84,8 +86,10 @@ class _Study:
         self._open = {group.name: group for group in couple(program).groups}
         self._covariances: dict[str, Tensor] = {}
         self._spreads: dict[str, float] = {}
-        self.awaited = list(dict.fromkeys(one for group in self._readers.values() for one in group))
-        self.importance: dict[str, FloatArray] = {}
+        self.awaited = list(
+            dict.fromkeys(layer for layers in self._readers.values() for layer in layers)
+        )
+        self.errors: dict[str, FloatArray] = {}
 
     def read(self, layer: Layer, inputs: list[Tensor], shape: tuple[int, ...]) -> None:
         """Take in what a layer reads; ``shape`` is that of its output."""
@@ -98,8 +102,8 @@ class _Study:
             equations.add(patches, patches[:, :, :0])
         self._covariances[layer.node] = equations.covariance().cpu()
 
-    def reach(self, layer: Layer, values: list[Tensor]) -> None:
-        """Take in what a layer's output becomes, and judge the groups that are complete."""
+    def close(self, layer: Layer, values: list[Tensor]) -> None:
+        """Take in what a layer's output becomes, and measure the groups that are complete."""
         self.awaited.remove(layer)
         axis = 1 if layer.geometry.rank else -1
         rows = values if axis == 1 else [v.reshape(-1, v.shape[-1]) for v in values]
@@ -109,7 +113,7 @@ class _Study:
         self._spreads[layer.node] = max(float(spread.sum()), torch.finfo(torch.float32).tiny)
         for name, readers in list(self._readers.items()):
             if all(reader.node in self._spreads for reader in readers):
-                self.importance[name] = self._judge(self._open[name], readers)
+                self.errors[name] = self._measure(self._open[name], readers)
                 del self._readers[name]
         needed = {reader.node for readers in self._readers.values() for reader in readers}
         for name in set(self._covariances) - needed:
@@ -120,7 +124,7 @@ class _Study:
             return torch.ones(len(layer.outputs), dtype=torch.float64)
         return layer.norm.scale(self._program.state()).cpu()
 
-    def _judge(self, group: ChannelGroup, readers: list[Layer]) -> FloatArray:
+    def _measure(self, group: ChannelGroup, readers: list[Layer]) -> FloatArray:
         consumers = []
         for layer in readers:
             weight = couple(self._program).propagation.tensors[layer.weight].detach().cpu()
@@ -147,9 +151,9 @@ def _find_readers(program: Program, layers: Mapping[str, Layer]) -> dict[str, li
     readers = {}
     for group in couple(program).groups:
         names = [member.tensor for member in group.members if member.role == "in"]
-        found = list(dict.fromkeys(by_weight[name] for name in names if name in by_weight))
-        if found and group.pinned is None:
-            readers[group.name] = found
+        reading = list(dict.fromkeys(by_weight[name] for name in names if name in by_weight))
+        if reading and group.pinned is None:
+            readers[group.name] = reading
     return readers
 
 
@@ -169,14 +173,14 @@ def _find_columns(
                 if len(places):
                     units.append(unit)
                     columns.append((places[:, None] * taps + np.arange(taps)).reshape(-1))
-    if len({len(one) for one in columns}) > 1:
+    if len({len(features_of_unit) for features_of_unit in columns}) > 1:
         return np.empty(0, np.int64), np.empty((0, 0), np.int64)
     return np.array(units, np.int64), np.array(columns, np.int64)
 
 
-def _complete(program: Program, found: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Add the groups that could not be judged, from their weights, at the level of the others."""
-    weights = measure_importance(program, "l2")
-    means = [float(values.mean()) for values in found.values()]
+def _complete(program: Program, errors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Add the groups that nothing reads, from their weights, at the level of the others."""
+    norms = measure_relative_norms(program, "l2")
+    means = [float(values.mean()) for values in errors.values()]
     level = float(np.median(means)) if means else 1.0
-    return {name: found.get(name, level * values) for name, values in weights.items()}
+    return {name: errors.get(name, level * values) for name, values in norms.items()}

@@ -1,4 +1,4 @@
-"""How far a search can reach, without searching."""
+"""Straight cut: everything in a search space compressed alike, until the bounds hold."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from compressc.bounds import Bounds
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
-from compressc.passes.ascai.bounding import Bounding
-from compressc.passes.ascai.space import Method, build_space
-from compressc.passes.importance import measure_importance
+from compressc.passes.spaces.bounding import Bounding
+from compressc.passes.spaces.coordinates import Method
+from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Program
 
 
 @dataclass(frozen=True)
-class ReachRehearsal(Pass):
-    """Compresses everything alike until the bounds hold: what any candidate is made to do.
+class StraightCut(Pass):
+    """Stands in for a search while the channel step is sought: it decides without trying anything.
+
+    It goes to the bounds on the straight line on which a search moves candidates that break them,
+    so it reaches them where the search does, and fails where the search would.
 
     Attributes:
         spaces: of the search.
@@ -35,9 +39,9 @@ class ReachRehearsal(Pass):
             GoalError: if the bounds cannot be met.
             PlanError: if nothing of the program can be compressed in these spaces.
         """
-        importance = measure_importance(program, "l1") if "ps" in self.spaces else {}
+        importance = measure_feature(program, "l1") if "ps" in self.spaces else {}
         space = build_space(program, self.spaces, importance)
         bounding = Bounding(space, Bounds(context.goal.bounds, couple(program).cost(Plan())))
         bounding.check()
-        found = bounding.enforce(space.whole[None])[0]
-        return program.with_plan(space.plan_of(space.individual(found)))
+        cut = bounding.enforce(space.whole[None])[0]
+        return program.with_plan(space.plan_of(space.point(cut)))

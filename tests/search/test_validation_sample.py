@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from compressc.search.held_out import count_held_out, hold_out
+from compressc.search.validation_sample import count_validation, sample_validation
 from compressc.store.identity import identify_task
 from compressc.tasks.loaders import LoaderTask
 from compressc.tasks.protocol import DataError
@@ -16,7 +16,7 @@ from tests.search_kit import trained
 
 def test_neither_training_nor_test_images_are_left():
     _, task = trained()
-    found = hold_out(task, 0, 0)
+    found = sample_validation(task, 0, 0)
     assert len(found.data.test) == len(found.data.train) == 0
     assert torch.equal(found.data.val.images, task.data.val.images)
     with pytest.raises(ZeroDivisionError):
@@ -25,18 +25,18 @@ def test_neither_training_nor_test_images_are_left():
 
 def test_a_sample_is_part_of_the_validation_split_and_follows_the_seed():
     _, task = trained()
-    first, again, other = (hold_out(task, 50, seed) for seed in (0, 0, 1))
-    assert count_held_out(first) == 50
+    first, again, other = (sample_validation(task, 50, seed) for seed in (0, 0, 1))
+    assert count_validation(first) == 50
     assert torch.equal(first.data.val.images, again.data.val.images)
     assert not torch.equal(first.data.val.images, other.data.val.images)
     known = {image.numpy().tobytes() for image in task.data.val.images}
     assert {image.numpy().tobytes() for image in first.data.val.images} <= known
-    assert count_held_out(hold_out(task, 10**6, 0)) == len(task.data.val)
+    assert count_validation(sample_validation(task, 10**6, 0)) == len(task.data.val)
 
 
 def test_a_sample_does_not_carry_the_whole_with_it():
     _, task = trained()
-    storage = hold_out(task, 5, 0).data.val.images.untyped_storage()
+    storage = sample_validation(task, 5, 0).data.val.images.untyped_storage()
     assert storage.nbytes() == 5 * 3 * 8 * 8
 
 
@@ -47,9 +47,9 @@ def loaders() -> LoaderTask:
 
 def test_other_tasks_are_used_as_they_are_or_sample_themselves():
     task = loaders()
-    assert hold_out(task, 0, 0) is task
+    assert sample_validation(task, 0, 0) is task
     with pytest.raises(DataError, match=r"LoaderTask.*sample_validation"):
-        hold_out(task, 10, 0)
+        sample_validation(task, 10, 0)
 
     @dataclass(frozen=True, eq=False)
     class Own(LoaderTask):
@@ -57,7 +57,7 @@ def test_other_tasks_are_used_as_they_are_or_sample_themselves():
             return replace(self, metric_name=f"m of {samples} by {seed}")
 
     own = Own([], [], [], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
-    assert hold_out(own, 10, 3).metric_name == "m of 10 by 3"
+    assert sample_validation(own, 10, 3).metric_name == "m of 10 by 3"
 
 
 def test_data_are_told_apart():
@@ -68,8 +68,12 @@ def test_data_are_told_apart():
     def seen(one):
         return identify_task(one)
 
-    assert len({seen(task), seen(flipped), seen(hold_out(task, 9, 0))}) == 3
-    assert seen(hold_out(task, 9, 0)) == seen(hold_out(task, 9, 0)) != seen(hold_out(task, 9, 1))
+    assert len({seen(task), seen(flipped), seen(sample_validation(task, 9, 0))}) == 3
+    assert (
+        seen(sample_validation(task, 9, 0))
+        == seen(sample_validation(task, 9, 0))
+        != seen(sample_validation(task, 9, 1))
+    )
 
 
 def test_a_task_of_other_people_can_leave_its_other_splits_behind():
@@ -82,7 +86,7 @@ def test_a_task_of_other_people_can_leave_its_other_splits_behind():
 
     batch = (torch.randn(4, 3), torch.zeros(4))
     task = Slim([batch], [batch], [batch], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
-    held = hold_out(task, 0, 0)
+    held = sample_validation(task, 0, 0)
     assert (held.train, held.test, held.val) == ([], [], [batch])
-    assert count_held_out(held) == 4
-    assert count_held_out(loaders()) == 1000
+    assert count_validation(held) == 4
+    assert count_validation(loaders()) == 1000

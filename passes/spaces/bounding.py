@@ -1,4 +1,4 @@
-"""Bounding: individuals are moved to where the goal's bounds just hold."""
+"""Bounding: points of a search space are moved to where the goal's bounds just hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compressc.array_types import FloatArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.passes.ascai.space import SearchSpace
+from compressc.passes.spaces.search_space import SearchSpace
 
 _HALVINGS = 10
 _ROUNDING = 1e-9
@@ -22,13 +22,12 @@ _LEAST_CHANGE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Bounding:
-    """The bounds of a goal over a space; costs are those that the driver verifies.
+    """The bounds of a goal over a space; costs are those that the finished model is checked by.
 
-    Bounds are no part of the paper. Costs are exact and free, so no candidate that breaks a bound
-    is ever evaluated: it moves on a straight line towards the most compressed individual, as far
-    as it must. Where saving beyond the bounds is worth nothing, one that leaves room takes it: it
-    moves towards the original, as far as it can, and the steps that are still free then go to one
-    rank after another.
+    Costs are exact and cheap to compute, so a point that breaks a bound need never be evaluated:
+    it moves on a straight line towards the most compressed point, as far as it must. Where saving
+    beyond the bounds is worth nothing (``fills``), a point that leaves room takes it: it moves
+    towards the original, as far as it can, and then one rank after another goes a step up.
 
     Attributes:
         space: the space.
@@ -44,7 +43,7 @@ class Bounding:
         """Check that the bounds can be met.
 
         Raises:
-            GoalError: if not even the most compressed individual meets them.
+            GoalError: if not even the most compressed point meets them.
         """
         if self._holds(self.space.least):
             return
@@ -55,17 +54,21 @@ class Bounding:
             ("search more --spaces", "allow finer widths (--multiple-of)"),
         )
 
-    def enforce(self, population: FloatArray) -> FloatArray:
-        """Return the population with every individual inside the bounds."""
+    def enforce(self, points: FloatArray) -> FloatArray:
+        """Return the points moved inside the bounds.
+
+        Shape:
+            (points, coordinates), as the result.
+        """
         if not self.bounds:
-            return population
-        return np.stack([self._enforce_one(values) for values in population])
+            return points
+        return np.stack([self._enforce_one(values) for values in points])
 
-    def reach(self, towards: FloatArray) -> FloatArray:
-        """Return the point nearest to the original that meets the bounds, straight towards another.
+    def first_within(self, towards: FloatArray) -> FloatArray:
+        """Return the first point within the bounds on the way from the original to another point.
 
-        The ray goes on beyond ``towards``; where it ends before the bounds are met, the rest of the
-        way leads to the most compressed individual.
+        The straight line goes on beyond ``towards``; where it leaves the space before the bounds
+        are met, the rest of the way leads to the most compressed point.
 
         Shape:
             (coordinates,), as the result.
@@ -82,14 +85,15 @@ class Bounding:
         elif self.fills:
             moved = self._along(self.space.whole, values)
         # Bounds do not see zeros.
-        zeros = np.array([one.method == "pn" for one in self.space.coordinates])
+        zeros = np.array([coordinate.method == "pn" for coordinate in self.space.coordinates])
         moved = np.where(zeros, values, moved)
         return self._take_steps(moved) if self.fills else moved
 
     def _along(self, start: FloatArray, end: FloatArray, far: float = 1.0) -> FloatArray:
         """Return the point nearest to ``start`` on its way to ``end`` at which the bounds hold.
 
-        Where they do not even ``far`` times as far as ``end``, that is the point.
+        The search goes up to ``far`` times as far as ``end``; where the bounds do not hold there
+        either, the farthest point is returned.
         """
 
         def point(share: float) -> FloatArray:
@@ -109,9 +113,9 @@ class Bounding:
         return point(high)
 
     def _take_steps(self, values: FloatArray) -> FloatArray:
-        """Return the individual with as many ranks one step higher as the bounds allow."""
+        """Return the point with as many ranks one step higher as the bounds allow."""
         places = np.flatnonzero(self.space.discrete & (values != self.space.whole))
-        # An order of its own for every individual, so that no layer is always first.
+        # An order of its own for every point, so that no layer is always first.
         rng = np.random.default_rng(np.ascontiguousarray(values).view(np.uint64))
         order = rng.permutation(places)
 
@@ -140,5 +144,5 @@ class Bounding:
         return not self.bounds or self.bounds.hold(self._cost(values))
 
     def _cost(self, values: FloatArray) -> Cost:
-        plan = self.space.plan_of(self.space.individual(values))
+        plan = self.space.plan_of(self.space.point(values))
         return couple(self.space.program).cost(plan)

@@ -1,4 +1,4 @@
-"""Allocation under a latency: a knapsack of many choices, one rung of one ladder each.
+"""Knapsack: widths under a latency, as a knapsack of many choices, one rung of one ladder each.
 
 Latency is a staircase: a narrower layer may take as long as a wider one, and what a group costs
 depends on the groups before and behind it. So the price of time is bisected: at a price every
@@ -77,26 +77,26 @@ class LatencyAllocator:
     lowest: IntArray
 
     def allocate(self, target_ms: float) -> LatencyAllocation | None:
-        """Return the best allocation found, or None if even the lowest rungs take longer."""
+        """Return the best allocation there is, or None if even the lowest rungs take longer."""
         top = np.array([ladder.steps for ladder in self.ladders], dtype=np.int64)
         if self._latency(top) <= target_ms:
             return LatencyAllocation(top, self._latency(top))
-        found = self.fastest().rungs
-        if self._latency(found) > target_ms:
+        best = self.fastest().rungs
+        if self._latency(best) > target_ms:
             return None
-        low, high = self._prices(top, found)
+        low, high = self._prices(top, best)
         rungs = top
         for _ in range(_BISECTIONS):
             price = float(np.sqrt(low * high))
             rungs = self._settle(rungs.copy(), price)
             if self._latency(rungs) <= target_ms:
                 high = price
-                if self._loss(rungs) <= self._loss(found):
-                    found = rungs
+                if self._loss(rungs) <= self._loss(best):
+                    best = rungs
             else:
                 low = price
-        found = self._improve(found.copy(), target_ms)
-        return LatencyAllocation(found, self._latency(found))
+        best = self._improve(best.copy(), target_ms)
+        return LatencyAllocation(best, self._latency(best))
 
     def fastest(self) -> LatencyAllocation:
         """Return the widest of the fastest rungs, whatever they lose."""
@@ -114,13 +114,17 @@ class LatencyAllocator:
         return float(sum(loss[rung] for loss, rung in zip(self.losses, rungs, strict=True)))
 
     def _prices(self, top: IntArray, bottom: IntArray) -> tuple[float, float]:
-        """Return losses per millisecond that are surely too low and surely high enough."""
+        """Return a price per millisecond at which all stays, and one at which little does."""
         spans = [float(loss.max() - loss.min()) for loss in self.losses]
         middle = sum(spans) / max(self._latency(top) - self._latency(bottom), 1e-9)
         return 1e-5 * max(middle, 1e-9), 1e5 * max(middle, 1e-9)
 
     def _settle(self, rungs: IntArray, price: float) -> IntArray:
-        """Let every group choose in turn until none changes; a price of infinity asks for speed."""
+        """Let every group choose its best rung in turn, until none changes.
+
+        Best is the least sum of loss and ``price`` times milliseconds; at a price of infinity it is
+        the widest of the fastest rungs.
+        """
         touched = self.model.touched
         counts = self._counts(rungs)
         for _ in range(_SWEEPS):
@@ -175,7 +179,7 @@ class LatencyAllocator:
         return more_ms, more_loss
 
     def _climb(self, rungs: IntArray, target_ms: float) -> IntArray | None:
-        """Return the rungs with the step up that saves the most loss per time, if one fits."""
+        """Return the rungs after the one step up that gains most per time; None if none fits."""
         room = target_ms - self._latency(rungs)
         more_ms, more_loss = self._changes(rungs, +1)
         fits = np.flatnonzero((more_ms <= room) & (more_loss <= 0))
@@ -187,7 +191,7 @@ class LatencyAllocator:
         return climbed
 
     def _trade(self, rungs: IntArray, target_ms: float) -> IntArray | None:
-        """Return the rungs with one step down and one up that lose less and fit, if there are."""
+        """Return the rungs after one group went down and another up to lose less, or None."""
         room = target_ms - self._latency(rungs)
         down_ms, down_loss = self._changes(rungs, -1)
         up_ms, up_loss = self._changes(rungs, +1)

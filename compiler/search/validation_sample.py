@@ -1,4 +1,4 @@
-"""Held-out data of a search: the search-validation split, or a sample of it, and nothing else."""
+"""Validation sample: the part of a task's search-validation split that judges candidates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from compressc.tasks.capabilities import (
 )
 from compressc.tasks.protocol import DataError, Task
 
-# Held-out samples of a task that does not say how many it has.
+# What is taken for the number of samples where a task does not say how many it has.
 _UNKNOWN = 1000
 
 
-def hold_out(task: Task, samples: int, seed: int) -> Task:
+def sample_validation(task: Task, samples: int, seed: int) -> Task:
     """Return a task to validate candidates on: fewer samples and, where it can, no other split.
 
     A task without training and test data is small enough to travel, and the test split is out of a
@@ -37,6 +37,6 @@ def hold_out(task: Task, samples: int, seed: int) -> Task:
     return task.keep_validation() if isinstance(task, DropsOtherSplits) else task
 
 
-def count_held_out(task: Task) -> int:
+def count_validation(task: Task) -> int:
     """Return about how many samples one validation runs over."""
     return task.count_validation() if isinstance(task, CountsValidation) else _UNKNOWN

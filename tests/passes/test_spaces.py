@@ -1,4 +1,4 @@
-"""ASCAI: from individuals to plans."""
+"""Search spaces: from points to plans."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 
 from compressc.coupling.graph import couple
 from compressc.errors import PlanError
-from compressc.passes.ascai.space import METHODS, Individual, SearchSpace, build_space
-from compressc.passes.importance import measure_importance
+from compressc.passes.spaces.coordinates import METHODS, Point
+from compressc.passes.spaces.search_space import SearchSpace
+from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from tests.oracle import check_theorem
@@ -19,7 +21,7 @@ from tests.search_kit import trained
 
 def space(*methods: str, program: Program | None = None) -> SearchSpace:
     program = program or trained()[0]
-    return build_space(program, methods or METHODS, measure_importance(program, "l1"))
+    return build_space(program, methods or METHODS, measure_feature(program, "l1"))
 
 
 def plan(found: SearchSpace, **values: float) -> Plan:
@@ -28,7 +30,7 @@ def plan(found: SearchSpace, **values: float) -> Plan:
     names = [one.name for one in found.coordinates]
     for name, value in values.items():
         vector[names.index(name.replace("__", ".").replace("_", " "))] = value
-    return found.plan_of(found.individual(vector))
+    return found.plan_of(found.point(vector))
 
 
 def test_coordinates_are_what_the_methods_can_compress():
@@ -47,25 +49,25 @@ def test_coordinates_are_what_the_methods_can_compress():
 
 def test_an_individual_is_a_frozen_value_and_its_plan_is_a_function_of_it():
     found = space()
-    one = Individual(tuple(float(v) for v in (found.whole + found.least) / 2))
+    one = Point(tuple(float(v) for v in (found.whole + found.least) / 2))
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.values = ()
-    assert found.plan_of(one) == space().plan_of(Individual(one.values))
-    assert hash(one) == hash(Individual(one.values))
+    assert found.plan_of(one) == space().plan_of(Point(one.values))
+    assert hash(one) == hash(Point(one.values))
 
 
 def test_the_whole_individual_changes_nothing():
     found = space()
-    assert not found.plan_of(found.individual(found.whole))
+    assert not found.plan_of(found.point(found.whole))
 
 
 def test_shares_remove_channels():
     found, program = space("ps"), trained()[0]
     decided = plan(found, ps_a=0.5)
     assert {name: int(mask.sum()) for name, mask in decided.keep.items()} == {"a": 8}
-    least = measure_importance(program, "l1")["a"]
+    least = measure_feature(program, "l1")["a"]
     assert set(np.flatnonzero(~decided.keep["a"])) == set(np.argsort(least)[:8])
-    everything = found.plan_of(found.individual(found.least))
+    everything = found.plan_of(found.point(found.least))
     assert {int(mask.sum()) for mask in everything.keep.values()} == {1}
 
 
@@ -98,7 +100,7 @@ def test_a_factorisation_that_would_cost_more_is_not_emitted():
     rng = np.random.default_rng(0)
     whole = couple(program).layers(Plan())
     for _ in range(50):
-        decided = found.plan_of(found.individual(rng.uniform(found.least, found.whole)))
+        decided = found.plan_of(found.point(rng.uniform(found.least, found.whole)))
         for before, after in zip(whole, couple(program).layers(decided), strict=True):
             assert (after.macs < before.macs) == (after.name in decided.rank)
 
@@ -115,7 +117,7 @@ def test_any_individual_of_all_spaces_is_a_plan_that_can_be_lowered(seed):
     found, program = space(), trained()[0]
     rng = np.random.default_rng(seed)
     low, high = np.minimum(found.least, found.whole), np.maximum(found.least, found.whole)
-    decided = found.plan_of(found.individual(rng.uniform(low, high)))
+    decided = found.plan_of(found.point(rng.uniform(low, high)))
     assert decided.keep
     assert decided.zero or decided.rank
     check_theorem(program, decided)
