@@ -26,7 +26,6 @@ from compressc.passes.reconstruction.staged_execution import (
     order_nodes,
     peak_values_per_sample,
 )
-from compressc.passes.rehearsal import NoCounts
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 from compressc.proof.masking import masked
@@ -84,7 +83,7 @@ class Calibration(Pass):
 
     def rehearsal(self) -> Pass:
         """Return a pass that leaves the counts as they are, which this one does."""
-        return NoCounts()
+        return _Unchanged()
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights and the same plan.
@@ -245,3 +244,16 @@ class _Repair:
         mean.copy_(moved[0])
         variance.copy_(moved[1])
         self.original.release(source)
+
+
+@dataclass(frozen=True)
+class _Unchanged(Pass):
+    """Stands for the calibration while a channel step is sought: it decides no channel counts."""
+
+    name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset())
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program as it is."""
+        del context
+        return program

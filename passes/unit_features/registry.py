@@ -9,12 +9,12 @@ from typing import Literal, TypeVar
 from compressc.array_types import FloatArray
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.errors import CompresscError
-from compressc.passes.reconstruction.unit_errors import RIDGE, measure_unit_errors
 from compressc.passes.unit_features.activation_gradients import (
     ActivationGradients,
     measure_gradients,
 )
 from compressc.passes.unit_features.activation_sizes import ActivationSizes, measure_activations
+from compressc.passes.unit_features.reconstruction_errors import RIDGE, measure_unit_errors
 from compressc.passes.unit_features.samples import UnitSamples
 from compressc.passes.unit_features.weight_norms import (
     measure_mean_squares,

@@ -12,8 +12,8 @@ from compressc.errors import CompresscError, GoalError
 from compressc.goal import Goal
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.surgeon import Surgeon
-from compressc.passes.reconstruction.unit_errors import measure_unit_errors
+from compressc.passes.surgeon import Surgeon
+from compressc.passes.unit_features.reconstruction_errors import measure_unit_errors
 from compressc.program import Constraints, Program
 from compressc.proof.masking import masked
 from tests.noise_tasks import Noise

@@ -10,11 +10,11 @@ from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
-from compressc.passes.reconstruction.unit_errors import RIDGE
-from compressc.passes.rehearsal import WidthRehearsal
+from compressc.passes.unit_features.reconstruction_errors import RIDGE
 from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.unit_features.samples import UnitSamples
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
+from compressc.passes.widths.rehearsal import WidthRehearsal
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.tasks.protocol import require_task

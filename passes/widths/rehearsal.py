@@ -34,16 +34,3 @@ class WidthRehearsal(Pass):
         """
         importance = measure_feature(program, "l2")
         return choose_widths(program, context.goal, self.rule, importance, self.name)
-
-
-@dataclass(frozen=True)
-class NoCounts(Pass):
-    """Stands for a pass that decides no channel counts."""
-
-    name: ClassVar[str] = "rehearsal"
-    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
-
-    def __call__(self, program: Program, context: Context) -> Program:
-        """Return the program as it is."""
-        del context
-        return program
