@@ -9,13 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union
 
-from compressc.errors import CompresscError
-
-
-class UsageError(CompresscError):
-    """The command line does not make sense."""
-
-    exit_code = 2
+from compressc.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):

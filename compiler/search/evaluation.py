@@ -15,11 +15,12 @@ from typing import Any
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
+from compressc.errors import ExecutorError
 from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.search.executors import ExecutorError, InProcess, count_slots, is_lost_worker
+from compressc.search.executors import InProcess, count_slots, is_lost_worker
 from compressc.search.held_out import hold_out
 from compressc.search.journal import Journal
 from compressc.search.judge import make_judge

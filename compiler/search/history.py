@@ -8,17 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compressc.errors import CompresscError
+from compressc.errors import HistoryError
 from compressc.search.trials import pareto_front
 from compressc.writing import write_text
 
 _FORMAT = "compressc-search-1"
-
-
-class HistoryError(CompresscError):
-    """A history file cannot be read."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

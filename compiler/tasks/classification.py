@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compressc.errors import DataError
 from compressc.fingerprints import update_with
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled, as_pixels
 from compressc.program import Program
-from compressc.tasks.protocol import Batch, DataError, Inputs
+from compressc.tasks.protocol import Batch, Inputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressc.errors import DataError
 from compressc.program import Program
-from compressc.tasks.protocol import Batch, DataError, Inputs
+from compressc.tasks.protocol import Batch, Inputs
 
 # What torch raises where data do not fit a model or a loss.
 _UNFIT = (IndexError, RuntimeError, ValueError, TypeError)

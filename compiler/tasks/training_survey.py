@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from compressc.errors import DataError
 from compressc.tasks.capabilities import CountsSteps
-from compressc.tasks.protocol import Batch, DataError, Task
+from compressc.tasks.protocol import Batch, Task
 
 
 def survey_training(task: Task, seed: int, user: str) -> tuple[Batch, int]:

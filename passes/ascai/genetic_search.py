@@ -17,7 +17,7 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.errors import GoalError
+from compressc.errors import GoalError, SearchError
 from compressc.goal import Goal
 from compressc.passes.activation_gradients import measure_gradient_importance
 from compressc.passes.ascai.announcer import Announcer
@@ -39,7 +39,6 @@ from compressc.reporting.search_page import write_search
 from compressc.search.batch_norms import with_statistics
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
-from compressc.search.failure import SearchError
 from compressc.search.history import History
 from compressc.tasks.protocol import Batch, Task, draw_samples, require_task
 from compressc.writing import check_writable

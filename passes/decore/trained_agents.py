@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import FloatArray
-from compressc.errors import CompresscError
+from compressc.errors import PolicyError
 from compressc.fingerprints import fingerprint_program, update_with
 from compressc.passes.decore.agents import Agents
 from compressc.plan import Plan
@@ -23,12 +23,6 @@ from compressc.writing import write_atomically
 
 _FORMAT = "compressc-policies-1"
 _PREFIX = "state/"
-
-
-class PolicyError(CompresscError):
-    """A file of policies cannot be used."""
-
-    exit_code = 5
 
 
 @dataclass(frozen=True, eq=False)

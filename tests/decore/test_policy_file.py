@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from compressc.coupling.graph import cost_of
+from compressc.errors import PolicyError
 from compressc.goal import Goal
 from compressc.passes.decore.agent_pruning import Decore
 from compressc.passes.decore.agents import find_agents
-from compressc.passes.decore.trained_agents import PolicyError, TrainedAgents
+from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.program import Constraints, Program
 from tests.passes.training_kit import assert_same_weights, make_context, make_program
 

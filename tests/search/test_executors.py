@@ -14,10 +14,10 @@ from dataclasses import replace
 import pytest
 
 from compressc.contract.context import Context
+from compressc.errors import ExecutorError
 from compressc.goal import Goal
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.search.executors import (
-    ExecutorError,
     InProcess,
     LocalProcesses,
     count_slots,

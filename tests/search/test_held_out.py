@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from compressc.errors import DataError
 from compressc.fingerprints import fingerprint_task
 from compressc.search.held_out import count_held_out, hold_out
 from compressc.tasks.loaders import LoaderTask
-from compressc.tasks.protocol import DataError
 from tests.search_kit import trained
 
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compressc.search.history import (
-    Candidate,
-    Generation,
-    History,
-    HistoryError,
-    read_history,
-    write_history,
-)
+from compressc.errors import HistoryError
+from compressc.search.history import Candidate, Generation, History, read_history, write_history
 
 
 def history() -> History:
