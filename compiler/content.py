@@ -14,17 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressc.errors import CompresscError
+from compressc.errors import NoIdentityError
 from compressc.program import Program
 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
 _PICKLE_PROTOCOL = 4
-
-
-class NoIdentityError(CompresscError):
-    """A value is nothing that another process could know again, such as an open file or a lock."""
-
-    exit_code = 5
 
 
 class Digest(Protocol):

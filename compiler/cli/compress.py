@@ -20,10 +20,10 @@ from compressc.cli.job_options import (
     read_job,
 )
 from compressc.cli.outputs import check_outputs
-from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
+from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
-from compressc.errors import OutputError
+from compressc.errors import OutputError, UsageError
 from compressc.goal import Bound, Goal
 from compressc.process_rank import process_rank
 

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from compressc.cli.parsing import UsageError
+from compressc.errors import UsageError
 
 if TYPE_CHECKING:
     from compressc.models.checkpoints import Normalization

@@ -9,14 +9,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union
 
-from compressc.errors import CompresscError
+from compressc.errors import UsageError
 from compressc.pass_fields import build_pass, list_fields
-
-
-class UsageError(CompresscError):
-    """The command line does not make sense."""
-
-    exit_code = 2
 
 
 class Parser(argparse.ArgumentParser):

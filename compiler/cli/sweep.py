@@ -17,10 +17,10 @@ from compressc.cli.job_options import (
     limits_of,
     read_job,
 )
-from compressc.cli.parsing import ChosenPass, Parser, UsageError, values_of
+from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
-from compressc.errors import GoalError, OutputError
+from compressc.errors import GoalError, OutputError, UsageError
 from compressc.goal import Bound, parse_latency
 
 if TYPE_CHECKING:

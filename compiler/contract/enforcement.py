@@ -11,18 +11,12 @@ from torch import Tensor
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.coupling.graph import couple
-from compressc.errors import CompresscError, PlanError
+from compressc.errors import DataError, PassError, PlanError
 from compressc.program import Program
 from compressc.tasks.capabilities import GivesSamples
-from compressc.tasks.protocol import DataError, require_task
+from compressc.tasks.protocol import require_task
 
 _PLAN_PARTS = ("keep", "zero", "rank", "choice")
-
-
-class PassError(CompresscError):
-    """A pass does something that it does not declare."""
-
-    exit_code = 12
 
 
 def check_needs(entry: Pass, program: Program, context: Context) -> None:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from compressc.datasets.idx import read_pair
+from compressc.errors import DataError
 from compressc.models.training_data import Labeled
-from compressc.tasks.protocol import DataError
 
 _IDX_PARTS = {"train": "train", "t10k": "test", "test": "test", "val": "val"}
 _IDX_NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from compressc.errors import DataError
 from compressc.models.training_data import Labeled
-from compressc.tasks.protocol import DataError
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif"})
 _PARTS = {

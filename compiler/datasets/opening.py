@@ -13,11 +13,12 @@ from compressc.datasets.arrays import holds_idx, read_idx_folder, read_npz
 from compressc.datasets.factories import call_factory
 from compressc.datasets.image_files import ImageSet, read_images
 from compressc.datasets.splitting import split
+from compressc.errors import DataError
 from compressc.models.augmentation import Augmentation, flip, shift
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import Labeled
 from compressc.tasks.classification import ClassificationTask
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, replace
 
 from compressc.clock import Clock
-from compressc.content import NoIdentityError
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.enforcement import check_changes, check_needs
+from compressc.errors import NoIdentityError
 from compressc.pass_fields import read_settings
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
+from compressc.errors import ExecutorError
 from compressc.plan import Plan
-from compressc.search.executors import ExecutorError, count_slots, is_lost_worker
+from compressc.search.executors import count_slots, is_lost_worker
 from compressc.search.judge import Judge
 from compressc.search.trials import Trial
 from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge

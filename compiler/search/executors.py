@@ -11,14 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from compressc.errors import CompresscError
-
-
-class ExecutorError(CompresscError):
-    """Workers cannot be started or reached, or are lost again and again."""
-
-    exit_code = 9
-
+from compressc.errors import ExecutorError
 
 # What a future raises when its worker died: the candidate is not to blame, and tried again.
 LOST_WORKER: tuple[type[BaseException], ...] = (BrokenProcessPool, CancelledError)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compressc.errors import CompresscError
+from compressc.errors import HistoryError
 from compressc.search.history import (
     Event,
     Generation,
@@ -21,12 +21,6 @@ from compressc.search.trials import Trial
 from compressc.writing import write_text
 
 _FORMAT = "compressc-search-2"
-
-
-class HistoryError(CompresscError):
-    """A history file cannot be read."""
-
-    exit_code = 2
 
 
 class Recorder:

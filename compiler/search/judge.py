@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from compressc.coupling.graph import Coupling, couple
-from compressc.errors import CompresscError
+from compressc.errors import TransportError
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.batch_norms import reestimate_statistics
@@ -17,12 +17,6 @@ from compressc.search.candidates import build_candidate
 from compressc.search.skeleton import pack_skeleton, strip_program
 from compressc.search.validation_sample import count_validation
 from compressc.tasks.protocol import Inputs, Task
-
-
-class TransportError(CompresscError):
-    """Something cannot be sent to another process."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from compressc.errors import DataError
 from compressc.tasks.capabilities import (
     CountsValidation,
     DropsOtherSplits,
     SamplesValidation,
 )
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 # What is taken for the number of samples where a task does not say how many it has.
 _UNKNOWN = 1000

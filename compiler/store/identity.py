@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compressc.content import NoIdentityError, feed_content
+from compressc.content import feed_content
+from compressc.errors import NoIdentityError
 from compressc.goal import Goal
 from compressc.program import Program
 from compressc.tasks.capabilities import (

@@ -12,10 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from compressc.array_types import Array
+from compressc.errors import DataError
 from compressc.program import Program
 from compressc.settings import Int8
 from compressc.tasks.capabilities import GivesSamples
-from compressc.tasks.protocol import DataError, Scored
+from compressc.tasks.protocol import Scored
 
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 # `compressc verify --store` puts this before the names of inputs.

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compressc.content import feed_content
+from compressc.errors import DataError
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled, as_pixels
 from compressc.program import Program
-from compressc.tasks.protocol import Batch, DataError, Inputs
+from compressc.tasks.protocol import Batch, Inputs
 
 
 @dataclass(frozen=True, eq=False)

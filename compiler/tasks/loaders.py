@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from compressc.content import feed_content
+from compressc.errors import DataError
 from compressc.program import Program
-from compressc.tasks.protocol import Batch, DataError, Inputs
+from compressc.tasks.protocol import Batch, Inputs
 
 # What torch raises where data do not fit a model or a loss.
 _UNFIT = (IndexError, RuntimeError, ValueError, TypeError)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from compressc.errors import DataError
 from compressc.tasks.capabilities import CountsSteps
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 
 def count_training_steps(task: Task, seed: int, user: str) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from compressc.errors import SearchError
 from compressc.passes.ascai.assessment import Assessment
-from compressc.search.failure import SearchError
 from compressc.search.history import History, ScoredPoint
 
 

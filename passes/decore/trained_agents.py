@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compressc.array_types import FloatArray
 from compressc.content import feed_content
-from compressc.errors import CompresscError
+from compressc.errors import PolicyError
 from compressc.passes.gates.gated_units import GatedUnits
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
@@ -23,12 +23,6 @@ from compressc.writing import write_atomically
 
 _FORMAT = "compressc-policies-2"
 _PREFIX = "state/"
-
-
-class PolicyError(CompresscError):
-    """A file of policies cannot be used."""
-
-    exit_code = 5
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from compressc.array_types import FloatArray
 from compressc.clock import ProgressCallback, ignore_progress
-from compressc.errors import CompresscError
+from compressc.errors import FeatureError
 from compressc.passes.unit_features.activation_gradients import (
     ActivationGradients,
     measure_gradients,
@@ -27,12 +27,6 @@ UnitValues = dict[str, FloatArray]
 FeatureName = Literal[
     "l1", "l2", "mean-square", "activation", "apoz", "gradient", "taylor", "reconstruction"
 ]
-
-
-class FeatureError(CompresscError):
-    """A feature is unknown, or asked for without what it is measured on."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import compressc
 from compressc.contract.context import Context
 from compressc.contract.registry import find_pass
 from compressc.coupling.graph import cost_of
-from compressc.errors import GoalError, PlanError
+from compressc.errors import DataError, GoalError, PlanError
 from compressc.goal import Goal
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_pruning import Decore
@@ -26,7 +26,6 @@ from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.proof.masking import masked
 from compressc.tasks.loaders import LoaderTask, mean_of
-from compressc.tasks.protocol import DataError
 from tests.passes.training_kit import Net, make_context, make_program, make_task, quick
 
 USELESS = np.array([1, 4, 6])

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from compressc.coupling.graph import cost_of
+from compressc.errors import PolicyError
 from compressc.goal import Goal
 from compressc.passes.decore.agent_pruning import Decore
-from compressc.passes.decore.trained_agents import PolicyError, TrainedAgents
+from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Constraints, Program
 from tests.passes.training_kit import assert_same_weights, make_context, make_program

@@ -9,7 +9,7 @@ import compressc
 from compressc.bounds import Bounds
 from compressc.contract.context import Context
 from compressc.coupling.graph import cost_of, couple
-from compressc.errors import GoalError, OutputError
+from compressc.errors import DataError, GoalError, OutputError, SearchError
 from compressc.goal import Goal
 from compressc.passes.ascai import warm_start
 from compressc.passes.ascai.genetic_search import Ascai
@@ -21,12 +21,10 @@ from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.evaluation import Evaluator
-from compressc.search.failure import SearchError
 from compressc.search.history import History
 from compressc.search.history_file import read_history
 from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
-from compressc.tasks.protocol import DataError
 from tests.search_kit import change, make_ascai, trained
 
 SEARCH = make_ascai(population=8, generations=3, spaces=("ps",))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.coupling.graph import couple
+from compressc.errors import FeatureError
 from compressc.passes.unit_features.activation_gradients import measure_gradients
 from compressc.passes.unit_features.activation_sizes import measure_activations
-from compressc.passes.unit_features.registry import FEATURES, FeatureError, measure_feature
+from compressc.passes.unit_features.registry import FEATURES, measure_feature
 from compressc.passes.unit_features.samples import UnitSamples
 from compressc.program import Program
 from tests.plans import random_plan

@@ -8,10 +8,11 @@ import pytest
 from torch import nn
 
 from compressc.coupling.graph import couple
+from compressc.errors import ExecutorError
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.search.evaluation import Conditions, Evaluator
-from compressc.search.executors import ExecutorError, InProcess
+from compressc.search.executors import InProcess
 from compressc.tasks.classification import ClassificationTask
 from tests.plans import random_plan
 from tests.search.fake_cluster import FakeCluster

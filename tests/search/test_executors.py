@@ -13,9 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from compressc.contract.context import Context
+from compressc.errors import ExecutorError
 from compressc.goal import Goal
 from compressc.search.executors import (
-    ExecutorError,
     InProcess,
     LocalProcesses,
     count_slots,

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from compressc.costs import Cost
-from compressc.errors import OutputError
+from compressc.errors import HistoryError, OutputError
 from compressc.search.history import Generation, History, Note, ScoredPoint, SearchHead
-from compressc.search.history_file import HistoryError, Recorder, read_history, write_history
+from compressc.search.history_file import Recorder, read_history, write_history
 from compressc.search.trials import Trial
 
 HEAD = SearchHead(

@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressc.errors import OutputError, PlanError
+from compressc.errors import ExecutorError, OutputError, PlanError
 from compressc.goal import Goal
 from compressc.passes.spaces.coordinates import Point
 from compressc.passes.spaces.search_space import SearchSpace
 from compressc.passes.spaces.space_building import build_space
 from compressc.plan import Plan
 from compressc.search.evaluation import Evaluator
-from compressc.search.executors import ExecutorError
 from compressc.search.journal import Journal
 from tests.search.test_evaluation import Counting, evaluator, plans
 from tests.search_kit import trained

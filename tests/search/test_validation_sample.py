@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from compressc.errors import DataError
 from compressc.search.validation_sample import count_validation, sample_validation
 from compressc.store.identity import identify_task
 from compressc.tasks.loaders import LoaderTask
-from compressc.tasks.protocol import DataError
 from tests.search_kit import trained
 
 

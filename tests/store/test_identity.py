@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from compressc.content import NoIdentityError
+from compressc.errors import NoIdentityError
 from compressc.goal import Goal
 from compressc.models.training_data import Labeled
 from compressc.passes.magnitude import Magnitude

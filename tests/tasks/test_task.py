@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.datasets.opening import open_task
+from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.loaders import LoaderTask, mean_of
-from compressc.tasks.protocol import DataError, Task, require_task
+from compressc.tasks.protocol import Task, require_task
 from compressc.tasks.training_length import count_training_steps
 
 
