@@ -165,13 +165,13 @@ class ChosenPass:
 
 def values_of(arguments: Sequence[str], flag: str) -> list[str]:
     """Return the values that ``flag`` is given, without parsing anything else."""
-    found = []
+    values = []
     for index, word in enumerate(arguments):
         if word == flag and index + 1 < len(arguments):
-            found.append(arguments[index + 1])
+            values.append(arguments[index + 1])
         elif word.startswith(f"{flag}="):
-            found.append(word.split("=", 1)[1])
-    return found
+            values.append(word.split("=", 1)[1])
+    return values
 
 
 def add_pass_options(
@@ -194,9 +194,9 @@ def add_pass_options(
 
     class Choose(argparse.Action):
         def __call__(self, _parser: Any, _space: Any, value: Any, _option: Any = None) -> None:
-            for one in chosen:
-                if one.name == value and one.implied:
-                    one.implied = False
+            for entry in chosen:
+                if entry.name == value and entry.implied:
+                    entry.implied = False
                     return
             chosen.append(ChosenPass(value, known[value], implied=False))
 
@@ -231,9 +231,9 @@ def _setter(
     class Configure(argparse.Action):
         def __call__(self, _parser: Any, _space: Any, value: Any, _option: Any = None) -> None:
             owners = [
-                (one, mine)
-                for one in chosen
-                for mine in field_options(one.pass_class)
+                (entry, mine)
+                for entry in chosen
+                for mine in field_options(entry.pass_class)
                 if mine.flag == option.flag
             ]
             if not owners:

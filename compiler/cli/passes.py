@@ -82,7 +82,7 @@ def _plain(docstring: str) -> str:
 
 def _attributes(docstring: str) -> dict[str, str]:
     """Return the texts of a Google-style "Attributes:" section by attribute."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     names: list[str] = []
     inside = False
     for line in docstring.splitlines():
@@ -93,7 +93,7 @@ def _attributes(docstring: str) -> dict[str, str]:
         elif inside and line.startswith("    ") and not line.startswith("     "):
             named, _, text = line.strip().partition(":")
             names = [name.split(" ")[0] for name in named.split(", ")]
-            found.update(dict.fromkeys(names, text.strip()))
+            texts.update(dict.fromkeys(names, text.strip()))
         elif inside and line.strip():
-            found.update({name: f"{found[name]} {line.strip()}" for name in names})
-    return found
+            texts.update({name: f"{texts[name]} {line.strip()}" for name in names})
+    return texts
