@@ -6,6 +6,7 @@ from compressc.contract.context import Context as Context
 from compressc.contract.declaration import Declaration as Declaration
 from compressc.contract.declaration import Pass as Pass
 from compressc.contract.registry import find_pass as find_pass
+from compressc.coupling.graph import cost_of as cost_of
 from compressc.coupling.graph import couple as couple
 from compressc.errors import CompresscError as CompresscError
 from compressc.frontend.handover import load as load

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 ProgressCallback = Callable[[int, int, str], None]
 
 
+def ignore_progress(_done: int, _total: int, _text: str) -> None:
+    """Progress callback that shows nothing."""
+
+
 class Clock:
     """Announces stages to a progress callback and adds up their seconds by name.
 

@@ -2,6 +2,8 @@
 
 Every error is one line that says what went wrong, where, and what to do about it. The command
 line prints the line and exits with ``exit_code``; nothing else of the program reaches the user.
+Every class has a code of its own, listed in ``docs/errors.md``. The runtime, which stands alone on
+devices, has one error of its own: :class:`compressc.runtime.errors.RuntimeFailure`.
 """
 
 
@@ -11,8 +13,8 @@ class CompresscError(Exception):
     exit_code = 1
 
 
-class HandOverError(CompresscError):
-    """A model file, architecture or example input cannot be used as handed over."""
+class UsageError(CompresscError):
+    """The command line does not make sense."""
 
     exit_code = 2
 
@@ -51,6 +53,72 @@ class ExportError(CompresscError):
     """A program cannot be written as ONNX, or the ONNX model is not valid."""
 
     exit_code = 8
+
+
+class ExecutorError(CompresscError):
+    """Workers cannot be started or reached, or are lost again and again."""
+
+    exit_code = 9
+
+
+class HandOverError(CompresscError):
+    """A model file, architecture or example input cannot be used as handed over."""
+
+    exit_code = 10
+
+
+class DataError(CompresscError):
+    """Data cannot be used as handed over, or does not fit the model."""
+
+    exit_code = 11
+
+
+class PrecisionError(ExportError):
+    """Int8 was asked for where it makes no sense."""
+
+    exit_code = 12
+
+
+class HistoryError(CompresscError):
+    """A file with the history of a search cannot be read."""
+
+    exit_code = 13
+
+
+class SearchError(CompresscError):
+    """A search spent its budget and found no candidate that is good enough."""
+
+    exit_code = 14
+
+
+class TransportError(CompresscError):
+    """Something cannot be sent to another process."""
+
+    exit_code = 15
+
+
+class PolicyError(CompresscError):
+    """A file with trained agents (DECORE's policies) cannot be used."""
+
+    exit_code = 16
+
+
+class PassError(CompresscError):
+    """A pass does something that it does not declare."""
+
+    exit_code = 18
+
+
+class NoIdentityError(CompresscError):
+    """A value is nothing that another process could know again, such as an open file or a lock."""
+
+    exit_code = 19
+
+
+class FeatureError(CompresscError):
+    """A feature is unknown, or asked for without what it is measured on."""
+
+    exit_code = 20
 
 
 class RuleError(CompresscError):

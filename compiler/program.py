@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from compressc.errors import GoalError
+from compressc.graphs.trainable import clone_module, trainable
 from compressc.plan import Plan
-
-if TYPE_CHECKING:
-    from compressc.costs import Cost
-    from compressc.coupling.graph import Coupling
 
 Made = TypeVar("Made")
 
@@ -100,13 +96,6 @@ class Program:
     sparse_weights: tuple[str, ...] = ()
     _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def coupling(self) -> Coupling:
-        """The channel-coupling graph, built on first use."""
-        from compressc.coupling.graph import couple
-
-        return self.once("coupling", lambda: couple(self))
-
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return what ``make`` gives; it is called once per key, graph, weights and constraints.
 
@@ -118,21 +107,14 @@ class Program:
         """
         if key not in self._derived:
             self._derived[key] = make()
-        found: Made = self._derived[key]
-        return found
-
-    @property
-    def cost(self) -> Cost:
-        """MACs, params and bytes under the pending plan, without lowering."""
-        return self.coupling.cost(self.plan)
+        made: Made = self._derived[key]
+        return made
 
     def with_plan(self, plan: Plan) -> Program:
         """Return this program with another pending plan.
 
-        Raises:
-            PlanError: if the plan does not fit the coupling.
+        Whether it fits is checked by whatever uses it: ``couple(program).check(plan)``.
         """
-        self.coupling.check(plan)
         return replace(self, plan=plan)
 
     def with_constraints(self, constraints: Constraints) -> Program:
@@ -145,16 +127,14 @@ class Program:
 
     def with_state(self, state: Mapping[str, Tensor]) -> Program:
         """Return this program with new parameter and buffer values of the same shapes."""
-        from compressc.graphs.trainable import clone_module
-
         module = clone_module(self.graph_module)
         module.load_state_dict(state, strict=True)
         # The coupling knows the tensors themselves, so it is built anew.
         return replace(self, graph_module=module, _derived={})
 
-    def with_line(self, step: HistoryLine) -> Program:
+    def with_line(self, line: HistoryLine) -> Program:
         """Return this program with one more line of history."""
-        return replace(self, history=(*self.history, step))
+        return replace(self, history=(*self.history, line))
 
     def state(self) -> dict[str, Tensor]:
         """Return the parameters and buffers by name (shared, not copied)."""
@@ -166,16 +146,4 @@ class Program:
         In train mode batch norms and dropouts behave as in the original model. Stochastic depth
         is not in a graph captured in eval mode, so it is lost.
         """
-        from compressc.graphs.trainable import trainable
-
         return trainable(self.graph_module)
-
-    def save(self, path: str | Path) -> None:
-        """Write the program as ``.pt2`` (``torch.export`` archive, loadable without our code).
-
-        Raises:
-            OutputError: if the file cannot be written.
-        """
-        from compressc.frontend.archive import save_program
-
-        save_program(self, path)

@@ -8,4 +8,4 @@ class RuntimeFailure(Exception):  # noqa: N818 - an error of the run time, not a
     ``CompresscError``; the command line treats the two alike and exits with ``exit_code``.
     """
 
-    exit_code = 8
+    exit_code = 17

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 
-def read_stub(init_file: str) -> dict[str, str]:
-    """Return the module of every name that the stub beside ``init_file`` exports.
+def read_stub(init_file: str) -> dict[str, tuple[str, str]]:
+    """Return where every name of the stub beside ``init_file`` comes from: module, name there.
 
     Args:
         init_file: the ``__file__`` of a package's ``__init__.py``.
     """
     tree = ast.parse(Path(init_file).with_suffix(".pyi").read_text(encoding="utf-8"))
     return {
-        alias.name: statement.module
+        alias.asname or alias.name: (statement.module, alias.name)
         for statement in tree.body
         if isinstance(statement, ast.ImportFrom) and statement.module
         for alias in statement.names
@@ -42,7 +42,8 @@ def export_lazily(
 
     def get_attribute(name: str) -> Any:
         if name in homes:
-            return getattr(importlib.import_module(homes[name]), name)
+            module, original = homes[name]
+            return getattr(importlib.import_module(module), original)
         raise AttributeError(f"module '{package}' has no attribute '{name}'")
 
     return get_attribute, lambda: sorted(homes), sorted(homes)

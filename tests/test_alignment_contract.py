@@ -21,8 +21,10 @@ from compressc.contract.registry import find_pass, registered_passes
 from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.passes.latency.knapsack import LatencyAllocation, LatencyAllocator
+from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.decisions import decide
+from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.kernel_kinds import KernelKind, Widths
@@ -65,8 +67,15 @@ def test_the_staircase_is_one() -> None:
 def test_passes_that_decide_stay_on_the_staircase(name: str, macs: float) -> None:
     one: Pass = find_pass(name)()
     context = Context(Goal(macs=macs, trials=12), task=Mimicry(program()), original=program())
-    clock = Clock(ignore_progress)
-    found = decide(program(), [one], context, stages, multiple_of=BLOCK, may_relax=True).program
+    artifact = Artifact(
+        Job(program()),
+        Clock(ignore_progress),
+        program(),
+        program(),
+        channel_step=BLOCK,
+        may_relax=True,
+    )
+    found = decide(artifact, [one], context).program
     assert found.plan
     for mask in found.plan.keep.values():
         assert not slower_than_wider(int(mask.sum()), len(mask))

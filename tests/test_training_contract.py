@@ -1,4 +1,4 @@
-"""What every registered pass that trains promises (see compressc.pass_protocol)."""
+"""What every registered pass that trains promises (see compressc.contract)."""
 
 from __future__ import annotations
 

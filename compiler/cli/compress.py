@@ -20,10 +20,10 @@ from compressc.cli.job_options import (
     read_job,
 )
 from compressc.cli.outputs import check_outputs
-from compressc.cli.parsing import ChosenPass, Parser, UsageError, add_pass_options, values_of
+from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
-from compressc.errors import OutputError
+from compressc.errors import OutputError, UsageError
 from compressc.goal import Bound, Goal
 from compressc.process_rank import process_rank
 
@@ -232,7 +232,9 @@ def _write(result: Result, options: argparse.Namespace) -> list[Path]:
     if options.output:
         written.append(result.export(options.output))
     if options.save:
-        result.program.save(options.save)
+        from compressc.frontend.archive import save_program
+
+        save_program(result.program, options.save)
         written.append(Path(options.save))
     if options.report:
         from compressc.reporting.report_file import write_report

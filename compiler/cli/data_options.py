@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compressc.cli.parsing import UsageError
+from compressc.errors import UsageError
 
 if TYPE_CHECKING:
     from compressc.models.checkpoints import Normalization
@@ -128,8 +128,8 @@ def _normalization(
         return Normalization(options.mean, options.std)
     for step in program.history:
         if "normalization" in step.settings:
-            found = step.settings["normalization"]
-            return Normalization(tuple(found["mean"]), tuple(found["std"]))
+            known = step.settings["normalization"]
+            return Normalization(tuple(known["mean"]), tuple(known["std"]))
     return None
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compressc.cli.outputs import check_outputs
-from compressc.cli.parsing import Parser, UsageError
+from compressc.cli.parsing import Parser
 from compressc.cli.progress import ProgressDisplay
-from compressc.errors import OutputError
+from compressc.errors import OutputError, UsageError
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from compressc.cli.parsing import UsageError
+from compressc.errors import UsageError
 
 if TYPE_CHECKING:
     from compressc.settings import Int8

@@ -6,7 +6,7 @@ import argparse
 import ast
 from typing import TYPE_CHECKING, Any
 
-from compressc.cli.parsing import UsageError
+from compressc.errors import UsageError
 
 if TYPE_CHECKING:
     from compressc.program import Program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from compressc.cli.parsing import UsageError
+from compressc.errors import UsageError
 
 
 def add_shape_option(parser: argparse._ActionsContainer) -> None:

@@ -18,10 +18,10 @@ from compressc.cli.job_options import (
     limits_of,
     read_job,
 )
-from compressc.cli.parsing import ChosenPass, Parser, UsageError, values_of
+from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
-from compressc.errors import GoalError, OutputError
+from compressc.errors import GoalError, OutputError, UsageError
 from compressc.goal import Bound, parse_latency
 
 if TYPE_CHECKING:
@@ -61,22 +61,22 @@ def run(arguments: Sequence[str]) -> int:
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; name a folder")
     with ProgressDisplay(quiet=options.quiet) as progress:
-        found = _sweep(options, targets, chosen, progress)
+        swept = _sweep(options, targets, chosen, progress)
     if not options.quiet:
         from compressc.reporting.terminal_table import print_line
         from compressc.sweeping.table import print_sweep
 
-        print_sweep(found)
+        print_sweep(swept)
         print_line(f"  wrote {folder / 'sweep.html'} and {folder / 'sweep.json'}")
-    dead = [row.file for row in found.met if row.at_chance]
+    dead = [row.file for row in swept.met if row.at_chance]
     if dead:
         print(
             f"compressc: warning: {', '.join(dead)}: at chance, so on no front; give --data, or "
             "milder targets",
             file=sys.stderr,
         )
-    if not found.met:
-        raise GoalError(f"no target could be met; {found.rows[1].target}: {found.rows[1].reason}")
+    if not swept.met:
+        raise GoalError(f"no target could be met; {swept.rows[1].target}: {swept.rows[1].reason}")
     return 0
 
 

@@ -10,25 +10,20 @@ from torch import Tensor
 
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
-from compressc.errors import CompresscError, PlanError
+from compressc.coupling.graph import couple
+from compressc.errors import DataError, PassError, PlanError
 from compressc.program import Program
 from compressc.tasks.capabilities import ComparesWithOriginal, GivesSamples
-from compressc.tasks.protocol import DataError, require_task
+from compressc.tasks.protocol import require_task
 
 _PLAN_PARTS = ("keep", "zero", "rank", "choice")
-
-
-class PassError(CompresscError):
-    """A pass does something that it does not declare."""
-
-    exit_code = 12
 
 
 def check_needs(entry: Pass, program: Program, context: Context) -> None:
     """Check that a pass can be called.
 
     Raises:
-        PassError: if what it declares is no :class:`compressc.pass_protocol.Declaration`.
+        PassError: if what it declares is no :class:`compressc.contract.declaration.Declaration`.
         DataError: if it needs samples or labels and there are none.
         PlanError: if it runs on lowered programs and decisions are pending.
     """
@@ -56,11 +51,13 @@ def check_needs(entry: Pass, program: Program, context: Context) -> None:
 
 
 def check_changes(entry: Pass, before: Program, after: Program) -> None:
-    """Check that a pass changed nothing but what it declares.
+    """Check that a pass changed nothing but what it declares, and that its plan fits.
 
     Raises:
         PassError: naming what it changed.
+        PlanError: if the plan does not fit the program.
     """
+    couple(after).check(after.plan)
     allowed = entry.declares.changes
     changed = [
         part for part in _PLAN_PARTS if part not in allowed and not _same_part(before, after, part)

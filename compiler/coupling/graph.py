@@ -165,6 +165,24 @@ def _check_group(group: ChannelGroup, mask: BoolArray) -> None:
 
 
 def couple(program: Program) -> Coupling:
+    """Return the channel-coupling graph of a program.
+
+    It is built once per graph, weights and constraints; programs that differ in their plans share
+    it.
+    """
+    return program.once("coupling", lambda: build_coupling(program))
+
+
+def cost_of(program: Program) -> Cost:
+    """Return MACs, params and bytes of a program under its pending plan, without lowering.
+
+    Raises:
+        PlanError: if the plan does not fit.
+    """
+    return couple(program).cost(program.plan)
+
+
+def build_coupling(program: Program) -> Coupling:
     """Build the channel-coupling graph of a program: one forward pass, no fixpoint."""
     propagation = propagate(program)
     while True:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressc.datasets.idx import read_pair
+from compressc.errors import DataError
 from compressc.models.training_data import Labeled
-from compressc.tasks.protocol import DataError
 
 _IDX_PARTS = {"train": "train", "t10k": "test", "test": "test", "val": "val"}
 _IDX_NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")
@@ -56,9 +56,9 @@ def read_npz(path: Path) -> dict[str, Labeled]:
     arrays = _load(path)
     parts = {}
     for part in _PARTS:
-        found = _find(arrays, part)
-        if found is not None:
-            parts[part] = _labeled(f"{path}, {part}", *found)
+        pair = _find(arrays, part)
+        if pair is not None:
+            parts[part] = _labeled(f"{path}, {part}", *pair)
     if "train" not in parts:
         whole = _find(arrays, "")
         if whole is None:

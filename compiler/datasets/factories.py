@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compressc.errors import DataError
 from compressc.frontend.architecture import importable_folder
 from compressc.tasks.loaders import LoaderTask, mean_of
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 
 def call_factory(name: str) -> Task:

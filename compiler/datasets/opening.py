@@ -10,11 +10,12 @@ from compressc.datasets.factories import call_factory
 from compressc.datasets.image_files import ImageSet, read_images
 from compressc.datasets.splitting import split
 from compressc.datasets.unlabeled_files import open_arrays, open_pictures, usual_augmentation
+from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import Labeled
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -56,16 +57,16 @@ def open_task(
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
     if path.suffix == ".npz" and original is not None and not has_labels(path):
         return open_arrays(path, original, normalization, batch_size, seed)
-    found = _read(path, input_shape)
-    if not found.has_labels:
+    contents = _read(path, input_shape)
+    if not contents.has_labels:
         compared = _compared(path, original)
-        return open_pictures(path, found, compared, normalization, batch_size, seed)
-    if class_count is not None and len(found.classes) > class_count:
+        return open_pictures(path, contents, compared, normalization, batch_size, seed)
+    if class_count is not None and len(contents.classes) > class_count:
         raise DataError(
-            f"{path}: class {found.classes[-1]} is number {len(found.classes)}, but the model has "
-            f"only {class_count} classes; these data are not what it was trained for"
+            f"{path}: class {contents.classes[-1]} is number {len(contents.classes)}, but the "
+            f"model has only {class_count} classes; these data are not what it was trained for"
         )
-    data = split(path.name, found.parts, found.classes, seed)
+    data = split(path.name, contents.parts, contents.classes, seed)
     channels = data.train.images.shape[1]
     if input_shape is not None and tuple(data.train.images.shape[1:]) != tuple(input_shape):
         raise DataError(
@@ -80,11 +81,11 @@ def open_task(
         )
     return ClassificationTask(
         data,
-        found.classes,
+        contents.classes,
         normalization,
         usual_augmentation(data.train.images),
         batch_size,
-        notes=found.notes,
+        notes=contents.notes,
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from compressc.errors import DataError
 from compressc.models.training_data import DataSet, Labeled, carve_validation
-from compressc.tasks.protocol import DataError
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1

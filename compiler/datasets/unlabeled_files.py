@@ -11,12 +11,12 @@ from torch import Tensor
 
 from compressc.datasets.arrays import read_pictures
 from compressc.datasets.image_files import ImageSet
+from compressc.errors import DataError
 from compressc.models.augmentation import Augmentation, flip, shift
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
 from compressc.program import Program
 from compressc.tasks.calibration_samples import check_samples, read_samples
-from compressc.tasks.protocol import DataError
 from compressc.tasks.unlabeled import UnlabeledTask, split_inputs
 
 # With fewer there is nothing left to judge on.

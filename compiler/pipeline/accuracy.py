@@ -15,15 +15,16 @@ from torch import nn
 
 from compressc.backend.onnx_module import OnnxModule
 from compressc.datasets.synthetic.input_values import draw_input, read_input_kinds
+from compressc.errors import DataError
 from compressc.pipeline.artifact import Artifact
+from compressc.pipeline.findings import Accuracy, Metric
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.reporting.report import Accuracy, Metric
 from compressc.settings import Int8
 from compressc.tasks.agreement import Agreement, Comparison
 from compressc.tasks.calibration_samples import draw_samples
 from compressc.tasks.capabilities import ComparesWithOriginal, GivesSamples
-from compressc.tasks.protocol import DataError, Inputs
+from compressc.tasks.protocol import Inputs
 from compressc.tasks.unlabeled import bound_batch
 
 # Inputs that agreement is measured on where nothing says which.

@@ -11,10 +11,10 @@ from compressc.clock import Clock
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
 from compressc.lowering.folded_constants import FoldedConstants
+from compressc.pipeline.findings import Accuracy, IntegerRow, Metric
 from compressc.pipeline.job import Job
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
-from compressc.reporting.report import Accuracy, IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Check, Verdict
 

@@ -26,8 +26,8 @@ _CHANNEL_STEPS = (16, 8, 4, 2, 1)
 def decide(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Artifact:
     """Run ``passes``; where the goal is out of reach at the channel step, try finer ones.
 
-    Passes that search or measure are rehearsed for that and called once: see
-    :meth:`compressc.pass_protocol.Pass.rehearsal`. Passes that train are never called for it.
+    Passes that search or measure are rehearsed for that and called once (see ``Pass.rehearsal``).
+    Passes that train are never called for it.
 
     Args:
         artifact: its program is without a pending plan where the step may be relaxed.

@@ -9,16 +9,16 @@ import onnx
 
 from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
-from compressc.errors import ExportError
+from compressc.errors import DataError, PrecisionError
 from compressc.goal import Goal
+from compressc.pipeline.findings import IntegerRow
 from compressc.program import Program
-from compressc.reporting.report import IntegerRow
 from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
 from compressc.target import Target
 from compressc.tasks.calibration_samples import Samples, draw_samples
 from compressc.tasks.capabilities import GivesSamples
-from compressc.tasks.protocol import DataError, Scored
+from compressc.tasks.protocol import Scored
 from compressc.verdict import Check
 
 _CHECK = "int8 ~ float32"
@@ -26,12 +26,6 @@ _CHECK = "int8 ~ float32"
 _FEW = 32
 # Below this share of a latency target channels were given away.
 _ON_TARGET = 0.95
-
-
-class PrecisionError(ExportError):
-    """Int8 was asked for where it makes no sense."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from torch import nn
 from compressc.backend.onnx_module import OnnxModule
 from compressc.errors import GoalError
 from compressc.pipeline.artifact import Artifact
+from compressc.pipeline.findings import Metric
 from compressc.program import Program
-from compressc.reporting.report import Metric
 from compressc.tasks.capabilities import ComparesWithOriginal
 from compressc.tasks.protocol import Scored
 from compressc.verdict import Check

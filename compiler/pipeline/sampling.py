@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from compressc.clock import Clock
 from compressc.datasets.synthetic.making import SyntheticSettings
-from compressc.datasets.synthetic.sample_cache import find_or_make_inputs
-from compressc.fingerprints import fingerprint
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.job import Job
+from compressc.pipeline.sample_cache import find_or_make_inputs, identify_samples
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.tasks.unlabeled import UnlabeledTask, batched_inputs, take_rows
@@ -68,6 +66,6 @@ def with_samples(job: Job, program: Program, clock: Clock) -> Job:
         test,
         inputs_from="synthetic inputs",
         notes=made.notes,
-        identity=fingerprint(version("compressc"), torch.__version__, whole, settings, seed),
+        identity=identify_samples(whole, settings, seed),
     )
     return replace(job, task=task)

@@ -11,14 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from compressc.errors import CompresscError
-
-
-class ExecutorError(CompresscError):
-    """Workers cannot be started or reached, or are lost again and again."""
-
-    exit_code = 9
-
+from compressc.errors import ExecutorError
 
 # What a future raises when its worker died: the candidate is not to blame, and tried again.
 LOST_WORKER: tuple[type[BaseException], ...] = (BrokenProcessPool, CancelledError)
@@ -72,7 +65,7 @@ class LocalProcesses(Executor):
 
     @property
     def slots(self) -> int:
-        """Two per worker: one runs, one waits at its door."""
+        """Two per worker: while one candidate runs, the next is there already."""
         return 2 * self._workers
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

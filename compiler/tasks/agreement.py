@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from compressc.tasks.protocol import DataError
+from compressc.errors import DataError
 
 # So many standard deviations above chance are more than luck.
 _CERTAIN = 3.0

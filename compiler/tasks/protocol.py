@@ -7,18 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from compressc.errors import CompresscError
+from compressc.errors import DataError
 
 # The positional arguments of one call of the model.
 Inputs = tuple[Tensor, ...]
 # Inputs and what the loss compares the outputs with.
 Batch = tuple[Inputs, Any]
-
-
-class DataError(CompresscError):
-    """Data cannot be used as handed over, or does not fit the model."""
-
-    exit_code = 2
 
 
 class Scored(Protocol):

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from compressc.fingerprints import fingerprint, update_with
+from compressc.content import feed_content
+from compressc.errors import DataError
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import as_pixels
 from compressc.program import Program
 from compressc.tasks.agreement import Agreement, Comparison, are_logits, float_outputs
-from compressc.tasks.protocol import Batch, DataError, Inputs
+from compressc.tasks.protocol import Batch, Inputs
 
 _SHARES = (0.15, 0.15)
 _BATCH = 128
@@ -88,8 +89,10 @@ class UnlabeledTask:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(fingerprint(self.original).encode())
-        update_with(digest, (self.train, self.val, self.normalization, self.batch_size))
+        digest = hashlib.sha256()
+        feed_content(
+            digest, (self.original, self.train, self.val, self.normalization, self.batch_size)
+        )
         return digest.hexdigest()
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressc.errors import DataError
 from compressc.tasks.capabilities import TellsCorrect
-from compressc.tasks.protocol import DataError, Task
+from compressc.tasks.protocol import Task
 
 
 def find_correct(task: Task, outputs: Any, targets: Any) -> Tensor:

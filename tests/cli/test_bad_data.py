@@ -88,7 +88,7 @@ def test_folders_that_cannot_be_used(
     workplace: Path, cli: Cli, prepare: Callable[[Path], None], said: tuple[str, ...]
 ) -> None:
     prepare(workplace / "pictures")
-    expect_one_line(cli(*WORDS, "--data", "pictures"), 2, *said)
+    expect_one_line(cli(*WORDS, "--data", "pictures"), 11, *said)
     assert not list(workplace.glob("small.onnx*"))
 
 
@@ -108,7 +108,7 @@ def test_arrays_that_do_not_fit_the_model(
     labels = np.arange(shape[0]) % 4
     labels[-1:] = label
     np.savez(workplace / "wrong.npz", images=np.zeros(shape, np.uint8), labels=labels)
-    expect_one_line(cli(*WORDS, "--data", "wrong.npz"), 2, "wrong.npz", *said)
+    expect_one_line(cli(*WORDS, "--data", "wrong.npz"), 11, "wrong.npz", *said)
     assert not list(workplace.glob("small.onnx*"))
 
 
@@ -126,7 +126,7 @@ def test_loaders_that_do_not_fit_the_model(
 ) -> None:
     (workplace / "odd.py").write_text(LOADERS)
     training = ("--pass", "magnitude", "--pass", "finetune", "--epochs", "1")
-    expect_one_line(cli(*WORDS, "--data", f"odd:{factory}", *training), 2, *said)
+    expect_one_line(cli(*WORDS, "--data", f"odd:{factory}", *training), 11, *said)
     assert not list(workplace.glob("small.onnx"))
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from compressc import pass_protocol
+from compressc.contract import registry
 from compressc.contract.registry import find_pass
 from compressc.errors import CompresscError
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_errors import expect_one_line
 
-GROUP = pass_protocol.ENTRY_POINT_GROUP
+GROUP = registry.ENTRY_POINT_GROUP
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def _broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             EntryPoint("magnitude", "compressc.passes.magnitude:Magnitude", GROUP),
         ]
     )
-    monkeypatch.setattr(pass_protocol, "entry_points", lambda group: entries.select(group=group))
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries.select(group=group))
 
 
 @pytest.mark.usefixtures("_broken")

@@ -66,14 +66,14 @@ def test_a_pass_repairs_with_data_and_the_report_judges(workplace: Path, cli: Cl
 
 def test_calibrate_without_data_says_what_to_give(workplace: Path, cli: Cli) -> None:
     code, _, err = cli(*TINY, "--target-flops", "0.5", "--pass", "calibrate", "-o", "small.onnx")
-    assert code == 2
+    assert code == 11
     assert "--data" in err
     assert not (workplace / "small.onnx").exists()
 
 
 def test_data_that_are_not_there_are_named(workplace: Path, cli: Cli) -> None:
     code, _, err = cli(*TINY, "--target-flops", "0.5", "--data", "nowhere", "-o", "small.onnx")
-    assert code == 2
+    assert code == 11
     assert "nowhere" in err
 
 
@@ -94,7 +94,7 @@ def test_a_drop_beyond_the_bound_is_one_line_and_no_file(workplace: Path, cli: C
     outcome = cli(*words, "--data", "judge:build", "--max-drop", "1")
     expect_one_line(outcome, 4, "--max-drop allows 1 point", "more epochs", "milder target")
     outcome = cli(*words, "--max-drop", "1")
-    expect_one_line(outcome, 2, "--max-drop needs data", "--data DIR")
+    expect_one_line(outcome, 11, "--max-drop needs data", "--data DIR")
     outcome = cli(*words, "--data", "images.npz", "--max-drop", "-1")
     expect_one_line(outcome, 4, "max_drop -1")
     assert not list(workplace.glob("small.onnx*"))

@@ -45,7 +45,7 @@ def test_senseless_targets(workplace: Path, cli: Cli, target: str, said: str) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("missing.pt", "--target-flops", "0.5", "-o", "s.onnx"), 2, "missing.pt"),
+        (("missing.pt", "--target-flops", "0.5", "-o", "s.onnx"), 10, "missing.pt"),
         (("nothing", "--target-flops", "0.5"), 1, "no such file or command"),
         (("bnech", "a.onnx"), 1, "did you mean `compressc bench`"),
         ((*TINY, "--target-flops", "0.5"), 2, "-o small.onnx"),
@@ -79,11 +79,11 @@ def test_senseless_targets(workplace: Path, cli: Cli, target: str, said: str) ->
         ((*TINY, "--target-flops", "0.5", "--multiple-of", "-4", "-o", "s.onnx"), 4, "multiple_of"),
         ((*TINY, "--target-flops", "0.001", "-o", "s.onnx"), 4, ""),
         ((*TINY, "--arch-arg", "classes", "--target-flops", "0.5", "-o", "s.onnx"), 2, "KEY=VALUE"),
-        (("tiny.pt", "--target-flops", "0.5", "-o", "s.onnx"), 2, "--arch"),
-        (("inspect", "missing.pt"), 2, "missing.pt"),
+        (("tiny.pt", "--target-flops", "0.5", "-o", "s.onnx"), 10, "--arch"),
+        (("inspect", "missing.pt"), 10, "missing.pt"),
         (("inspect", *TINY, "--group", "nope*"), 1, "matches no group"),
-        (("bench", "missing.onnx"), 8, "missing.onnx"),
-        (("bench", "tiny.pt"), 8, "tiny.pt"),
+        (("bench", "missing.onnx"), 17, "missing.onnx"),
+        (("bench", "tiny.pt"), 17, "tiny.pt"),
         (("bench", "tiny.pt", "--json", "no/such.json"), 7, "does not exist"),
         (("bench", "tiny.pt", "--json", "tiny.pt"), 7, "an input of this command"),
         (("bench", "tiny.pt", "--shape", "x"), 2, "NAME=SIZES"),
@@ -133,7 +133,7 @@ def test_a_traceback_is_printed_on_request(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COMPRESSC_TRACEBACK", "1")
-    assert main(["missing.pt", "--target-flops", "0.5", "-o", "s.onnx"]) == 2
+    assert main(["missing.pt", "--target-flops", "0.5", "-o", "s.onnx"]) == 10
     assert "Traceback" in capsys.readouterr().err
 
 

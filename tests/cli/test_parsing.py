@@ -7,14 +7,8 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from compressc.cli.parsing import (
-    ChosenPass,
-    Parser,
-    UsageError,
-    add_pass_options,
-    field_options,
-    values_of,
-)
+from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, field_options, values_of
+from compressc.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_a_second_process_runs_the_passes_and_nothing_else(
 @pytest.mark.usefixtures("_second")
 def test_a_second_process_says_which_one_it_is_when_it_fails(workplace: Path, cli: Cli) -> None:
     code, out, err = cli(*WORDS, "--data", "nowhere")
-    assert (code, out) == (2, "")
+    assert (code, out) == (11, "")
     assert err.startswith("compressc: error: process 1: nowhere: there is no such folder")
     code, _, err = cli("demo")
     assert code == 1

@@ -46,5 +46,5 @@ def test_the_reference_never_overwrites_the_model(folder: Path, cli: Cli) -> Non
     assert "input of this command" in err
     assert (folder / "a.onnx").read_bytes() == before
     code, _, err = cli("verify", "a.onnx", "missing.npz")
-    assert code == 8
+    assert code == 17
     assert "no such file" in err

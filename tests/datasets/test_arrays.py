@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from compressc.datasets.opening import open_task
+from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
-from compressc.tasks.protocol import DataError
 
 
 def write_idx(folder, packed: bool, parts=("train", "t10k"), count=120) -> None:

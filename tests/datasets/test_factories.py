@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from compressc.datasets.opening import open_task
+from compressc.errors import DataError
 from compressc.tasks.classification import ClassificationTask
-from compressc.tasks.protocol import DataError
 
 CODE = """
 import torch

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from compressc.datasets.opening import open_task
-from compressc.tasks.protocol import DataError, Task
+from compressc.errors import DataError
+from compressc.tasks.protocol import Task
 
 
 def sizes(task) -> list[int]:

@@ -14,9 +14,9 @@ from compressc.datasets.synthetic.input_values import draw_input, read_input_kin
 from compressc.datasets.synthetic.making import SyntheticSettings, make_inputs
 from compressc.datasets.synthetic.matching import Matching
 from compressc.datasets.synthetic.norm_memory import read_norm_memory
-from compressc.datasets.synthetic.sample_cache import find_or_make_inputs
 from compressc.datasets.synthetic.waves import draw_waves
-from compressc.tasks.protocol import DataError
+from compressc.errors import DataError
+from compressc.pipeline.sample_cache import find_or_make_inputs
 
 FEW = SyntheticSettings(samples=24, judged=8, drawn=30, matching=Matching(steps=40))
 
@@ -157,7 +157,8 @@ def test_time_is_bounded():
     hurried = SyntheticSettings(samples=8, judged=8, seconds=1e-3, matching=Matching(steps=5000))
     made = make_inputs(trained(), hurried, 0, lambda done, total, text: steps.append((done, text)))
     assert len(steps) < 20
-    assert len(made.repairing[0]) == 16
+    # 5 of 16 judge; the others and their mirror images repair.
+    assert len(made.repairing[0]) == 22
 
 
 def test_memory_is_bounded_by_batches():
@@ -190,7 +191,7 @@ def test_what_an_earlier_run_made_is_found_again(tmp_path):
     again = find_or_make_inputs(program, FEW, 0, fail, tmp_path)
     assert torch.equal(first.repairing[0], again.repairing[0])
     assert first.notes == again.notes
-    (file,) = tmp_path.rglob("*.safetensors")
+    (file,) = tmp_path.rglob("samples-*.state")
     file.write_bytes(b"torn")
     anew = find_or_make_inputs(program, FEW, 0, ignore_progress, tmp_path)
     assert torch.equal(first.judging[0], anew.judging[0])

@@ -9,9 +9,9 @@ from PIL import Image
 
 import compressc
 from compressc.datasets.opening import open_task
+from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
 from compressc.tasks.classification import ClassificationTask
-from compressc.tasks.protocol import DataError
 from compressc.tasks.unlabeled import UnlabeledTask
 from tests.passes.training_kit import make_program
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
+from compressc.errors import DataError
 from compressc.passes.decore.rewards import find_correct, policy_gradient, reward, subtract_others
-from compressc.tasks.protocol import DataError
 
 MEMBERSHIP = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import compressc
 from compressc.errors import HandOverError, OutputError, PlanError
 from compressc.frontend.archive import load_archive, save_program
 from compressc.frontend.handover import load
@@ -89,7 +90,7 @@ def test_round_trip_keeps_everything(program, path):
 
 def test_second_round_trip_changes_nothing(path, tmp_path):
     once = load(path)
-    once.save(tmp_path / "twice.pt2")
+    compressc.save(once, tmp_path / "twice.pt2")
     twice = load(tmp_path / "twice.pt2")
     assert once.graph_module.code == twice.graph_module.code
     assert once.history == twice.history
@@ -137,13 +138,13 @@ def test_arch_beside_an_archive_is_refused(path):
 def test_pending_plan_is_not_saved(program, tmp_path):
     pending = replace(program, plan=Plan(keep={"g": np.array([True, False])}))
     with pytest.raises(PlanError, match=r"compressc\.lower"):
-        pending.save(tmp_path / "p.pt2")
+        compressc.save(pending, tmp_path / "p.pt2")
     assert not list(tmp_path.iterdir())
 
 
 def test_unwritable_place(program, tmp_path):
     with pytest.raises(OutputError):
-        program.save(tmp_path / "missing" / "p.pt2")
+        compressc.save(program, tmp_path / "missing" / "p.pt2")
 
 
 @pytest.mark.parametrize(

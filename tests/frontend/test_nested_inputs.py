@@ -71,7 +71,7 @@ def test_such_a_model_goes_all_the_way(tmp_path):
         Named().eval(), ({"x": X, "y": Y},), goal=Goal(macs=0.5), settings=QUICK
     )
     result.export(tmp_path / "small.onnx")
-    result.program.save(tmp_path / "small.pt2")
+    compressc.save(result.program, tmp_path / "small.pt2")
     again = compressc.load(tmp_path / "small.pt2")
     assert again.input_names == ("inputs_x", "inputs_y")
     with torch.no_grad():
@@ -118,7 +118,7 @@ def test_outputs_need_no_foreign_class(arrange: Any, kind: Any, names: list[str]
     program = capture(Returning(arrange).eval(), (X,))
     assert isinstance(program.module()(X), kind)
     assert list(program.output_names) == names
-    program.save(tmp_path / "model.pt2")
+    compressc.save(program, tmp_path / "model.pt2")
     again = compressc.load(tmp_path / "model.pt2")
     torch.testing.assert_close(_leaves(again.module()(X)), _leaves(program.module()(X)))
 

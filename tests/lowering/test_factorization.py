@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import compressc
 from compressc.backend.onnx_export import export_onnx
 from compressc.backend.onnx_parity import compare
 from compressc.coupling.graph import cost_of, couple
@@ -222,7 +223,7 @@ def test_the_parts_carry_names_and_train(ranked: Program) -> None:
 
 def test_the_result_is_saved_and_loaded(ranked: Program, tmp_path: Path) -> None:
     lowered = lower(ranked)
-    lowered.save(tmp_path / "small.pt2")
+    compressc.save(lowered, tmp_path / "small.pt2")
     again = load(tmp_path / "small.pt2")
     assert cost_of(again) == cost_of(lowered)
     assert set(again.state()) == set(lowered.state())

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import compressc
 from compressc.coupling.graph import cost_of, couple
 from compressc.errors import PlanError
 from compressc.frontend.tracing import capture, program_from_exported
@@ -103,7 +104,7 @@ def test_the_result_can_be_copied_saved_and_exported_again(
     elif how == "export":
         again = capture(module, MIXED.inputs()).module()
     else:
-        lowered.save(tmp_path / "small.pt2")
+        compressc.save(lowered, tmp_path / "small.pt2")
         exported = torch.export.load(tmp_path / "small.pt2")
         again = program_from_exported(exported).module()
     found = again(*inputs)

@@ -14,13 +14,12 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.registry import find_pass
 from compressc.coupling.graph import cost_of
-from compressc.errors import PlanError
+from compressc.errors import DataError, PlanError
 from compressc.goal import Goal
 from compressc.passes.finetune import Finetune
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.sparsify import Sparsify
 from compressc.tasks.loaders import LoaderTask, mean_of
-from compressc.tasks.protocol import DataError
 from tests.passes.training_kit import (
     assert_same_weights,
     differ,

@@ -55,7 +55,7 @@ def run(
     """Let the passes decide for half of the MACs."""
     artifact = Artifact(
         Job(program),
-        stages or Clock(ignore_progress),
+        clock or Clock(ignore_progress),
         program,
         program,
         channel_step=step,

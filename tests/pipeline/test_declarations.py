@@ -13,14 +13,13 @@ import torch
 import compressc
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
-from compressc.contract.enforcement import PassError, check_changes, check_needs
+from compressc.contract.enforcement import check_changes, check_needs
 from compressc.coupling.graph import couple
-from compressc.errors import PlanError
+from compressc.errors import DataError, PassError, PlanError
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Settings
-from compressc.tasks.protocol import DataError
 from tests.noise_tasks import Noise
 from tests.small_networks import TwoConvs, seeded_program
 

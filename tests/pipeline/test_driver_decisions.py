@@ -86,6 +86,6 @@ def test_the_last_failure_is_the_one_that_is_told(program: Program) -> None:
 def test_progress_of_a_pass_carries_its_name(program: Program) -> None:
     said: list[str] = []
     clock = Clock(lambda _done, _total, text: said.append(text))
-    run(program, (16, 50), stages=stages, may_relax=False)
+    run(program, (16, 50), clock=clock, may_relax=False)
     assert said == ["running scripted", "running scripted: half way"]
     assert set(clock.seconds) == {"running scripted"}

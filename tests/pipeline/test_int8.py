@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from compressc.backend.onnx_export import export_onnx
 from compressc.backend.quantization import is_quantized
 from compressc.compression import Result, compress
-from compressc.errors import GoalError, VerificationError
+from compressc.errors import DataError, GoalError, PrecisionError, VerificationError
 from compressc.goal import Goal
 from compressc.pipeline import integer_precision, judging
-from compressc.pipeline.integer_precision import PrecisionError, check_int8
+from compressc.pipeline.integer_precision import check_int8
 from compressc.program import Program
 from compressc.reporting.page import render_page
 from compressc.reporting.summary import summarize
@@ -31,7 +31,6 @@ from compressc.runtime.int8_weights import find_wide_weights
 from compressc.runtime.machine import Machine, describe_machine
 from compressc.settings import Int8, Settings
 from compressc.target import Target
-from compressc.tasks.protocol import DataError
 from tests.small_networks import TwoConvs, seeded_program
 
 # The tests run on any machine; whether it is refused is a test of its own.

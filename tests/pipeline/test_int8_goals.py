@@ -20,11 +20,11 @@ from compressc.compression import Result, compress
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.registry import find_pass
-from compressc.errors import GoalError, VerificationError
+from compressc.errors import GoalError, PrecisionError, VerificationError
 from compressc.goal import Goal, LatencyBound
 from compressc.pipeline import measuring
 from compressc.pipeline.checks import check_latency
-from compressc.pipeline.integer_precision import PrecisionError, measure_int8_size
+from compressc.pipeline.integer_precision import measure_int8_size
 from compressc.program import HistoryLine, Program
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.benchmark import bench

@@ -15,12 +15,11 @@ from compressc.compression import Result, compress
 from compressc.contract.context import Context
 from compressc.contract.registry import find_pass
 from compressc.coupling.graph import cost_of
-from compressc.errors import GoalError
+from compressc.errors import DataError, GoalError
 from compressc.goal import Goal
 from compressc.program import HistoryLine, Program
 from compressc.reporting.page import render_page
 from compressc.settings import Settings
-from compressc.tasks.protocol import DataError
 from tests.small_networks import seeded_program
 
 

@@ -231,7 +231,7 @@ def test_sparse_weights_survive_a_file_and_new_weights(program: Program, tmp_pat
     lowered = compressc.lower(program.with_plan(Plan(zero={"conv2.weight": mask})))
     assert lowered.sparse_weights == ("conv2.weight",)
     assert lowered.with_state(lowered.state()).sparse_weights == ("conv2.weight",)
-    lowered.save(tmp_path / "sparse.pt2")
+    compressc.save(lowered, tmp_path / "sparse.pt2")
     assert compressc.load(tmp_path / "sparse.pt2").sparse_weights == ("conv2.weight",)
 
 

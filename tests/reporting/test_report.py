@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compressc.errors import OutputError
-from compressc.reporting.report import Metric
+from compressc.pipeline.findings import Metric
 from compressc.reporting.report_file import write_report
 from compressc.reporting.summary import judge_speed, summarize
 from compressc.reporting.table import print_report

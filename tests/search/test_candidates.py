@@ -12,10 +12,11 @@ import torch
 import compressc
 from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights
+from compressc.errors import TransportError
 from compressc.plan import Plan
 from compressc.search import candidates
 from compressc.search.candidates import build_candidate, chains_pay
-from compressc.search.judge import TransportError, make_judge, unpack_judge
+from compressc.search.judge import make_judge, unpack_judge
 from compressc.search.skeleton import pack_skeleton, strip_program
 from tests.plans import random_plan
 from tests.search_kit import trained

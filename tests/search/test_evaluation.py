@@ -8,10 +8,11 @@ import pytest
 from torch import nn
 
 from compressc.coupling.graph import couple
+from compressc.errors import ExecutorError
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.search.evaluation import Conditions, Evaluator
-from compressc.search.executors import ExecutorError, InProcess
+from compressc.search.executors import InProcess
 from compressc.tasks.classification import ClassificationTask
 from tests.plans import random_plan
 from tests.search.fake_cluster import FakeCluster
@@ -103,15 +104,18 @@ def test_an_interrupted_search_finds_its_trials_again(tmp_path):
 
 def test_other_conditions_have_a_journal_of_their_own(tmp_path):
     program, task = trained()
-    one = evaluator(work_dir=tmp_path)
-    one.evaluate(plans(2))
-    for other in (
-        evaluator(work_dir=tmp_path, conditions=Conditions(samples=100)),
-        evaluator(work_dir=tmp_path, conditions=Conditions(recalibrate=64)),
-        Evaluator(program, replace(task, batch_size=1), Goal(), work_dir=None),
+    evaluator(work_dir=tmp_path).evaluate(plans(2))
+    for options in (
+        {"conditions": Conditions(samples=100)},
+        {"conditions": Conditions(recalibrate=64)},
+        {"task": replace(task, batch_size=1)},
     ):
         executor = Counting()
-        other._executor = executor
+        other = Evaluator(
+            program,
+            **{"task": task, "goal": Goal(), "executor": executor, **options},
+            work_dir=tmp_path,
+        )
         other.evaluate(plans(2))
         assert executor.done == 2
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import compressc
+from compressc.errors import DataError
 from compressc.program import Program
 from compressc.settings import Int8
 from compressc.tasks.calibration_samples import draw_samples
-from compressc.tasks.protocol import DataError
 
 
 class Two(nn.Module):

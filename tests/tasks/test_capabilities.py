@@ -19,6 +19,7 @@ from compressc.tasks.capabilities import (
     GivesTraining,
     HasFingerprint,
     HasNotes,
+    HasTestFingerprint,
     SamplesValidation,
     TellsCorrect,
 )
@@ -51,7 +52,14 @@ def test_each_task_offers_what_it_has():
     bare: Scored = OnlyScored()
     assert offered(bare) == set()
     loaders = LoaderTask([], [], [], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
-    assert offered(loaders) == {GivesTraining, GivesSamples, CountsSteps, ChecksModel}
+    assert offered(loaders) == {
+        GivesTraining,
+        GivesSamples,
+        CountsSteps,
+        ChecksModel,
+        HasFingerprint,
+        HasTestFingerprint,
+    }
     assert offered(trained()[1]) == ALL - {TellsCorrect, ComparesWithOriginal}
 
 
@@ -64,6 +72,7 @@ def test_each_task_offers_what_it_has():
         ("correct", lambda outputs, targets: outputs == targets, TellsCorrect),
         ("check_model", lambda program: None, ChecksModel),
         ("fingerprint", lambda: "abc", HasFingerprint),
+        ("test_fingerprint", lambda: "abc", HasTestFingerprint),
         ("metadata", {"compressc.data": "mine"}, DescribesInput),
         ("notes", ("two files were skipped",), HasNotes),
         ("sample_validation", lambda samples, seed: None, SamplesValidation),

@@ -20,9 +20,10 @@ from compressc.datasets.synthetic.matching import (
     match_statistics,
 )
 from compressc.datasets.synthetic.norm_memory import NormMemory, read_norm_memory
+from compressc.errors import DataError
 from compressc.program import Program
 from compressc.tasks.agreement import are_logits
-from compressc.tasks.protocol import DataError, Inputs
+from compressc.tasks.protocol import Inputs
 from compressc.tasks.unlabeled import bound_batch, take_rows
 
 # Fewer samples than asked for are made where there is no time for this many steps on all of them.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compressc.datasets.synthetic.input_values import InputKind
 from compressc.datasets.synthetic.norm_memory import NormMemory
-from compressc.tasks.protocol import DataError
+from compressc.errors import DataError
 
 Progress = Callable[[int, int, str], None]
 

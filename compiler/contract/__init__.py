@@ -1,0 +1,1 @@
+"""The contract between passes and the compiler: what a pass is, is given, and is held to."""

@@ -1,0 +1,1 @@
+"""Graphs of torch.fx: sharing, copying, and training them."""
