@@ -71,7 +71,7 @@ def test_senseless_targets(workplace: Path, cli: Cli, target: str, said: str) ->
         (
             (*TINY, "--target-flops", "0.5", "--no-repair", "--norm", "l9", "-o", "s.onnx"),
             2,
-            "--norm",
+            "--norm 'l9'",
         ),
         ((*TINY, "--sparsity", "2", "-o", "s.onnx"), 4, "sparsity"),
         (
