@@ -19,6 +19,7 @@ from compressc.program import Constraints as Constraints
 from compressc.program import Program as Program
 from compressc.proof.masking import masked as masked
 from compressc.settings import Int8 as Int8
+from compressc.settings import Repair as Repair
 from compressc.settings import Settings as Settings
 from compressc.sweeping.driver import sweep as sweep
 from compressc.target import Target as Target
@@ -26,3 +27,4 @@ from compressc.target import read_target as read_target
 from compressc.tasks.classification import ClassificationTask as ClassificationTask
 from compressc.tasks.loaders import LoaderTask as LoaderTask
 from compressc.tasks.protocol import Task as Task
+from compressc.tasks.unlabeled import UnlabeledTask as UnlabeledTask

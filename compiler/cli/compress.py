@@ -40,7 +40,9 @@ _TARGETS = {
 
 _EXAMPLES = """\
 examples:
-  compressc model.pt --target-flops 0.5 -o small.onnx      half the FLOPs
+  compressc model.pt --target-flops 0.5 -o small.onnx      half the FLOPs, repaired without data
+  compressc model.pt --target-flops 0.5 --data DIR -o small.onnx     repaired on your pictures,
+      with or without class folders; with them, the accuracy is measured
   compressc model.pt --target-latency 0.5 -o small.onnx    half the time of a call, measured
   compressc model.pt --target-latency 5ms@p90 --threads 4 -o small.onnx
   compressc model.pt --target-latency 0.5 --cost-table phone.json -o small.onnx   on a device
@@ -48,7 +50,6 @@ examples:
   compressc weights.pth --arch mynets:build --input-shape 3,224,224 --target-params 0.4 -o s.onnx
   compressc model.pt2 --target-size 4MB --keep 'head.*' --report small.html -o small.onnx
   compressc model.pt --sparsity 0.9 --storage compact -o sparse.onnx   zeros, smallest file
-  compressc model.pt --target-flops 0.5 --data DIR -o small.onnx    accurate, without training
   compressc model.pt --target-flops 0.5 --data DIR --pass surgeon --pass calibrate --pass distill \\
       --epochs 10 -o small.onnx                            and trained, for the last tenths
   compressc model.pt --target-flops 0.5 --data DIR --pass ascai --trials 300 --pass calibrate \\
@@ -60,8 +61,10 @@ examples:
 
 A target is the part to keep (0.5, 50%) or an amount (2G, 500M, 4MB). Every result is proven equal
 to the pruned original and compared in ONNX Runtime before it is written; a failed check is an
-error and leaves no file. With --data, unlabelled samples choose what goes and refit what stays
-(--pass surgeon --pass calibrate); without, weights alone are looked at (--pass magnitude)."""
+error and leaves no file. That is equivalence; what is known of the accuracy stands in a line of its
+own. Samples choose what goes and refit what stays (--pass surgeon --pass calibrate): those of
+--data, labelled or not, else inputs made from what the batch norms of the model remember of its
+training data. --no-repair looks at weights alone (--pass magnitude) and mends nothing."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -206,7 +206,8 @@ def add_pass_options(
         action=Choose,
         metavar="NAME",
         dest="_pass",
-        help="how to decide what leaves (repeatable; default magnitude). The settings of a pass "
+        help="how to decide what leaves (repeatable; default surgeon and calibrate, or latency and "
+        "calibrate for a --target-latency). The settings of a pass "
         "are options too: `compressc passes` lists them",
     )
     taken = set(parser._option_string_actions)

@@ -38,7 +38,9 @@ def choose_passes(
         implied = choose_recipe(latency=latency, samples=samples)
     known = [*named, *implied, *(["sparsify"] if sparse else [])]
     classes = {name: find_pass(name) for name in dict.fromkeys(known)}
-    return add_pass_options(parser, classes, implied if has_target else ())
+    # A ratio per layer says what is to leave as a target does.
+    removes = has_target or bool(values_of(arguments, "--ratios"))
+    return add_pass_options(parser, classes, implied if removes else ())
 
 
 def wants_samples(chosen: Sequence[ChosenPass]) -> bool:

@@ -65,7 +65,8 @@ def test_quiet_prints_nothing(workplace: Path, cli: Cli) -> None:
 
 def test_plain_progress_lines_name_the_stages(workplace: Path, cli: Cli) -> None:
     _, _, err = cli(*TINY, "--target-flops", "0.5", "-o", "s.onnx", "--no-measure")
-    assert "running magnitude" in err
+    stages = ("making synthetic inputs", "running surgeon", "running calibrate")
+    assert all(stage in err for stage in stages)
     assert "proving that lowered == masked" in err
     assert "\x1b" not in err
 
@@ -178,3 +179,41 @@ def test_statistics_can_be_frozen(workplace: Path, cli: Cli) -> None:
         widths[name] = [row["widths_after"][1] for row in report["layers"]]
     assert widths["free"][0] < 16
     assert widths["frozen"][0] == 16
+
+
+def test_the_bare_cut_makes_no_inputs(workplace: Path, cli: Cli) -> None:
+    words = (*TINY, "--target-flops", "0.5", "-o", "s.onnx", "--no-measure", "--no-repair")
+    code, out, err = cli(*words)
+    assert code == 0, err
+    assert "running magnitude" in err
+    assert "synthetic" not in err
+    assert "accuracy: not measured" in out
+    code, _, err = cli(*words, "--data", "synthetic")
+    assert code == 2
+    assert "contradict each other" in err
+
+
+def test_synthetic_inputs_serve_named_passes_when_asked_for(workplace: Path, cli: Cli) -> None:
+    words = (*TINY, "--target-flops", "0.5", "-o", "s.onnx", "--no-measure")
+    passes = ("--pass", "magnitude", "--pass", "calibrate")
+    code, _, err = cli(*words, *passes)
+    assert code == 2
+    assert "--data synthetic" in err
+    code, out, err = cli(*words, *passes, "--data", "synthetic", "--repair-seconds", "5")
+    assert code == 0, err
+    assert "all 1 batch norms are fresh" in out
+    code, _, err = cli(*words, *passes, "--data", "synthetic", "--repair-seconds", "0")
+    assert code != 0
+    assert "above 0" in err
+
+
+def test_pictures_without_labels_repair_and_judge(workplace: Path, cli: Cli) -> None:
+    np.savez("x.npz", np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8))
+    words = (*TINY, "--target-flops", "0.5", "-o", "s.onnx", "--no-measure", "--data", "x.npz")
+    code, out, err = cli(*words)
+    assert code == 0, err
+    assert "running calibrate" in err
+    assert "pictures of x.npz" in out
+    code, _, err = cli(*words, "--pass", "magnitude", "--pass", "finetune")
+    assert code == 2
+    assert "take --pass distill" in err

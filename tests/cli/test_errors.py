@@ -68,7 +68,11 @@ def test_senseless_targets(workplace: Path, cli: Cli, target: str, said: str) ->
             1,
             "no pass is called",
         ),
-        ((*TINY, "--target-flops", "0.5", "--norm", "l9", "-o", "s.onnx"), 2, "--norm 'l9'"),
+        (
+            (*TINY, "--target-flops", "0.5", "--no-repair", "--norm", "l9", "-o", "s.onnx"),
+            2,
+            "--norm 'l9'",
+        ),
         ((*TINY, "--sparsity", "2", "-o", "s.onnx"), 4, "sparsity"),
         (
             (*TINY, "--target-flops", "0.5", "--keep", "laier*", "-o", "s.onnx"),

@@ -52,7 +52,7 @@ def free() -> Program:
 
 def test_a_latency_alone_is_met_for_a_device_and_said_to_be_predicted(device: Path) -> None:
     where = {"settings": Settings(measure=False), "target": read_target(device)}
-    result = compressc.compress(free(), goal=Goal(latency_ms=0.5), **where)
+    result = compressc.compress(free(), goal=Goal(latency_ms=0.5), repair=False, **where)
     check = next(c for c in result.report.verdict.checks if c.name == "latency goal")
     assert "predicted, not measured" in check.text
     assert "measure it there" in check.text
@@ -67,7 +67,7 @@ def test_a_latency_alone_is_met_for_a_device_and_said_to_be_predicted(device: Pa
 def test_both_macs_and_latency_hold(device: Path) -> None:
     where = {"settings": Settings(measure=False), "target": read_target(device)}
     goal = Goal(latency_ms=0.9, macs=0.4)
-    report = compressc.compress(free(), goal=goal, **where).report
+    report = compressc.compress(free(), goal=goal, repair=False, **where).report
     assert report.after.macs <= 0.4 * report.before.macs
     assert "latency goal" in [check.name for check in report.verdict.checks]
 
@@ -79,7 +79,7 @@ def test_a_whole_run_measures_the_file_that_is_written(
     monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
     monkeypatch.setattr("compressc.pipeline.checks._LATENCY_TOLERANCE", 1.0)  # a busy test machine
     settings = Settings(seconds=0.5)
-    result = compressc.compress(free(), goal=Goal(latency_ms=0.8), settings=settings)
+    result = compressc.compress(free(), goal=Goal(latency_ms=0.8), settings=settings, repair=False)
     check = next(c for c in result.report.verdict.checks if c.name == "latency goal")
     assert "measured" in check.text
     assert "predicted" in check.text
@@ -90,7 +90,7 @@ def test_a_whole_run_measures_the_file_that_is_written(
 def test_out_of_reach_says_how_far_it_goes(device: Path) -> None:
     where = {"settings": Settings(measure=False), "target": read_target(device)}
     with pytest.raises(GoalError, match=r"narrowest plan takes about .* of the original"):
-        compressc.compress(free(), goal=Goal(latency_ms=0.001), **where)
+        compressc.compress(free(), goal=Goal(latency_ms=0.001), repair=False, **where)
 
 
 def test_a_table_of_other_threads_or_another_model_or_none_is_refused_before_work(
@@ -101,7 +101,9 @@ def test_a_table_of_other_threads_or_another_model_or_none_is_refused_before_wor
     def refused(table: Path, model: Program, threads: int = 1) -> str:
         def attempt() -> None:
             target = read_target(table, threads)
-            compressc.compress(model, goal=goal, target=target, settings=Settings(measure=False))
+            compressc.compress(
+                model, goal=goal, target=target, settings=Settings(measure=False), repair=False
+            )
 
         with pytest.raises((CompresscError, RuntimeFailure)) as caught:
             attempt()

@@ -21,7 +21,7 @@ from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import describe_machine
-from compressc.settings import Settings
+from compressc.settings import Repair, Settings
 from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
 from compressc.sweeping.inputs import drift_inputs
@@ -60,7 +60,8 @@ def program() -> Program:
 
 
 def run(program: Program, folder: Path, *targets: Any, kind: str = "macs", **asked: Any) -> Sweep:
-    job = Job(program, **{"multiple_of": 4, "settings": QUICK, **asked})
+    bare = {"multiple_of": 4, "settings": QUICK, "repair": Repair("never")}
+    job = Job(program, **{**bare, **asked})
     return sweep(job, targets, folder=folder, kind=kind)
 
 
@@ -246,6 +247,29 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert front_of(good, fast, dominated, middle) == ["a", "c", "original"]
     assert front_of(good, row("twin", 9, 0.0)) == ["original", "twin"]
     assert front_of(good, row("slow", 9, -0.1)) == ["original"]
+
+
+def test_files_at_chance_are_on_no_front(capsys: pytest.CaptureFixture[str]) -> None:
+    good, dead = row("original", 9, 0.0), row("a", 3, -0.5, at_chance=True)
+    assert front_of(good, dead, row("b", 4, -0.2)) == ["b", "original"]
+    found = Sweep("net", "macs", (good, dead))
+    assert ", at chance" in render_sweep(found)
+    print_sweep(found)
+    assert "at chance" in capsys.readouterr().out
+
+
+def test_synthetic_inputs_are_made_once_for_all_targets(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    make = driver.with_samples
+    monkeypatch.setattr(driver, "with_samples", lambda *given: made.append(1) or make(*given))
+    found = run(program, tmp_path, 0.8, 0.6, repair=Repair())
+    assert len(found.met) == 2
+    assert len(made) == 1
+    assert found.drift_source == "synthetic inputs"
+    again = run(program, tmp_path, 0.8, 0.6, repair=Repair())
+    assert [one.key for one in again.rows] == [one.key for one in found.rows]
 
 
 def test_the_picture_puts_better_files_on_top(capsys: pytest.CaptureFixture[str]) -> None:
