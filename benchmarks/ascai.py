@@ -30,22 +30,25 @@ import torch
 from kit.records import describe_run, read_record, write_record
 
 import compressc
+from compressc.clock import ignore_progress
 from compressc.contract.context import Context
-from compressc.coupling.graph import couple
+from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization, load_checkpoint
 from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
-from compressc.passes.ascai.assessment import Assessment, Scored
-from compressc.passes.ascai.bounding import Bounding
+from compressc.passes.ascai.assessment import Assessment
+from compressc.passes.ascai.breeding import Breeding
+from compressc.passes.ascai.evolution import Evolution
 from compressc.passes.ascai.genetic_search import Ascai
-from compressc.plan import Plan
+from compressc.passes.ascai.judging import Judging
+from compressc.passes.ascai.searched import Searched
+from compressc.passes.spaces.coordinates import Point
 from compressc.program import Program
 from compressc.search.batch_norms import with_statistics
-from compressc.search.evaluation import Conditions, Evaluator
-from compressc.search.executors import open_executor
+from compressc.search.history import ScoredPoint
 from compressc.tasks.classification import ClassificationTask
 
 CIFAR = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -58,16 +61,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     program, task = load(options)
     search = Ascai(
-        spaces=tuple(options.spaces.split(",")),
-        population=options.population,
-        generations=10**6,
-        score=options.score,
-        search_drop=options.search_drop,
-        val_samples=options.val_samples,
-        recalibrate=options.recalibrate,
-        elite=options.elite,
-        workers=options.workers,
-        dask=options.dask,
+        Searched(tuple(options.spaces.split(","))),
+        Judging(
+            score=options.score,
+            search_drop=options.search_drop,
+            val_samples=options.val_samples,
+            recalibrate=options.recalibrate,
+            workers=options.workers,
+            dask=options.dask,
+        ),
+        Breeding(options.population, generations=10**6, elite=options.elite),
     )
     variants = make_variants(search, options)
     settings = {
@@ -176,19 +179,29 @@ Searcher = Callable[[Ascai, Assessment, Context], None]
 def make_variants(search: Ascai, options: argparse.Namespace) -> dict[str, tuple[Ascai, Searcher]]:
     if options.ablation == "start":
         return {
-            start: (replace(search, initialization=start), evolve) for start in ("warm", "naive")
+            start: (
+                replace(search, breeding=replace(search.breeding, initialization=start)),
+                evolve,
+            )
+            for start in ("warm", "naive")
         }
     if options.ablation == "population":
         sizes = (10, 20, 50, 100)
-        return {f"population {size}": (replace(search, population=size), evolve) for size in sizes}
+        return {
+            f"population {size}": (
+                replace(search, breeding=replace(search.breeding, population=size)),
+                evolve,
+            )
+            for size in sizes
+        }
     searchers: dict[str, Searcher] = {
         "ascai": evolve,
         "uniform": try_uniform,
         "random": try_random,
         "nsga2": try_nsga2,
     }
-    names = options.only.split(",") if options.only else list(searchers)
-    return {name: (search, searchers[name]) for name in names}
+    chosen = options.only.split(",") if options.only else list(searchers)
+    return {name: (search, searchers[name]) for name in chosen}
 
 
 def run(
@@ -203,21 +216,19 @@ def run(
     """Let one searcher spend its budget, and evaluate what it found on the test split."""
     goal = Goal(seed=seed, trials=trials)
     context = Context(goal, task=task)
-    space = search.build_space(program, task, seed)
-    bounding = Bounding(space, {}, couple(program).cost(Plan()))
-    with open_executor(search.workers, search.dask) as executor:
-        conditions = Conditions(search.val_samples, search.recalibrate, seed)
-        evaluator = Evaluator(program, task, goal, conditions, executor=executor)
-        scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
-        assessment = Watched(space, evaluator, scoring, bounding, search.score)
+    space = search.searched.build_space(program, task, seed)
+    bounding = search.bound(space, context)
+    with search.judging.open_executor() as executor:
+        evaluator = search.judging.open_evaluator(program, task, context, executor, ignore_progress)
+        assessment = Watched(search.open_assessment(space, bounding, evaluator, context))
         started, processor = time.perf_counter(), time.process_time()
         searcher(search, assessment, context)
         wall = time.perf_counter() - started
         processor = time.process_time() - processor
     best = assessment.best
     assert best is not None
-    decided = program.with_plan(space.plan_of(best.individual))
-    if search.recalibrate:
+    decided = program.with_plan(space.plan_of(Point(best.point)))
+    if search.judging.recalibrate:
         decided = with_statistics(decided, evaluator.calibration)
     cost = best.trial.cost
     return {
@@ -228,8 +239,8 @@ def run(
         "val_base": round(evaluator.base, 2),
         "test_metric": round(task.evaluate(compressc.lower(decided).module()), 2),
         "test_base": round(task.evaluate(program.module()), 2),
-        "macs": round(cost.macs / bounding.full.macs, 4),
-        "params": round(cost.params / bounding.full.params, 4),
+        "macs": round(bounding.bounds.share("macs", cost), 4),
+        "params": round(bounding.bounds.share("params", cost), 4),
         "hyper_parameters": len(space.coordinates),
         "trials": len(evaluator.trials),
         "seconds": round(wall, 1),
@@ -243,20 +254,27 @@ def run(
 class Watched(Assessment):
     """An assessment that notes the best score after each batch of trials."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+    def __init__(self, plain: Assessment) -> None:
+        super().__init__(
+            plain.space,
+            plain.evaluator,
+            plain.scoring,
+            plain.bounding,
+            plain.price,
+            plain.recorder,
+        )
         self.curve: list[tuple[int, float]] = []
 
-    def assess(self, population: np.ndarray, bounded: bool = True) -> list[Scored]:
+    def assess(self, population: np.ndarray, bounded: bool = True) -> list[ScoredPoint]:
         """Return what the assessment returns."""
-        scored = super().assess(population, bounded)
+        assessed = super().assess(population, bounded)
         if self.best is not None:
             self.curve.append((len(self.evaluator.trials), round(self.best.score, 4)))
-        return scored
+        return assessed
 
 
 def evolve(search: Ascai, assessment: Assessment, context: Context) -> None:
-    search.evolve(assessment, context)
+    Evolution(assessment, search.breeding, context.rng, context.progress).run()
 
 
 def try_uniform(_search: Ascai, assessment: Assessment, context: Context) -> None:
@@ -285,7 +303,7 @@ def try_nsga2(search: Ascai, assessment: Assessment, context: Context) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    size = min(search.population, max(4, (context.goal.trials or 0) // 5))
+    size = search.breeding.size_within(context.goal.trials or 0)
     sampler = optuna.samplers.NSGAIISampler(population_size=size, seed=context.goal.seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     space, idle = assessment.space, 0
@@ -298,14 +316,13 @@ def try_nsga2(search: Ascai, assessment: Assessment, context: Context) -> None:
             for i, coordinate in enumerate(space.coordinates)
         ]
         before = len(assessment.evaluator.trials)
-        scored = assessment.assess(np.array([vector], dtype=float))
-        if not scored:
+        assessed = assessment.assess(np.array([vector], dtype=float))
+        if not assessed:
             return
         idle = 0 if len(assessment.evaluator.trials) > before else idle + 1
-        cost = getattr(scored[0].trial.cost, search.score)
-        study.tell(
-            trial, [scored[0].trial.metric, cost / getattr(assessment.bounding.full, search.score)]
-        )
+        judged = assessed[0].trial
+        left = assessment.bounding.bounds.share(search.judging.score, cost_of(judged))
+        study.tell(trial, [judged.metric, left])
 
 
 def count_wins(rows: Sequence[dict[str, object]]) -> dict[str, str]:

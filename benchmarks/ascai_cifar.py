@@ -19,7 +19,6 @@ pn --trials 730 --pn-drop 8``.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from compressc.contract.context import Context
 from compressc.coupling.graph import cost_of, couple
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
+from compressc.pass_fields import build_pass, read_settings
 from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
@@ -57,13 +57,16 @@ def run_row(
     share, settings = CASES[case]
     if case == "pn":
         settings = {**settings, "search_drop": options.pn_drop, "least_penalty": options.pn_drop}
-    search = Ascai(
-        **settings,
-        generations=10**6,
-        val_samples=options.val_samples,
-        recalibrate=options.recalibrate,
-        importance=options.importance,
-        elite=2,
+    search: Ascai = build_pass(
+        Ascai,
+        {
+            **settings,
+            "generations": 10**6,
+            "val_samples": options.val_samples,
+            "recalibrate": options.recalibrate,
+            "importance": options.importance,
+            "elite": 2,
+        },
     )
     goal = Goal(macs=share, trials=options.trials, seed=options.seed)
     context = Context(goal, task, show, options.work_dir, program)
@@ -101,8 +104,8 @@ def run_row(
         "test_accuracy": accuracies,
         "search": {
             name: value
-            for name, value in dataclasses.asdict(search).items()
-            if name not in ("workers", "dask", "history", "amount")
+            for name, value in read_settings(search).items()
+            if name not in ("workers", "dask", "history", "measure_saved")
         },
         "notes": notes,
         "steps": clock.steps,

@@ -22,19 +22,18 @@ import torch
 from kit.records import describe_run, write_record
 
 import compressc
+from compressc.clock import ignore_progress
 from compressc.contract.context import Context
-from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.models.training_data import DataSet, Labeled
-from compressc.passes.ascai.assessment import Assessment
-from compressc.passes.ascai.bounding import Bounding
+from compressc.passes.ascai.breeding import Breeding
+from compressc.passes.ascai.evolution import Evolution
 from compressc.passes.ascai.genetic_search import Ascai
-from compressc.plan import Plan
+from compressc.passes.ascai.judging import Judging
+from compressc.passes.ascai.searched import Searched
 from compressc.program import Program
-from compressc.search.evaluation import Conditions, Evaluator
-from compressc.search.executors import open_executor
 from compressc.tasks.classification import ClassificationTask
 
 PLAIN = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -62,27 +61,22 @@ def measure(
     trials: int,
 ) -> dict[str, float]:
     search = Ascai(
-        spaces=tuple(spaces.split(",")),  # type: ignore[arg-type]
-        recalibrate=128,
-        search_drop=100.0,
-        generations=10**6,
-        importance="magnitude",
+        Searched(tuple(spaces.split(",")), importance="magnitude"),  # type: ignore[arg-type]
+        Judging(recalibrate=128, search_drop=100.0, workers=workers),
+        Breeding(generations=10**6),
     )
     context = Context(Goal(macs=TARGET, trials=trials), task=task)
-    space = search.build_space(program, task, 0)
-    with open_executor(workers) as executor:
-        evaluator = Evaluator(
-            program, task, context.goal, Conditions(0, search.recalibrate), executor=executor
-        )
-        bounding = Bounding(space, context.goal.bounds, couple(program).cost(Plan()), fills=True)
-        scoring = search.make_scoring(evaluator.base, getattr(bounding.full, search.score), context)
-        assessment = Assessment(space, evaluator, scoring, bounding, search.score)
+    space = search.searched.build_space(program, task, 0)
+    bounding = search.bound(space, context)
+    with search.judging.open_executor() as executor:
+        evaluator = search.judging.open_evaluator(program, task, context, executor, ignore_progress)
+        assessment = search.open_assessment(space, bounding, evaluator, context)
         started = time.perf_counter()
         # One candidate for every slot, so that each worker has the network.
         shares = np.linspace(0.1, 0.2, max(1, 2 * workers))[:, None]
         assessment.assess(space.whole + shares * (space.least - space.whole))
         begun, judged, inside = time.perf_counter(), len(evaluator.trials), evaluator.seconds
-        search.evolve(assessment, context)
+        Evolution(assessment, search.breeding, context.rng, context.progress).run()
         wall = time.perf_counter() - begun
         count = len(evaluator.trials) - judged
     return {

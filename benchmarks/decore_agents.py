@@ -27,8 +27,8 @@ from compressc.goal import Goal
 from compressc.models.registry import architectures, weights_path
 from compressc.passes.decore.agent_analysis import RemovalCost, analyse_agents
 from compressc.passes.decore.agent_training import train_agents
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.settings import DecoreSettings
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 
@@ -50,7 +50,7 @@ def described(row: RemovalCost) -> dict[str, Any]:
 
 
 def analyse(program: Program, task: ClassificationTask, options: Any, seed: int) -> dict[str, Any]:
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     settings = DecoreSettings(
         epochs=options.agent_epochs,
         mode=options.mode,

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.models.registry import architectures, build
-from compressc.passes.decore.agents import find_agents
-from compressc.passes.decore.lessons import JointLesson
+from compressc.passes.decore.exercises import JointExercise
 from compressc.passes.decore.policies import Policies
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.passes.training.learner import Learner
 from compressc.passes.training.objectives import TaskLoss
 from compressc.passes.training.precision import choose_precision
@@ -50,10 +50,10 @@ def compare(precision: str, options: argparse.Namespace) -> dict[str, Any]:
     program = compressc.capture(build(options.arch).eval(), (torch.randn(2, *shape),))
     processes, settings, task = Processes(), TrainingSettings(), Labels()
     chosen = choose_precision(precision, processes.device)
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     policies = Policies(agents, 6.9, 0.01, "image", False, 10.0, processes)
     steps = 10 * options.steps
-    lesson = JointLesson(
+    lesson = JointExercise(
         program,
         settings,
         steps,

@@ -35,7 +35,7 @@ from compressc.models.checkpoints import Normalization
 from compressc.models.registry import build
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.surgeon import Surgeon
+from compressc.passes.surgeon import Surgeon
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 

@@ -28,7 +28,7 @@ from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.surgeon import Surgeon
+from compressc.passes.surgeon import Surgeon
 
 # Widths are free: at multiples of 16 the same MACs cost more accuracy and less time, see
 # benchmarks/speed.py.

@@ -109,6 +109,18 @@ class PassError(CompresscError):
     exit_code = 18
 
 
+class NoIdentityError(CompresscError):
+    """A value is nothing that another process could know again, such as an open file or a lock."""
+
+    exit_code = 19
+
+
+class FeatureError(CompresscError):
+    """A feature is unknown, or asked for without what it is measured on."""
+
+    exit_code = 20
+
+
 class RuleError(CompresscError):
     """An operation rule is inconsistent with the graph: a defect in compressc, not in the model."""
 

@@ -136,5 +136,15 @@ class Goal:
     @property
     def bounds(self) -> dict[str, Bound]:
         """The bounds that are set, by name: macs, params, size_bytes."""
-        found = {what: getattr(self, what) for what in ("macs", "params", "size_bytes")}
-        return {what: bound for what, bound in found.items() if bound is not None}
+        bounds = {what: getattr(self, what) for what in ("macs", "params", "size_bytes")}
+        return {what: bound for what, bound in bounds.items() if bound is not None}
+
+    @property
+    def budget(self) -> str:
+        """What a search may spend, in words such as ``300 trials``; empty where it is free."""
+        limits = []
+        if self.trials is not None:
+            limits.append(f"{self.trials} trials")
+        if self.seconds is not None:
+            limits.append(f"{self.seconds:g} seconds")
+        return " and ".join(limits)

@@ -18,6 +18,7 @@ from compressc.array_types import BoolArray
 from compressc.errors import PlanError
 from compressc.writing import write_atomically, write_text
 
+_FORMAT = "compressc-plan-1"
 # What reading a missing, truncated or foreign pair of files raises.
 _DAMAGED = (
     OSError,
@@ -100,6 +101,41 @@ class Plan:
         """Return this plan with the ranks of the given layers decided anew."""
         return replace(self, rank={**self.rank, **rank})
 
+    def pack(self) -> tuple[dict[str, Any], dict[str, BoolArray]]:
+        """Return the plan as a document that JSON can hold, and its masks by names used there."""
+        masks: dict[str, BoolArray] = {}
+        document: dict[str, Any] = {
+            "format": _FORMAT,
+            "digest": self.digest,
+            "rank": {name: list(ranks) for name, ranks in self.rank.items()},
+            "choice": dict(self.choice),
+            "keep": {},
+            "zero": {},
+        }
+        for kind, decided in (("keep", self.keep), ("zero", self.zero)):
+            for name, mask in decided.items():
+                key = f"{kind}{len(masks)}"
+                masks[key] = mask.copy()
+                document[kind][name] = {"array": key, "shape": list(mask.shape)}
+        return document, masks
+
+    @classmethod
+    def unpack(cls, document: Mapping[str, Any], masks: Mapping[str, BoolArray]) -> Plan:
+        """Return the plan that :meth:`pack` took apart.
+
+        Raises:
+            PlanError: if the masks are not those that the document was made with.
+            KeyError, TypeError, ValueError: if it is something else.
+        """
+        named = {
+            kind: {name: masks[entry["array"]] for name, entry in document[kind].items()}
+            for kind in ("keep", "zero")
+        }
+        plan = cls(named["keep"], named["zero"], document["rank"], document["choice"])
+        if plan.digest != document["digest"]:
+            raise PlanError("the masks do not match the digest; the files were mixed up")
+        return plan
+
     def save(self, path: str | Path) -> None:
         """Write the plan as ``path`` (JSON) and its masks beside it as ``.npz``.
 
@@ -107,20 +143,8 @@ class Plan:
             OutputError: if a file cannot be written.
         """
         path = Path(path)
-        arrays: dict[str, Any] = {}
-        document: dict[str, Any] = {
-            "format": "compressc-plan-1",
-            "digest": self.digest,
-            "rank": {name: list(ranks) for name, ranks in self.rank.items()},
-            "choice": dict(self.choice),
-            "keep": {},
-            "zero": {},
-        }
-        for kind, masks in (("keep", self.keep), ("zero", self.zero)):
-            for name, mask in masks.items():
-                key = f"{kind}{len(arrays)}"
-                arrays[key] = np.packbits(mask)
-                document[kind][name] = {"array": key, "shape": list(mask.shape)}
+        document, masks = self.pack()
+        arrays: dict[str, Any] = {name: np.packbits(mask) for name, mask in masks.items()}
 
         def write_masks(temporary: Path) -> None:
             with temporary.open("wb") as stream:
@@ -141,16 +165,15 @@ class Plan:
             document = json.loads(path.read_text())
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
                 masks = {
-                    kind: {name: _unpack(arrays, entry) for name, entry in document[kind].items()}
+                    entry["array"]: _unpack(arrays, entry)
                     for kind in ("keep", "zero")
+                    for entry in document[kind].values()
                 }
-            plan = cls(masks["keep"], masks["zero"], document["rank"], document["choice"])
-            digest = document["digest"]
+            return cls.unpack(document, masks)
+        except PlanError as error:
+            raise PlanError(f"{path}: {error}") from error
         except _DAMAGED as error:
             raise PlanError(f"{path}: not a readable plan ({error}); write it again") from error
-        if plan.digest != digest:
-            raise PlanError(f"{path}: the masks do not match the digest; the files were mixed up")
-        return plan
 
 
 def _unpack(arrays: Mapping[str, Any], entry: Mapping[str, Any]) -> BoolArray:

@@ -67,12 +67,6 @@ class Target:
         """The multiple of channels that the target's kernels compute fastest."""
         return channel_multiple(self.machine)
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """All that a result for this target depends on, as plain values."""
-        table = "here" if self.cost_table is None else self.cost_table.to_json()
-        return (self.threads, self.batch, self.engine, table)
-
 
 def read_target(cost_table: str | Path | None, threads: int = 1, batch: int = 1) -> Target:
     """Return the target that a file of a device describes, or this machine where there is none.

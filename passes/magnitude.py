@@ -8,7 +8,8 @@ from typing import ClassVar
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import PlanError
-from compressc.passes.importance import Norm, measure_importance
+from compressc.passes.unit_features.registry import measure_feature
+from compressc.passes.unit_features.weight_slices import VectorNorm
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
 from compressc.program import Program
@@ -33,7 +34,7 @@ class Magnitude(Pass):
     the same.
 
     Attributes:
-        norm: "l1" or "l2", see :func:`compressc.passes.importance.measure_importance`.
+        norm: "l1" or "l2", see ``measure_relative_norms``.
         scope: "uniform", or "global" to rank the units of all groups together.
         ratios: (pattern, keep ratio) pairs for group names; the first match decides, whatever the
             goal says. Widths are the nearest allowed ones. Without a goal other groups stay whole.
@@ -48,7 +49,7 @@ class Magnitude(Pass):
         GoalError: if a ratio or the floor is out of range.
     """
 
-    norm: Norm = "l2"
+    norm: VectorNorm = "l2"
     scope: Scope = "uniform"
     ratios: Ratios = ()
     floor: float = 0.125
@@ -70,5 +71,5 @@ class Magnitude(Pass):
             GoalError: if there is nothing to aim at, or the goal is out of reach.
             PlanError: if a pattern of ``ratios`` fits nothing that may be pruned.
         """
-        importance = measure_importance(program, self.norm)
+        importance = measure_feature(program, self.norm)
         return choose_widths(program, context.goal, self._rule(), importance, self.name)

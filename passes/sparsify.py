@@ -122,10 +122,10 @@ class Sparsify(Pass):
 
 def _smallest(values: FloatArray, count: int) -> BoolArray:
     """Return which ``count`` values are the smallest; of equal ones the first."""
-    found = np.zeros(len(values), dtype=bool)
+    smallest = np.zeros(len(values), dtype=bool)
     if count > 0:
         threshold = np.partition(values, count - 1)[count - 1]
-        found = values < threshold
+        smallest = values < threshold
         ties = np.flatnonzero(values == threshold)
-        found[ties[: count - int(found.sum())]] = True
-    return found
+        smallest[ties[: count - int(smallest.sum())]] = True
+    return smallest

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 import compressc
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled
+from compressc.pass_fields import build_pass, read_settings
+from compressc.passes.ascai.genetic_search import Ascai
 from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 
@@ -31,6 +33,17 @@ class Net(nn.Module):
         x = torch.relu(x + self.norm_b(self.b(torch.relu(self.norm_a(self.a(x))))))
         x = torch.relu(self.wide(x.mean((2, 3))))
         return self.fc(x)
+
+
+def make_ascai(**settings: object) -> Ascai:
+    """Return the search with some settings, given as flat as the command line gives them."""
+    search: Ascai = build_pass(Ascai, settings)
+    return search
+
+
+def change(search: Ascai, **settings: object) -> Ascai:
+    """Return the search with some settings changed."""
+    return make_ascai(**{**read_settings(search), **settings})
 
 
 @cache

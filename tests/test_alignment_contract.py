@@ -21,7 +21,7 @@ from compressc.contract.registry import find_pass, registered_passes
 from compressc.coupling.graph import couple
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.passes.latency.knapsack import LatencyAllocation, LatencyAllocator
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.decisions import decide
 from compressc.pipeline.job import Job

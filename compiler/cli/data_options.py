@@ -85,8 +85,8 @@ def _normalization(
         return Normalization(options.mean, options.std)
     for step in program.history:
         if "normalization" in step.settings:
-            found = step.settings["normalization"]
-            return Normalization(tuple(found["mean"]), tuple(found["std"]))
+            known = step.settings["normalization"]
+            return Normalization(tuple(known["mean"]), tuple(known["std"]))
     return None
 
 

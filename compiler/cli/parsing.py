@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn, Union
 
 from compressc.errors import UsageError
+from compressc.pass_fields import build_pass, list_fields
 
 
 class Parser(argparse.ArgumentParser):
@@ -105,12 +106,11 @@ def _truth(text: str) -> bool:
 
 
 def field_options(pass_class: type) -> tuple[FieldOption, ...]:
-    """Return the fields of a pass that can be given as text."""
-    hints = typing.get_type_hints(pass_class)
+    """Return the fields of a pass, or of its parts, that can be given as text."""
     options = []
-    for entry in dataclasses.fields(pass_class):
-        option = _option_of(entry, hints[entry.name])
-        if option is not None and entry.init:
+    for flat in list_fields(pass_class):
+        option = _option_of(flat.field, flat.hint)
+        if option is not None and flat.field.init:
             options.append(option)
     return tuple(options)
 
@@ -156,7 +156,7 @@ class ChosenPass:
             UsageError: if a required setting is missing or a value is refused.
         """
         try:
-            return self.pass_class(**self.settings)
+            return build_pass(self.pass_class, self.settings)
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"--pass {self.name}: {error}; `compressc passes` lists its options"
@@ -165,13 +165,13 @@ class ChosenPass:
 
 def values_of(arguments: Sequence[str], flag: str) -> list[str]:
     """Return the values that ``flag`` is given, without parsing anything else."""
-    found = []
+    values = []
     for index, word in enumerate(arguments):
         if word == flag and index + 1 < len(arguments):
-            found.append(arguments[index + 1])
+            values.append(arguments[index + 1])
         elif word.startswith(f"{flag}="):
-            found.append(word.split("=", 1)[1])
-    return found
+            values.append(word.split("=", 1)[1])
+    return values
 
 
 def add_pass_options(
@@ -194,9 +194,9 @@ def add_pass_options(
 
     class Choose(argparse.Action):
         def __call__(self, _parser: Any, _space: Any, value: Any, _option: Any = None) -> None:
-            for one in chosen:
-                if one.name == value and one.implied:
-                    one.implied = False
+            for entry in chosen:
+                if entry.name == value and entry.implied:
+                    entry.implied = False
                     return
             chosen.append(ChosenPass(value, known[value], implied=False))
 
@@ -231,9 +231,9 @@ def _setter(
     class Configure(argparse.Action):
         def __call__(self, _parser: Any, _space: Any, value: Any, _option: Any = None) -> None:
             owners = [
-                (one, mine)
-                for one in chosen
-                for mine in field_options(one.pass_class)
+                (entry, mine)
+                for entry in chosen
+                for mine in field_options(entry.pass_class)
                 if mine.flag == option.flag
             ]
             if not owners:

@@ -11,6 +11,7 @@ from typing import Any
 from compressc.cli.parsing import Parser, field_options
 from compressc.contract.registry import find_pass, registered_passes
 from compressc.errors import CompresscError
+from compressc.pass_fields import list_fields
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,10 +56,11 @@ def _describe_named(name: str, asked_for: bool) -> dict[str, Any]:
 
 def _describe(pass_class: type) -> dict[str, Any]:
     text = _plain(inspect.getdoc(pass_class) or "")
-    # A field that a base class brings is explained there.
+    # A field that a base class or a part brings is explained there.
     explained: dict[str, str] = {}
-    for one in reversed(pass_class.__mro__):
-        explained.update(_attributes(_plain(inspect.cleandoc(one.__doc__ or ""))))
+    parts = dict.fromkeys(flat.owner for flat in list_fields(pass_class))
+    for explaining in (*reversed(pass_class.__mro__), *parts):
+        explained.update(_attributes(_plain(inspect.cleandoc(explaining.__doc__ or ""))))
     return {
         "summary": text.split("\n\n")[0].replace("\n", " "),
         "options": [
@@ -80,7 +82,7 @@ def _plain(docstring: str) -> str:
 
 def _attributes(docstring: str) -> dict[str, str]:
     """Return the texts of a Google-style "Attributes:" section by attribute."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     names: list[str] = []
     inside = False
     for line in docstring.splitlines():
@@ -91,7 +93,7 @@ def _attributes(docstring: str) -> dict[str, str]:
         elif inside and line.startswith("    ") and not line.startswith("     "):
             named, _, text = line.strip().partition(":")
             names = [name.split(" ")[0] for name in named.split(", ")]
-            found.update(dict.fromkeys(names, text.strip()))
+            texts.update(dict.fromkeys(names, text.strip()))
         elif inside and line.strip():
-            found.update({name: f"{found[name]} {line.strip()}" for name in names})
-    return found
+            texts.update({name: f"{texts[name]} {line.strip()}" for name in names})
+    return texts

@@ -60,15 +60,15 @@ def run(arguments: Sequence[str]) -> int:
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; name a folder")
     with ProgressDisplay(quiet=options.quiet) as progress:
-        found = _sweep(options, targets, chosen, progress)
+        swept = _sweep(options, targets, chosen, progress)
     if not options.quiet:
         from compressc.reporting.terminal_table import print_line
         from compressc.sweeping.table import print_sweep
 
-        print_sweep(found)
+        print_sweep(swept)
         print_line(f"  wrote {folder / 'sweep.html'} and {folder / 'sweep.json'}")
-    if not found.met:
-        raise GoalError(f"no target could be met; {found.rows[1].target}: {found.rows[1].reason}")
+    if not swept.met:
+        raise GoalError(f"no target could be met; {swept.rows[1].target}: {swept.rows[1].reason}")
     return 0
 
 

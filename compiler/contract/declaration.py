@@ -13,7 +13,8 @@ from compressc.program import Program
 Needs = Literal["nothing", "samples", "labels"]
 # What a pass may change of a program.
 Change = Literal["keep", "zero", "rank", "choice", "weights", "graph"]
-_DECISIONS: frozenset[Change] = frozenset({"keep", "zero", "rank", "choice"})
+# The changes that stand in a plan.
+DECISIONS: frozenset[Change] = frozenset({"keep", "zero", "rank", "choice"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Declaration:
     needs: Needs = "nothing"
     runs_on: Literal["planned", "lowered"] = "planned"
     channel_step: Literal["given", "own"] = "given"
-    changes: frozenset[Change] = _DECISIONS
+    changes: frozenset[Change] = DECISIONS
     deterministic: bool = True
 
 

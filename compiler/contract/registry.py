@@ -24,7 +24,7 @@ def find_pass(name: str) -> type[Pass]:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             try:
-                found: type[Pass] = entry.load()
+                pass_class: type[Pass] = entry.load()
             except (ImportError, AttributeError) as error:
                 lacking = error.name if isinstance(error, ImportError) else None
                 cure = f"install {lacking}" if lacking else ""
@@ -32,6 +32,6 @@ def find_pass(name: str) -> type[Pass]:
                     f"pass '{name}' cannot be imported ({error}); "
                     f"{cure or 'repair or remove the package that brings ' + entry.value}"
                 ) from error
-            return found
+            return pass_class
     known = ", ".join(sorted(registered_passes())) or "none; reinstall compressc"
     raise CompresscError(f"no pass is called '{name}'; installed passes: {known}")

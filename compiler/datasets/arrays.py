@@ -59,9 +59,9 @@ def read_npz(path: Path) -> dict[str, Labeled]:
         raise DataError(f"{path}: not a readable .npz file ({error})") from error
     parts = {}
     for part in _PARTS:
-        found = _find(arrays, part)
-        if found is not None:
-            parts[part] = _labeled(f"{path}, {part}", *found)
+        pair = _find(arrays, part)
+        if pair is not None:
+            parts[part] = _labeled(f"{path}, {part}", *pair)
     if "train" not in parts:
         whole = _find(arrays, "")
         if whole is None:

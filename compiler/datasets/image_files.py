@@ -119,9 +119,9 @@ def _assemble(
     for _part, _label, name, pixels in rows:
         sizes.setdefault((pixels.shape[0], pixels.shape[1]), name)
     if len(sizes) > 1:
-        (one, first), (other, second) = list(sizes.items())[:2]
+        (size, first), (other, second) = list(sizes.items())[:2]
         raise DataError(
-            f"{source}: images differ in size ({first} is {one[0]}x{one[1]}, {second} "
+            f"{source}: images differ in size ({first} is {size[0]}x{size[1]}, {second} "
             f"{other[0]}x{other[1]}); give the input size of the model"
         )
     classes = tuple(sorted({row[1] for row in rows}))

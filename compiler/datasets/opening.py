@@ -52,13 +52,13 @@ def open_task(
         if _FACTORY.fullmatch(text):
             return call_factory(text)
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
-    found = _read(path, input_shape)
-    if class_count is not None and len(found.classes) > class_count:
+    contents = _read(path, input_shape)
+    if class_count is not None and len(contents.classes) > class_count:
         raise DataError(
-            f"{path}: class {found.classes[-1]} is number {len(found.classes)}, but the model has "
-            f"only {class_count} classes; these data are not what it was trained for"
+            f"{path}: class {contents.classes[-1]} is number {len(contents.classes)}, but the "
+            f"model has only {class_count} classes; these data are not what it was trained for"
         )
-    data = split(path.name, found.parts, found.classes, seed)
+    data = split(path.name, contents.parts, contents.classes, seed)
     channels = data.train.images.shape[1]
     if input_shape is not None and tuple(data.train.images.shape[1:]) != tuple(input_shape):
         raise DataError(
@@ -73,11 +73,11 @@ def open_task(
         )
     return ClassificationTask(
         data,
-        found.classes,
+        contents.classes,
         normalization,
         _augmentation(data.train),
         batch_size,
-        notes=found.notes,
+        notes=contents.notes,
     )
 
 

@@ -147,8 +147,8 @@ def check_latency(
         where = f" for {device}; measure it there" if device else ""
         reached, original, how = predicted, original, f"predicted, not measured{where}"
     else:
-        found = read_latency(bound, bench)
-        reached, original, how = found.reached_ms, found.original_ms, found.how
+        latency = read_latency(bound, bench)
+        reached, original, how = latency.reached_ms, latency.original_ms, latency.how
         if predicted is not None and numbers.get("original_latency_ms"):
             share = predicted / numbers["original_latency_ms"]
             how += f", predicted {share:.3g} of the original"

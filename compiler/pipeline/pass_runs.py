@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from compressc.clock import Clock
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.enforcement import check_changes, check_needs
+from compressc.errors import NoIdentityError
+from compressc.pass_fields import read_settings
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
 from compressc.program import HistoryLine, Program
@@ -34,52 +34,56 @@ class PassRun:
     notes: tuple[str, ...] = ()
 
 
-def run_pass(program: Program, one: Pass, context: Context, clock: Clock) -> PassRun:
+def run_pass(program: Program, method: Pass, context: Context, clock: Clock) -> PassRun:
     """Run a pass, or take its result from an earlier run that was cut off behind it.
 
     Raises:
         OutputError: if its result cannot be written to the work directory.
     """
     if context.work_dir is None:
-        return PassRun(*_run(program, one, context, clock))
-    if process_count() > 1 and one.declares.runs_on == "lowered":
+        return PassRun(*_run(program, method, context, clock))
+    try:
+        saved = SavedPass(context.work_dir, program, method, read_settings(method), context)
+    except NoIdentityError as error:
+        unkept = replace(context, work_dir=None)
+        return PassRun(*_run(program, method, unkept, clock), _not_kept(method, str(error)))
+    inside = replace(context, work_dir=saved.folder)
+    if process_count() > 1 and method.declares.runs_on == "lowered":
         # All processes must begin such a pass together; it finds its own state again.
-        folder = SavedPass(context.work_dir, program, one, settings_of(one), context).folder
-        return PassRun(*_run(program, one, replace(context, work_dir=folder), clock))
-    saved = SavedPass(context.work_dir, program, one, settings_of(one), context)
+        return PassRun(*_run(program, method, inside, clock))
     notes: tuple[str, ...] = ()
     if saved.exists:
-        with clock.stage(f"reading what {one.name} found in an earlier run"):
-            found = saved.load()
-        if found is not None:
-            seconds = f"{found[1].seconds:.0f} s"
-            return PassRun(*found, (f"{one.name} was done by an earlier run (in {seconds})",))
-        notes = (f"{saved.folder}: not a usable result of {one.name}, so it ran anew",)
-    result, step = _run(program, one, replace(context, work_dir=saved.folder), clock)
+        with clock.stage(f"reading what {method.name} found in an earlier run"):
+            earlier = saved.load()
+        if earlier is not None:
+            result, step = earlier
+            said = f"{method.name} was done by an earlier run (in {step.seconds:.0f} s)"
+            return PassRun(result, step, (said,))
+        notes = (f"{saved.folder}: not a usable result of {method.name}, so it ran anew",)
+    result, step = _run(program, method, inside, clock)
     if step.seconds > _WORTH_SAVING_SECONDS and not process_rank():
-        with clock.stage(f"keeping what {one.name} found"):
-            saved.save(result, step)
+        with clock.stage(f"keeping what {method.name} found"):
+            reason = saved.save(result, step)
+        if reason:
+            notes = (*notes, *_not_kept(method, reason))
     return PassRun(result, step, notes)
 
 
+def _not_kept(method: Pass, reason: str) -> tuple[str, ...]:
+    return (f"{method.name} would run anew if this run were cut off: {reason}",)
+
+
 def _run(
-    program: Program, one: Pass, context: Context, clock: Clock
+    program: Program, method: Pass, context: Context, clock: Clock
 ) -> tuple[Program, HistoryLine]:
-    name = f"running {one.name}"
+    name = f"running {method.name}"
     with clock.stage(name):
-        check_needs(one, program, context)
+        check_needs(method, program, context)
         started = time.perf_counter()
-        result = one(program, replace(context, progress=clock.within(name)))
+        result = method(program, replace(context, progress=clock.within(name)))
         seconds = round(time.perf_counter() - started, 3)
-    check_changes(one, program, result)
+    check_changes(method, program, result)
     added = result.history[len(program.history) :]
     remarks = tuple(note for step in added for note in step.notes)
     numbers = {name: number for step in added for name, number in step.numbers.items()}
-    return result, HistoryLine(one.name, settings_of(one), seconds, remarks, numbers)
-
-
-def settings_of(one: Pass) -> dict[str, Any]:
-    """Return the hyper-parameters of a pass by name."""
-    if not dataclasses.is_dataclass(one):
-        return {}
-    return {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}
+    return result, HistoryLine(method.name, read_settings(method), seconds, remarks, numbers)

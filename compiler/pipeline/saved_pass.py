@@ -1,50 +1,37 @@
 """A pass's result on disk, so that a run that was killed goes on behind it.
 
-What a pass returns is its plan, its weights and its remarks; with the same program, settings, goal
-and data it returns the same again. So its result lies in a folder named by a digest of all these,
-and a later run that comes to the same point takes it from there. The file is safetensors: nothing
-in it can run, and it carries a digest of its own.
+With the same program, settings, goal and data a pass returns the same again. So its result is kept
+in a folder named by the digest of all these, and a later run that comes to the same point takes it
+from there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import string
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
-from torch import Tensor
-
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
-from compressc.errors import CompresscError, OutputError
-from compressc.fingerprints import fingerprint, fingerprint_task, update_with
-from compressc.plan import Plan
+from compressc.errors import CompresscError
 from compressc.program import HistoryLine, Program
-from compressc.writing import write_atomically
-
-_FORMAT = "compressc-pass-1"
-_KEY_LENGTH = 32
-_FILE = "result.safetensors"
-# What reading a torn or foreign file raises; what does not fit the program raises our own errors.
-_UNUSABLE = (
-    OSError,
-    SafetensorError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    CompresscError,
+from compressc.store.graph_record import is_same_graph
+from compressc.store.identity import identify
+from compressc.store.program_record import (
+    apply_change,
+    describe_change,
+    describe_step,
+    read_step,
 )
+from compressc.store.records import Record
+from compressc.store.store import Store, remove_path
+
+_KEY_LENGTH = 32
+_RESULT = "result"
+# What a record raises that is of another version or does not fit the program.
+_UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, CompresscError)
 
 
 class SavedPass:
@@ -53,116 +40,84 @@ class SavedPass:
     Args:
         work_dir: folder for the state of whole runs.
         program: what the pass is called with.
-        one: the pass.
+        method: the pass.
         settings: its hyper-parameters.
         context: what else the result depends on.
 
     Attributes:
         folder: of this pass; it may keep state of its own there while it runs.
+
+    Raises:
+        NoIdentityError: if another run could not know that it runs the same pass on the same data.
     """
 
     def __init__(
         self,
         work_dir: Path,
         program: Program,
-        one: Pass,
+        method: Pass,
         settings: Mapping[str, Any],
         context: Context,
     ) -> None:
         self._program = program
         self._settings = settings
-        self._key = fingerprint(
-            _FORMAT,
-            version("compressc"),
-            torch.__version__,
-            f"{type(one).__module__}.{type(one).__qualname__}",
-            sorted(settings.items()),
-            context.goal,
-            program,
+        key = identify(
+            "pass",
             context.original,
-            fingerprint_task(context.task, context.goal.seed),
-            _where_it_runs(one, context),
-        )[:_KEY_LENGTH]
-        self.folder = work_dir / self._key
+            program=program,
+            passes=[method],
+            goal=context.goal,
+            task=context.task,
+            seed=context.goal.seed,
+            target=_target(method, context),
+        )
+        self.folder = work_dir / key[:_KEY_LENGTH]
+        self._store = Store(self.folder, key)
 
     @property
     def exists(self) -> bool:
         """Whether there is a result, usable or not."""
-        return (self.folder / _FILE).exists()
+        return self._store.has(_RESULT)
 
     def load(self) -> tuple[Program, HistoryLine] | None:
         """Return what the pass made of the program in an earlier run, None where that is damaged.
 
         Every part is checked: the digest of the file, and that plan and weights fit the program.
         """
+        content = self._store.load(_RESULT)
+        if content is None:
+            return None
         try:
-            document, tensors = _read(self.folder / _FILE)
-            if document["key"] != self._key:
-                return None
-            program = self._program.with_plan(_unpack(document["plan"], tensors))
-            if document["weights"]:
-                weights = {
-                    name.removeprefix("weights/"): tensor
-                    for name, tensor in tensors.items()
-                    if name.startswith("weights/")
-                }
-                program = program.with_state(weights)
-            history = tuple(_step_from(entry) for entry in document["history"])
-            program = replace(
-                program,
-                history=(*program.history, *history),
-                sparse_weights=tuple(map(str, document["sparse_weights"])),
-            )
-            return program, replace(_step_from(document["step"]), settings=self._settings)
+            record = Record.from_bytes(content)
+            program = apply_change(self._program, record)
+            step = read_step(record.document["step"])
         except _UNUSABLE:
             return None
+        return program, replace(step, settings=self._settings)
 
-    def save(self, result: Program, step: HistoryLine) -> None:
+    def save(self, result: Program, step: HistoryLine) -> str:
         """Write what the pass returned, and remove the state that it kept while it ran.
 
-        A result that is more than a plan and weights (another graph) is not kept.
+        Returns:
+            Why the result cannot be kept; empty where it is.
 
         Raises:
             OutputError: if the file cannot be written.
         """
-        before = self._program
-        same_graph = (
-            result.graph_module.code == before.graph_module.code
-            and result.constraints == before.constraints
-            and _shapes(result) == _shapes(before)
-        )
-        if not same_graph:
-            return
-        tensors: dict[str, Tensor] = {}
-        document = {
-            "format": _FORMAT,
-            "key": self._key,
-            "plan": _pack(result.plan, tensors),
-            "weights": result.graph_module is not before.graph_module,
-            "sparse_weights": list(result.sparse_weights),
-            "history": [_entry(added) for added in result.history[len(before.history) :]],
-            "step": _entry(step),
-        }
-        if document["weights"]:
-            for name, tensor in result.state().items():
-                # A copy each: tied weights share memory, which the format does not know.
-                tensors[f"weights/{name}"] = tensor.detach().cpu().contiguous().clone()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{self.folder}: state of this run cannot be kept ({error.strerror}); choose "
-                "another --work-dir"
-            ) from error
-        text = json.dumps(document, default=str)
-        metadata = {"document": text, "digest": _digest(text, tensors)}
-        path = self.folder / _FILE
-        # Written by Python, whose errors say why: safetensors' own writer hides a full disk.
-        content = serialize(tensors, metadata)
-        write_atomically(path, lambda temporary: temporary.write_bytes(content))
-        for other in self.folder.iterdir():
-            if other != path:
-                _remove(other)
+            change = describe_change(self._program, result)
+            document = {**change.document, "step": describe_step(step)}
+            record = Record(document, change.tensors)
+            if document["graph"] is not None:
+                # A graph that came back otherwise would give the passes behind it another start.
+                again = apply_change(self._program, record)
+                if not is_same_graph(again.graph_module, result.graph_module):
+                    return "its graph does not come back as it was"
+        except _UNUSABLE as error:
+            return " ".join(str(error).split())
+        self._store.save(_RESULT, record.to_bytes())
+        self._store.keep_only(_RESULT)
+        return ""
 
 
 def remove_saved_passes(work_dir: Path) -> None:
@@ -171,84 +126,13 @@ def remove_saved_passes(work_dir: Path) -> None:
         return
     for folder in list(work_dir.iterdir()):
         if len(folder.name) == _KEY_LENGTH and set(folder.name) <= set(string.hexdigits):
-            _remove(folder)
+            remove_path(folder)
     if not any(work_dir.iterdir()):
         work_dir.rmdir()
 
 
-def _where_it_runs(one: Pass, context: Context) -> str:
+def _target(method: Pass, context: Context) -> object:
     """Return what a latency is meant at; nothing where none is asked for."""
-    if context.goal.latency_ms is None and one.declares.channel_step != "own":
-        return ""
-    return repr(context.target.identity)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as stream:
-        metadata = stream.metadata() or {}
-        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    text = metadata["document"]
-    if metadata["digest"] != _digest(text, tensors):
-        raise ValueError("the content does not match its digest")
-    document: dict[str, Any] = json.loads(text)
-    return document, tensors
-
-
-def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        update_with(digest, tensors[name])
-    return digest.hexdigest()
-
-
-def _shapes(program: Program) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in program.state().items()}
-
-
-def _pack(plan: Plan, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the plan without its masks, which go to ``tensors``."""
-    names: dict[str, Any] = {"digest": plan.digest, "keep": {}, "zero": {}}
-    for kind, masks in (("keep", plan.keep), ("zero", plan.zero)):
-        for name, mask in masks.items():
-            key = f"plan/{kind}/{len(names[kind])}"
-            tensors[key] = torch.from_numpy(mask.copy())
-            names[kind][name] = key
-    rank = {name: list(ranks) for name, ranks in plan.rank.items()}
-    return {**names, "rank": rank, "choice": dict(plan.choice)}
-
-
-def _unpack(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Plan:
-    masks = {
-        kind: {name: tensors[key].numpy() for name, key in document[kind].items()}
-        for kind in ("keep", "zero")
-    }
-    plan = Plan(masks["keep"], masks["zero"], document["rank"], document["choice"])
-    if plan.digest != document["digest"]:
-        raise ValueError("the plan does not match its digest")
-    return plan
-
-
-def _entry(step: HistoryLine) -> dict[str, Any]:
-    return {
-        "name": step.name,
-        "settings": dict(step.settings),
-        "seconds": step.seconds,
-        "notes": list(step.notes),
-        "numbers": dict(step.numbers),
-    }
-
-
-def _step_from(entry: Mapping[str, Any]) -> HistoryLine:
-    notes = tuple(map(str, entry["notes"]))
-    numbers = {str(name): float(number) for name, number in entry["numbers"].items()}
-    return HistoryLine(
-        str(entry["name"]), entry["settings"], float(entry["seconds"]), notes, numbers
-    )
+    if context.goal.latency_ms is None and method.declares.channel_step != "own":
+        return None
+    return context.target

@@ -26,11 +26,11 @@ def describe_input(program: Program, task: Scored | None) -> dict[str, str]:
     if isinstance(task, DescribesInput) and isinstance(task.metadata, Mapping):
         return {str(key): str(value) for key, value in task.metadata.items()}
     for step in program.history:
-        found = step.settings.get("normalization")
-        if isinstance(found, Mapping):
+        normalization = step.settings.get("normalization")
+        if isinstance(normalization, Mapping):
             return {
-                f"compressc.normalization.{name}": " ".join(f"{x:g}" for x in found[name])
+                f"compressc.normalization.{name}": " ".join(f"{x:g}" for x in normalization[name])
                 for name in ("mean", "std")
-                if name in found
+                if name in normalization
             }
     return {}

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressc.bounds import COST_WORDS
 from compressc.reporting.picture_axes import Axis, Tick, trace
 from compressc.reporting.templates import load_template
-from compressc.search.history import Candidate, Generation, History, write_history
+from compressc.search.history import Generation, History, ScoredPoint
+from compressc.search.history_file import write_history
 from compressc.writing import write_text
 
 _WIDTH, _HEIGHT = 960.0, 220.0
@@ -59,25 +61,25 @@ class Population:
     rows: tuple[tuple[float, ...], ...]
 
 
-def render_search(history: History, amount: str = "macs") -> str:
+def render_search(history: History, what: str = "macs") -> str:
     """Return the page; it needs no other file and no network.
 
     Args:
         history: of a search; the generations may be few or none.
-        amount: the cost that is plotted: macs, params or size_bytes.
+        what: the cost that is plotted: macs, params or size_bytes.
     """
     best = max(
-        (candidate for generation in history.generations for candidate in generation.population),
-        key=lambda candidate: (candidate.metric >= history.threshold, candidate.score),
+        (scored for generation in history.generations for scored in generation.population),
+        key=lambda scored: (scored.trial.metric >= history.head.threshold, scored.score),
         default=None,
     )
     return load_template("search_page.html.j2").render(
         history=history,
-        amount={"macs": "MACs", "params": "parameters", "size_bytes": "bytes"}[amount],
+        amount=COST_WORDS[what],
         best=best,
-        left=None if best is None else _share(history, best, amount),
+        left=None if best is None else _share(history, best, what),
         trials=history.generations[-1].trials if history.generations else 0,
-        plots=_plots(history, amount) if history.generations else (),
+        plots=_plots(history, what) if history.generations else (),
         populations=_populations(history),
         width=_WIDTH,
         height=_HEIGHT,
@@ -101,23 +103,19 @@ def write_search(path: str | Path, history: History) -> None:
         write_history(path, history)
 
 
-def _share(history: History, candidate: Candidate, amount: str) -> float:
-    return float(getattr(candidate, amount)) / max(1.0, float(history.base[amount]))
+def _share(history: History, scored: ScoredPoint, what: str) -> float:
+    return float(getattr(scored.trial.cost, what)) / max(1.0, float(history.head.base[what]))
 
 
-def _plots(history: History, amount: str) -> tuple[Plot, ...]:
+def _plots(history: History, what: str) -> tuple[Plot, ...]:
     generations = history.generations
     numbers = [float(generation.number) for generation in generations]
-    scores = [
-        [candidate.score for candidate in generation.population] for generation in generations
-    ]
+    scores = [[scored.score for scored in generation.population] for generation in generations]
     best = [max(values) for values in scores]
     so_far = [max(best[: index + 1]) for index in range(len(best))]
-    shares = [
-        [_share(history, candidate, amount) for candidate in g.population] for g in generations
-    ]
+    shares = [[_share(history, scored, what) for scored in g.population] for g in generations]
     leaders = [
-        _share(history, max(g.population, key=lambda candidate: candidate.score), amount)
+        _share(history, max(g.population, key=lambda scored: scored.score), what)
         for g in generations
     ]
     return (
@@ -138,7 +136,7 @@ def _plots(history: History, amount: str) -> tuple[Plot, ...]:
                 ("best of the generation", leaders, "#c2410c", 2.5),
             ],
         ),
-        _scatter(history, amount),
+        _scatter(history, what),
     )
 
 
@@ -163,15 +161,16 @@ def _curves(
     )
 
 
-def _scatter(history: History, amount: str) -> Plot:
+def _scatter(history: History, what: str) -> Plot:
     last = max(1, history.generations[-1].number)
-    points = [
-        (_share(history, candidate, amount), candidate.metric, generation.number, candidate)
+    threshold = history.head.threshold
+    entries = [
+        (_share(history, scored, what), scored.trial.metric, generation.number, scored)
         for generation in history.generations
-        for candidate in generation.population
+        for scored in generation.population
     ]
-    metrics = [*(entry[1] for entry in points), history.base_metric]
-    x = Axis(0.0, max(1.0, max(entry[0] for entry in points)), _LEFT, _WIDTH - 12)
+    metrics = [*(metric for _, metric, _, _ in entries), history.head.base_metric]
+    x = Axis(0.0, max(1.0, *(share for share, _, _, _ in entries)), _LEFT, _WIDTH - 12)
     y = _vertical(min(metrics), max(metrics))
     dots = tuple(
         Dot(
@@ -179,14 +178,14 @@ def _scatter(history: History, amount: str) -> Plot:
             y(metric),
             number / last,
             f"generation {number}: {share:.1%} left, metric {metric:.{_DIGITS}g}, "
-            f"score {candidate.score:.{_DIGITS}g}",
+            f"score {scored.score:.{_DIGITS}g}",
         )
-        for share, metric, number, candidate in points
+        for share, metric, number, scored in entries
     )
-    front = Line("Pareto front", trace(x, y, history.front(amount)), "#15803d", 1.5)
-    limit = [(x.low, history.threshold), (x.high, history.threshold)]
+    front = Line("Pareto front", trace(x, y, history.front(what)), "#15803d", 1.5)
+    limit = [(x.low, threshold), (x.high, threshold)]
     lines = [front]
-    if y.low <= history.threshold <= y.high:
+    if y.low <= threshold <= y.high:
         lines.append(Line("threshold", trace(x, y, limit), "#b91c1c", 1.0))
     return Plot(
         "metric",
@@ -208,13 +207,13 @@ def _populations(history: History) -> tuple[Population, ...]:
 
 
 def _population(history: History, generation: Generation) -> Population:
-    ranked = sorted(generation.population, key=lambda candidate: -candidate.score)
+    ranked = sorted(generation.population, key=lambda scored: -scored.score)
     rows = tuple(
         tuple(
             (value - whole) / (least - whole) if least != whole else 0.0
-            for value, (whole, least) in zip(candidate.values, history.ends, strict=True)
+            for value, (whole, least) in zip(scored.point, history.head.ends, strict=True)
         )
-        for candidate in ranked
+        for scored in ranked
     )
     return Population(f"generation {generation.number}", rows)
 

@@ -53,9 +53,9 @@ def with_statistics(program: Program, batches: Sequence[Inputs]) -> Program:
     clone = replace(program, graph_module=clone_module(program.graph_module))
     pupil = masked(clone)
     reestimate_statistics(pupil, batches)
-    found = dict(pupil.named_buffers(remove_duplicate=False))
+    measured = dict(pupil.named_buffers(remove_duplicate=False))
     state = program.state()
-    return program.with_state({name: found.get(name, tensor) for name, tensor in state.items()})
+    return program.with_state({name: measured.get(name, tensor) for name, tensor in state.items()})
 
 
 class _TrainingStatistics(fx.Interpreter):

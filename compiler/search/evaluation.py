@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import time
-import uuid
-import weakref
-from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.errors import ExecutorError
-from compressc.fingerprints import fingerprint, fingerprint_task
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
-from compressc.search.executors import InProcess, count_slots, is_lost_worker
-from compressc.search.held_out import hold_out
+from compressc.search.dispatch import Dispatcher
+from compressc.search.executors import InProcess
 from compressc.search.journal import Journal
 from compressc.search.judge import make_judge
 from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
-from compressc.search.worker import Answer, Missing, forget_judge, judge_plan, keep_judge
+from compressc.search.validation_sample import sample_validation
+from compressc.search.worker import Answer
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import Inputs, Task
 
-# A candidate whose worker dies this often is given up, and the search with it.
-_ATTEMPTS = 4
+Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,7 @@ class Evaluator:
         goal: the budget.
         calibration: the batches for batch norm statistics, if any.
         identity: a digest of the program, the data and the conditions.
-        trials: every candidate asked for so far, by digest.
-        seconds: wall time spent on evaluation.
+        seconds: wall time spent in :meth:`evaluate`.
 
     Args:
         program: the original; a pending plan is ignored.
@@ -87,36 +83,45 @@ class Evaluator:
         conditions = conditions or Conditions()
         self._started = time.perf_counter()
         self.goal, self._progress = goal, progress
-        self._executor = executor or InProcess()
         self._costs = PlanCosts(couple(program))
-        calibration: tuple[Inputs, ...] = ()
+        self.calibration: tuple[Inputs, ...] = ()
         if conditions.recalibrate:
             drawn = task.calibration_batches(conditions.recalibrate, conditions.seed)
-            calibration = tuple(drawn)
-        held_out = hold_out(task, conditions.samples, conditions.seed)
-        self.calibration = calibration
-        self._judge = make_judge(program, held_out, calibration)
-        self._packed: bytes | None = None
-        self._uninformed: set[str] = set()
-        self.base = self._judge.judge(Plan())
-        self.identity = fingerprint(
-            program, conditions, fingerprint_task(held_out, conditions.seed), self.base
+            self.calibration = tuple(drawn)
+        sample = sample_validation(task, conditions.samples, conditions.seed)
+        judge = make_judge(program, sample, self.calibration)
+        self.base = judge.judge(Plan())
+        self.identity = identify(
+            "search",
+            conditions,
+            self.base,
+            program=program,
+            task=sample,
+            seed=conditions.seed,
+            kept=work_dir is not None,
         )
-        self._key = uuid.uuid4().hex
-        keep_judge(self._key, self._judge)
-        weakref.finalize(self, forget_judge, self._key)
-        path = work_dir / f"trials-{self.identity[:16]}.jsonl" if work_dir else None
+        self._dispatcher = Dispatcher(executor or InProcess(), judge, self._is_late)
+        path = Store(work_dir, self.identity).path("trials", "jsonl") if work_dir else None
         self._journal = Journal(path)
         self._known = self._journal.read()
-        self.trials: dict[str, Trial] = {}
+        self._asked: dict[str, Future[Trial | None]] = {}
         self.seconds = 0.0
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Every candidate that was asked for and is judged, by digest, in the order of asking."""
+        done = {digest: _peek(future) for digest, future in list(self._asked.items())}
+        return {digest: trial for digest, trial in done.items() if trial is not None}
+
+    @property
+    def spent(self) -> int:
+        """How many candidates the budget was charged for, those under way included."""
+        return len(self._asked)
 
     @property
     def remaining(self) -> int | None:
         """How many more candidates the budget allows, or None for any number."""
-        if self.goal.trials is None:
-            return None
-        return max(0, self.goal.trials - len(self.trials))
+        return None if self.goal.trials is None else max(0, self.goal.trials - self.spent)
 
     @property
     def is_spent(self) -> bool:
@@ -127,111 +132,115 @@ class Evaluator:
         """Return what a plan costs, zeros not counted; free, and no part of the budget."""
         return self._costs.cost(plan)
 
-    def evaluate(self, plans: Sequence[Plan]) -> list[Trial | None]:
+    def submit(self, plan: Plan, point: Point = ()) -> Future[Trial | None]:
+        """Ask for the trial of a plan, and do not wait for it.
+
+        A plan that was asked for before costs nothing. The future's result is None where the
+        budget does not allow the plan; it raises what the evaluation raised, such as an
+        ExecutorError where workers are lost again and again. All plans are submitted by one thread.
+
+        Args:
+            plan: fits the program.
+            point: the values that the plan was made from in a search space; the trial keeps them.
+
+        Raises:
+            PlanError: if a layer of the plan cannot be factorised.
+        """
+        digest = plan.digest
+        if digest in self._asked:
+            return self._asked[digest]
+        if self.remaining == 0:
+            return _finished(None)
+        if digest in self._known:
+            future = _finished(self._known[digest])
+        else:
+            record = partial(self._record, digest, point, self._costs.cost(plan))
+            future = self._dispatcher.submit(plan, record)
+        self._asked[digest] = future
+        future.add_done_callback(partial(self._refund, digest))
+        return future
+
+    def evaluate(self, plans: Sequence[Plan], points: Sequence[Point] = ()) -> list[Trial | None]:
         """Return the trial of every plan, or None for those that the budget does not allow.
 
-        Plans that were evaluated before cost nothing.
+        Args:
+            plans: fit the program.
+            points: per plan what it was made from, or nothing; see :meth:`submit`.
 
         Raises:
             PlanError: if a plan does not fit the program.
             ExecutorError: if workers are lost again and again.
         """
         started = time.perf_counter()
-        wanted: dict[str, Plan] = {}
+        try:
+            return self._gather(plans, points or [()] * len(plans))
+        except BaseException:
+            self._dispatcher.give_up()
+            raise
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _gather(self, plans: Sequence[Plan], points: Sequence[Point]) -> list[Trial | None]:
         digests = [plan.digest for plan in plans]
-        for digest, plan in zip(digests, plans, strict=True):
-            if digest in self.trials or digest in wanted:
+        fresh = self._list_fresh(digests)
+        counter = _Counter(self._progress, len(fresh))
+        futures: dict[str, Future[Trial | None]] = {}
+        under_way = []
+        for digest, plan, point in zip(digests, plans, points, strict=True):
+            if digest in futures:
                 continue
-            if self.goal.trials is not None and len(self.trials) + len(wanted) >= (
-                self.goal.trials
-            ):
-                continue
-            wanted[digest] = plan
-        self._run({digest: wanted[digest] for digest in wanted if digest not in self._known})
-        for digest in wanted:
-            if digest in self._known:
-                self.trials[digest] = self._known[digest]
-        self.seconds += time.perf_counter() - started
-        return [self.trials.get(digest) for digest in digests]
+            futures[digest] = self.submit(plan, point)
+            if futures[digest].done():
+                futures[digest].result()
+                counter.add(digest in fresh)
+            else:
+                under_way.append(futures[digest])
+        for future in as_completed(under_way):
+            future.result()
+            counter.add(True)
+        return [futures[digest].result() for digest in digests]
+
+    def _list_fresh(self, digests: Sequence[str]) -> set[str]:
+        """Return which candidates have to be evaluated, as far as the budget allows."""
+        new = [d for d in dict.fromkeys(digests) if d not in self._asked]
+        return {digest for digest in new[: self.remaining] if digest not in self._known}
 
     def _is_late(self) -> bool:
         limit = self.goal.seconds
         return limit is not None and time.perf_counter() - self._started > limit
 
-    def _run(self, plans: dict[str, Plan]) -> None:
-        """Evaluate plans and make them known, as far as time allows."""
-        queue = deque(plans.items())
-        attempts = dict.fromkeys(plans, 0)
-        slots, running = count_slots(self._executor), dict[Future[Any], tuple[str, Plan, bool]]()
-        done = 0
-        try:
-            while queue or running:
-                while queue and len(running) < slots and not self._is_late():
-                    digest, plan = queue.popleft()
-                    carries = self._should_carry(running.values())
-                    packed = self._pack() if carries else None
-                    future = self._executor.submit(judge_plan, self._key, packed, plan)
-                    running[future] = (digest, plan, carries)
-                if not running:
-                    return
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    digest, plan, carried = running.pop(future)
-                    answer = self._answer(future, carried, digest, attempts)
-                    if answer is None:
-                        queue.append((digest, plan))
-                        continue
-                    self._record(digest, plan, answer)
-                    done += 1
-                    self._progress(done, len(plans), "")
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
-
-    def _answer(
-        self, future: Future[Any], carried: bool, digest: str, attempts: dict[str, int]
-    ) -> Answer | None:
-        """Return the answer, or None where the plan must be sent again."""
-        try:
-            found = future.result()
-        except Exception as error:
-            if not is_lost_worker(error):
-                raise
-            attempts[digest] += 1
-            if attempts[digest] >= _ATTEMPTS:
-                raise ExecutorError(
-                    f"a candidate was given up: {_ATTEMPTS} workers died over it; give each "
-                    "worker more memory, or use fewer of them"
-                ) from error
-            return None
-        if isinstance(found, Missing):
-            self._uninformed.add(found.worker)
-            return None
-        assert isinstance(found, Answer)
-        if found.worker in self._uninformed:
-            self._uninformed.remove(found.worker)
-        elif carried and self._uninformed:
-            # It went to a worker that had the judge, and the one that lacks it may be dead by now;
-            # if it is alive, it will say so again.
-            self._uninformed.pop()
-        return found
-
-    def _should_carry(self, running: Iterable[tuple[str, Plan, bool]]) -> bool:
-        """Return whether the next plan brings the judge along.
-
-        Nobody can say to an executor who gets what. So as many plans carry the judge as there are
-        workers known to lack it, and it travels about once to each.
-        """
-        under_way = sum(carries for _, _, carries in running)
-        return under_way < len(self._uninformed)
-
-    def _pack(self) -> bytes:
-        if self._packed is None:
-            self._packed = self._judge.pack()
-        return self._packed
-
-    def _record(self, digest: str, plan: Plan, answer: Answer) -> None:
-        trial = Trial(digest, answer.metric, self._costs.cost(plan), round(answer.seconds, 4))
+    def _record(self, digest: str, point: Point, cost: Cost, answer: Answer) -> Trial:
+        trial = Trial(digest, answer.metric, cost, round(answer.seconds, 4), point)
         self._known[digest] = trial
         self._journal.add(trial)
+        return trial
+
+    def _refund(self, digest: str, future: Future[Trial | None]) -> None:
+        """Take back the charge for a candidate that was never judged."""
+        if _peek(future) is None:
+            self._asked.pop(digest, None)
+
+
+class _Counter:
+    """Tells a progress callback how many of some candidates are done."""
+
+    def __init__(self, progress: ProgressCallback, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def add(self, counts: bool) -> None:
+        if counts:
+            self._done += 1
+            self._progress(self._done, self._total, "")
+
+
+def _finished(trial: Trial | None) -> Future[Trial | None]:
+    future: Future[Trial | None] = Future()
+    future.set_result(trial)
+    return future
+
+
+def _peek(future: Future[Trial | None]) -> Trial | None:
+    """Return the trial of a future that has one by now, else None."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()

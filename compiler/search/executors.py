@@ -65,7 +65,7 @@ class LocalProcesses(Executor):
 
     @property
     def slots(self) -> int:
-        """Two per worker: one runs, one waits at its door."""
+        """Two per worker: while one candidate runs, the next is there already."""
         return 2 * self._workers
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

@@ -1,38 +1,51 @@
-"""History: what a search tried, generation by generation, as a file that can be plotted."""
+"""History: what a search did, as a list of events, and the generations that can be seen in it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from compressc.errors import HistoryError
-from compressc.search.trials import pareto_front
-from compressc.writing import write_text
-
-_FORMAT = "compressc-search-1"
+from compressc.search.trials import Trial, pareto_front
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One candidate of a generation.
+class SearchHead:
+    """What is known before a search begins.
 
     Attributes:
-        values: its hyper-parameters, one per coordinate of the space.
-        digest: of its plan.
-        metric: on held-out data.
-        macs, params, size_bytes: of its cost.
+        search: the pass.
+        coordinates: names of the hyper-parameters.
+        ends: per coordinate the value that changes nothing, and the one that compresses most.
+        base_metric: of the original.
+        base: costs of the original: macs, params, size_bytes.
+        threshold: the metric below which the score is punished.
+        settings: of the pass.
+    """
+
+    search: str
+    coordinates: tuple[str, ...]
+    ends: tuple[tuple[float, float], ...]
+    base_metric: float
+    base: Mapping[str, int]
+    threshold: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoredPoint:
+    """A point of the search space, the trial of its plan, and what it is worth to the search.
+
+    Attributes:
+        point: one value per coordinate. Where several points stand for one plan, the trial keeps
+            the point that came first.
+        trial: of the plan that the point stands for.
         score: what the search maximises.
     """
 
-    values: tuple[float, ...]
-    digest: str
-    metric: float
-    macs: int
-    params: int
-    size_bytes: int
+    point: tuple[float, ...]
+    trial: Trial
     score: float
 
 
@@ -43,81 +56,58 @@ class Generation:
     Attributes:
         number: 0 is the initial one.
         trials: evaluations spent since the search began.
-        population: the candidates, in order.
+        population: the points, in order.
     """
 
     number: int
     trials: int
-    population: tuple[Candidate, ...]
+    population: tuple[ScoredPoint, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark for people, at the place in the history where it belongs."""
+
+    text: str
+
+
+Event = Trial | Generation | Note
 
 
 @dataclass(frozen=True)
 class History:
-    """A whole search.
+    """A whole search: its head, and what happened, oldest first."""
 
-    Attributes:
-        search: the pass.
-        coordinates: names of the hyper-parameters.
-        ends: per coordinate the value that changes nothing, and the one that compresses most.
-        base_metric: of the original.
-        base: costs of the original: macs, params, size_bytes.
-        threshold: the metric below which the score is punished.
-        settings: of the pass.
-        generations: oldest first.
-    """
+    head: SearchHead
+    events: tuple[Event, ...] = ()
 
-    search: str
-    coordinates: tuple[str, ...]
-    ends: tuple[tuple[float, float], ...]
-    base_metric: float
-    base: Mapping[str, int]
-    threshold: float
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    generations: tuple[Generation, ...] = ()
+    def with_event(self, event: Event) -> History:
+        """Return the history with one more event."""
+        return replace(self, events=(*self.events, event))
 
-    def front(self, amount: str = "macs") -> tuple[tuple[float, float], ...]:
-        """Return the Pareto front of (share of the original's cost, metric) over all candidates."""
+    @cached_property
+    def generations(self) -> tuple[Generation, ...]:
+        """The rounds of a search that goes in rounds, oldest first."""
+        return tuple(event for event in self.events if isinstance(event, Generation))
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every evaluated candidate, oldest first."""
+        return tuple(event for event in self.events if isinstance(event, Trial))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """The remarks."""
+        return tuple(event.text for event in self.events if isinstance(event, Note))
+
+    def front(self, what: str = "macs") -> tuple[tuple[float, float], ...]:
+        """Return the Pareto front of (share of the original's cost, metric) over all generations.
+
+        Args:
+            what: the cost: macs, params or size_bytes.
+        """
         return pareto_front(
-            (getattr(one, amount) / self.base[amount], one.metric)
+            (getattr(scored.trial.cost, what) / self.head.base[what], scored.trial.metric)
             for generation in self.generations
-            for one in generation.population
+            for scored in generation.population
         )
-
-
-def write_history(path: Path, history: History) -> None:
-    """Write JSON lines: what was searched first, then one line per generation; all or nothing.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
-    head = asdict(history)
-    lines = [{"format": _FORMAT, **{k: v for k, v in head.items() if k != "generations"}}]
-    lines += head["generations"]
-    text = "".join(json.dumps(line, default=str) + "\n" for line in lines)
-    write_text(path, text)
-
-
-def read_history(path: Path) -> History:
-    """Read what :func:`write_history` wrote.
-
-    Raises:
-        HistoryError: if the file is missing or no history.
-    """
-    try:
-        head, *lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
-        if head.pop("format") != _FORMAT:
-            raise ValueError("another format")
-        head["coordinates"] = tuple(head["coordinates"])
-        head["ends"] = tuple((float(a), float(b)) for a, b in head["ends"])
-        return History(**head, generations=tuple(_generation(line) for line in lines))
-    except OSError as error:
-        raise HistoryError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise HistoryError(f"{path}: is no history of a search ({error})") from error
-
-
-def _generation(line: dict[str, Any]) -> Generation:
-    population = (
-        Candidate(**{**entry, "values": tuple(entry["values"])}) for entry in line["population"]
-    )
-    return Generation(line["number"], line["trials"], tuple(population))

@@ -14,8 +14,8 @@ from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.batch_norms import reestimate_statistics
 from compressc.search.candidates import build_candidate
-from compressc.search.held_out import count_held_out
 from compressc.search.skeleton import pack_skeleton, strip_program
+from compressc.search.validation_sample import count_validation
 from compressc.tasks.protocol import Inputs, Task
 
 
@@ -26,7 +26,7 @@ class Judge:
     Attributes:
         module: the original, stripped.
         coupling: of the original.
-        task: validates; see ``hold_out``.
+        task: validates; see ``sample_validation``.
         calibration: batches on which batch norm statistics are measured anew; none to keep them.
     """
 
@@ -43,9 +43,9 @@ class Judge:
         """
         if not plan:
             return float(self.task.validate(self.module))
-        found = build_candidate(self.module, self.coupling, plan, count_held_out(self.task))
-        reestimate_statistics(found, self.calibration)
-        return float(self.task.validate(found))
+        candidate = build_candidate(self.module, self.coupling, plan, count_validation(self.task))
+        reestimate_statistics(candidate, self.calibration)
+        return float(self.task.validate(candidate))
 
     def pack(self) -> bytes:
         """Return the judge as bytes.

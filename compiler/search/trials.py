@@ -15,15 +15,19 @@ class Trial:
 
     Attributes:
         digest: of its plan.
-        metric: the task's metric on held-out data, higher is better.
+        metric: the task's metric on the search-validation split, higher is better.
         cost: what it costs, zeros not counted (see ``plan_costs``).
         seconds: what the evaluation took.
+        point: the values of the search space's coordinates from which the plan was made, so that
+            it can be made again after this process has ended; empty where the plan came from no
+            space.
     """
 
     digest: str
     metric: float
     cost: Cost
     seconds: float
+    point: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as plain values."""
@@ -36,8 +40,13 @@ class Trial:
         Raises:
             KeyError, TypeError: if something is missing or of another kind.
         """
-        cost = Cost(**{name: int(amount) for name, amount in values["cost"].items()})
-        return cls(str(values["digest"]), float(values["metric"]), cost, float(values["seconds"]))
+        return cls(
+            digest=str(values["digest"]),
+            metric=float(values["metric"]),
+            cost=Cost(**{name: int(amount) for name, amount in values["cost"].items()}),
+            seconds=float(values["seconds"]),
+            point=tuple(float(value) for value in values["point"]),
+        )
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

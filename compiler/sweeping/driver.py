@@ -96,7 +96,7 @@ def sweep(
         original_onnx=original_onnx,
         inputs=drift_inputs(program, original_onnx, job.task, job.settings, job.goal.seed),
     )
-    found = Sweep(
+    swept = Sweep(
         job.name,
         kind,
         (_original_row(run, known),),
@@ -110,21 +110,22 @@ def sweep(
         if row is None or not is_done(row, folder):
             row, before = _compress(run, target, key, its_goal, Clock(_prefixed(progress, said)))
             if before is not None:
-                first = replace(found.rows[0], metric=before)
-                found = replace(found, rows=(first, *found.rows[1:]))
-        found = replace(found, rows=(*found.rows, row))
+                first = replace(swept.rows[0], metric=before)
+                swept = replace(swept, rows=(first, *swept.rows[1:]))
+        swept = replace(swept, rows=(*swept.rows, row))
         # What earlier runs know of later targets stays known until those are reached.
-        later = [one for one in known.values() if one.key not in {r.key for r in found.rows}]
-        write_state(replace(found, rows=(*found.rows, *later)), folder)
+        reached = {known_row.key for known_row in swept.rows}
+        later = [earlier for earlier in known.values() if earlier.key not in reached]
+        write_state(replace(swept, rows=(*swept.rows, *later)), folder)
     if job.settings.measure:
         with clock.stage("measuring all files"):
-            found = found.with_bench(_bench(run, found, timed, clock))
+            swept = swept.with_bench(_bench(run, swept, timed, clock))
     else:
-        found = found.with_bench(None)
-    write_state(found, folder)
-    write_text(folder / PAGE, render_sweep(found))
+        swept = swept.with_bench(None)
+    write_state(swept, folder)
+    write_text(folder / PAGE, render_sweep(swept))
     remove_saved_passes(folder / PASS_STATE)
-    return found
+    return swept
 
 
 def _original_row(run: Run, known: Mapping[str, SweepRow]) -> SweepRow:
@@ -185,9 +186,9 @@ def _row(run: Run, target: str, key: str, path: Path, result: Result, seconds: f
     )
 
 
-def _bench(run: Run, found: Sweep, known: BenchResult | None, clock: Clock) -> BenchResult | None:
+def _bench(run: Run, swept: Sweep, known: BenchResult | None, clock: Clock) -> BenchResult | None:
     """Time all files in one run, unless an earlier run has timed just these."""
-    rows = [row for row in found.rows if row.is_met]
+    rows = [row for row in swept.rows if row.is_met]
     digests = [row.sha256 for row in rows]
     job = run.job
     now = (digests, job.target.threads, job.target.batch)

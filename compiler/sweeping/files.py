@@ -41,9 +41,9 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_state(found: Sweep, folder: Path) -> None:
+def write_state(sweep: Sweep, folder: Path) -> None:
     """Write what is known of a sweep."""
-    write_text(folder / _STATE, found.to_json())
+    write_text(folder / _STATE, sweep.to_json())
 
 
 def digest_file(path: Path) -> str:

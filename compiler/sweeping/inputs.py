@@ -45,9 +45,9 @@ def drift_inputs(
     Raises:
         DataError: if samples do not fit the model.
     """
-    wanted = replace(settings.int8 or Int8(), count=_COUNT)
-    if wanted.samples is not None or isinstance(task, GivesSamples):
-        samples = draw_samples(program, wanted, task, seed)
+    asked = replace(settings.int8 or Int8(), count=_COUNT)
+    if asked.samples is not None or isinstance(task, GivesSamples):
+        samples = draw_samples(program, asked, task, seed)
         return DriftInputs(samples.calibration, samples.source)
     session = create_session(model.SerializeToString(), "the original")
     feeds = make_inputs(session, _NOISE_BATCH, seed, list_axis_sizes(program))

@@ -133,23 +133,23 @@ def read_rows(text: str) -> tuple[dict[str, SweepRow], BenchResult | None]:
             return {}, None
         rows = [SweepRow(**entry) for entry in document["rows"]]
         bench = document["bench"]
-        found = None if bench is None else BenchResult.from_json(json.dumps(bench))
+        timed = None if bench is None else BenchResult.from_json(json.dumps(bench))
     # A file that was torn, or written by another version, only means that work is done again.
     except Exception:  # noqa: BLE001
         return {}, None
-    return {row.key: row for row in rows}, found
+    return {row.key: row for row in rows}, timed
 
 
 def _timed(row: SweepRow, timed: Any) -> SweepRow:
-    found = next(timed, None)
-    if found is None:
+    measured = next(timed, None)
+    if measured is None:
         return replace(row, latency_ms=None, speedup=None, speedup_low=None, speedup_high=None)
     return replace(
         row,
-        latency_ms=found.latency_p50_ms,
-        speedup=found.speedup,
-        speedup_low=found.speedup_low,
-        speedup_high=found.speedup_high,
+        latency_ms=measured.latency_p50_ms,
+        speedup=measured.speedup,
+        speedup_low=measured.speedup_low,
+        speedup_high=measured.speedup_high,
     )
 
 

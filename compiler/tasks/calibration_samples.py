@@ -109,8 +109,8 @@ def read_samples(path: str | Path, program: Program) -> list[Array]:
 
 
 def _from_task(program: Program, task: GivesSamples, settings: Int8, seed: int) -> list[Array]:
-    wanted = round(settings.count / (1 - _HELD_BACK))
-    parts: list[Sequence[Tensor]] = list(task.calibration_batches(wanted, seed))
+    asked = round(settings.count / (1 - _HELD_BACK))
+    parts: list[Sequence[Tensor]] = list(task.calibration_batches(asked, seed))
     if not parts:
         raise DataError("the task gives no calibration samples; give more training data")
     if any(len(part) != len(program.example_inputs) for part in parts):
@@ -129,13 +129,13 @@ def _check(source: str, arrays: list[Array], program: Program) -> None:
     for place, (array, example) in enumerate(zip(arrays, program.example_inputs, strict=True)):
         name, axes = program.input_names[place], program.dynamic_axes[place]
         where = f"{source}: {name}"
-        wanted = tuple(example.shape)
-        fits = array.ndim == len(wanted) and all(
-            axis == 0 or axis in axes or array.shape[axis] == wanted[axis]
+        expected = tuple(example.shape)
+        fits = array.ndim == len(expected) and all(
+            axis == 0 or axis in axes or array.shape[axis] == expected[axis]
             for axis in range(array.ndim)
         )
         if not fits:
-            shown = "x".join("N" if axis in axes else str(n) for axis, n in enumerate(wanted))
+            shown = "x".join("N" if axis in axes else str(n) for axis, n in enumerate(expected))
             raise DataError(f"{where} has shape {array.shape}; the model reads {shown}")
         if len(array) == 0:
             raise DataError(f"{where} holds no sample; give at least one, better a hundred")

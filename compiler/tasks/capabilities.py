@@ -76,6 +76,15 @@ class HasFingerprint(Protocol):
 
 
 @runtime_checkable
+class HasTestFingerprint(Protocol):
+    """A task with a digest of its test split, by which a metric of an earlier run is trusted."""
+
+    def test_fingerprint(self) -> str:
+        """Return a text that changes with everything that ``evaluate`` sees."""
+        ...
+
+
+@runtime_checkable
 class DescribesInput(Protocol):
     """A task that knows how its inputs were made."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compressc.content import feed_content
 from compressc.errors import DataError
-from compressc.fingerprints import update_with
 from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import DataSet, Labeled, as_pixels
@@ -69,20 +69,24 @@ class ClassificationTask:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for part in (self.data.train, self.data.val):
-            update_with(digest, (part.images, part.labels))
         settings = (
             self.data.name,
             self.data.split_seed,
             self.classes,
             self.normalization,
-            _describe(self.augmentation),
+            self.augmentation,
             self.batch_size,
             self.label_smoothing,
         )
-        digest.update(repr(settings).encode())
-        return digest.hexdigest()
+        return _digest(self.data.train, self.data.val, settings)
+
+    def test_fingerprint(self) -> str:
+        """Return a digest of the test split and of what turns its images into inputs."""
+        return self._test_fingerprint
+
+    @cached_property
+    def _test_fingerprint(self) -> str:
+        return _digest(self.data.test, self.normalization)
 
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield the augmented training split once; a last batch of one image is left out.
@@ -157,19 +161,19 @@ class ClassificationTask:
         Raises:
             DataError: if channels, size or classes differ.
         """
-        wanted = tuple(program.example_inputs[0].shape[1:])
+        expected = tuple(program.example_inputs[0].shape[1:])
         have = self.input_shape
-        if len(program.example_inputs) != 1 or len(wanted) != 3:
+        if len(program.example_inputs) != 1 or len(expected) != 3:
             raise DataError(f"{self.data.name}: the model does not read one batch of images")
-        if wanted[0] != have[0]:
+        if expected[0] != have[0]:
             raise DataError(
                 f"{self.data.name}: the images have {have[0]} channel(s), the model reads "
-                f"{wanted[0]}; give images of that kind"
+                f"{expected[0]}; give images of that kind"
             )
-        if wanted != have and not any(axis > 1 for axis in program.dynamic_axes[0]):
+        if expected != have and not any(axis > 1 for axis in program.dynamic_axes[0]):
             raise DataError(
                 f"{self.data.name}: the images are {have[1]}x{have[2]}, the model reads "
-                f"{wanted[1]}x{wanted[2]}; give this as the input size"
+                f"{expected[1]}x{expected[2]}; give this as the input size"
             )
         count = count_classes(program)
         if count is None:
@@ -206,10 +210,7 @@ def count_classes(program: Program) -> int | None:
     return outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() == 2 else None
 
 
-def _describe(function: Any) -> str:
-    """Return a name that is the same in every process, unlike the address in a repr."""
-    if isinstance(function, partial):
-        return f"{_describe(function.func)}{function.args}{sorted(function.keywords.items())}"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    settings = getattr(function, "__dict__", {})
-    return f"{named.__module__}.{named.__qualname__}{sorted(settings.items())}"
+def _digest(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    feed_content(digest, parts)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressc.content import feed_content
 from compressc.errors import DataError
 from compressc.program import Program
 from compressc.tasks.protocol import Batch, Inputs
@@ -69,6 +71,22 @@ class LoaderTask:
         """Return how many batches the training loader has, None where it does not say."""
         return len(self.train) if isinstance(self.train, Sized) else None
 
+    def fingerprint(self) -> str:
+        """Return a digest of what passes see; its first batch stands for each split.
+
+        Raises:
+            NoIdentityError: if the loss or the metric cannot be told from another one.
+        """
+        return _digest(self, self.train, self.val, self.loss_function)
+
+    def test_fingerprint(self) -> str:
+        """Return a digest of the metric and the test split, its first batch standing for it.
+
+        Raises:
+            NoIdentityError: if the metric cannot be told from another one.
+        """
+        return _digest(self, self.test)
+
     def calibration_batches(self, samples: int, seed: int) -> Iterator[Inputs]:
         """Yield the inputs of the first training batches, at least ``samples`` if there are.
 
@@ -113,14 +131,14 @@ class LoaderTask:
         if first is None:
             raise DataError("the training loader gives no batch; give more data")
         inputs, targets = first
-        wanted = [tuple(tensor.shape[1:]) for tensor in program.example_inputs]
+        expected = [tuple(tensor.shape[1:]) for tensor in program.example_inputs]
         given = [tuple(tensor.shape[1:]) for tensor in inputs]
         try:
             with torch.no_grad():
                 outputs = program.graph_module(*inputs)
         except _UNFIT as error:
             raise DataError(
-                f"the model cannot read the batches of the training loader: it reads {wanted} "
+                f"the model cannot read the batches of the training loader: it reads {expected} "
                 f"beside the batch, they are {given}"
             ) from error
         self.loss(outputs, targets)
@@ -139,6 +157,20 @@ class LoaderTask:
             score = float(self.metric(pairs()))
         module.train(was_training)
         return score
+
+
+def _digest(task: LoaderTask, *parts: Any) -> str:
+    """Return a digest of a task's class, its metric, and functions and loaders."""
+    digest = hashlib.sha256()
+    feed_content(digest, (type(task), task.metric, task.metric_name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for part in parts:
+            if isinstance(part, Iterable):
+                feed_content(digest, len(part) if isinstance(part, Sized) else None)
+                part = next(iter(part), None)
+            feed_content(digest, part)
+    return digest.hexdigest()
 
 
 def _as_batch(item: Any) -> Batch:

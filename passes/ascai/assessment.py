@@ -1,45 +1,29 @@
-"""Assessment: vectors in, scored individuals out, and the best of them kept."""
+"""Assessment: points of the search space in, scored points out, and the best of them kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from compressc.array_types import FloatArray
-from compressc.costs import Cost
-from compressc.passes.ascai.bounding import Bounding
+from compressc.passes.ascai.pricing import Price
 from compressc.passes.ascai.scoring import Scoring
-from compressc.passes.ascai.space import Individual, SearchSpace
+from compressc.passes.spaces.bounding import Bounding
+from compressc.passes.spaces.search_space import SearchSpace
 from compressc.plan import Plan
-from compressc.program import Program
 from compressc.search.evaluation import Evaluator
+from compressc.search.history import ScoredPoint
+from compressc.search.history_file import Recorder
 from compressc.search.trials import Trial
-
-Amount = Callable[[Program], float]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """An evaluated individual."""
-
-    individual: Individual
-    trial: Trial
-    score: float
 
 
 class Assessment:
-    """Evaluates individuals of one space and remembers the best.
+    """Evaluates points of one space, records their trials, and remembers the best.
 
     Attributes:
-        space, evaluator, scoring, bounding: what it puts together.
-        best: the best individual so far that meets the bounds, accurate ones before all others.
-        closest: the most accurate one below the threshold, for the error where none is above.
-
-    Args:
-        amount: what is saved: "macs", "params", "size_bytes", or a function of the program with a
-            plan, such as its latency.
+        space, evaluator, scoring, bounding, price, recorder: what it puts together.
+        best: the best point so far that meets the bounds; accurate ones come before all others.
     """
 
     def __init__(
@@ -48,59 +32,52 @@ class Assessment:
         evaluator: Evaluator,
         scoring: Scoring,
         bounding: Bounding,
-        amount: str | Amount,
+        price: Price,
+        recorder: Recorder,
     ) -> None:
         self.space, self.evaluator = space, evaluator
         self.scoring, self.bounding = scoring, bounding
-        self.best: Scored | None = None
-        self._amount = amount
-        self._amounts: dict[str, float] = {}
+        self.price, self.recorder = price, recorder
+        self.best: ScoredPoint | None = None
+        # Price of every trial by the digest of its plan.
+        self._prices: dict[str, float] = {}
 
-    def assess(self, population: FloatArray, bounded: bool = True) -> list[Scored]:
-        """Return the individuals that the budget allows, in order, scored.
+    def assess(self, values: FloatArray, bounded: bool = True) -> list[ScoredPoint]:
+        """Return the points that the budget allows, in order, scored.
 
         Args:
-            population: shape (individuals, coordinates).
+            values: shape (points, coordinates).
             bounded: whether they must meet the bounds; otherwise they cannot become the best.
         """
         if bounded:
-            population = self.bounding.enforce(population)
-        individuals = [self.space.individual(values) for values in population]
-        plans = [self.space.plan_of(one) for one in individuals]
-        found = []
-        for one, plan, trial in zip(
-            individuals, plans, self.evaluator.evaluate(plans), strict=True
-        ):
-            if trial is not None:
-                scored = Scored(one, trial, self.score(plan, trial))
-                found.append(scored)
-                if bounded or not self.bounding.bounds:
-                    self._compare(scored)
-        return found
+            values = self.bounding.enforce(values)
+        points = [self.space.point(row) for row in values]
+        plans = [self.space.plan_of(point) for point in points]
+        trials = self.evaluator.evaluate(plans, [point.values for point in points])
+        assessed = []
+        for point, plan, trial in zip(points, plans, trials, strict=True):
+            if trial is None:
+                continue
+            scored = ScoredPoint(point.values, trial, self._score(plan, trial))
+            assessed.append(scored)
+            if bounded or not self.bounding.bounds:
+                self._compare(scored)
+        return assessed
 
-    def score(self, plan: Plan, trial: Trial) -> float:
-        """Return the score of an evaluated plan."""
-        if trial.digest not in self._amounts:
-            self._amounts[trial.digest] = measure_amount(
-                self.space.program, plan, trial.cost, self._amount
-            )
-        return self.scoring.score(self._amounts[trial.digest], trial.metric)
+    def _score(self, plan: Plan, trial: Trial) -> float:
+        if trial.digest not in self._prices:
+            self._prices[trial.digest] = self.price(plan, trial.cost)
+            self.recorder.add(trial)
+        return self.scoring.score(self._prices[trial.digest], trial.metric)
 
-    def _compare(self, scored: Scored) -> None:
-        def order(one: Scored) -> tuple[bool, float]:
-            return self.scoring.accepts(one.trial.metric), one.score
+    def _compare(self, scored: ScoredPoint) -> None:
+        def order(candidate: ScoredPoint) -> tuple[bool, float]:
+            return self.scoring.accepts(candidate.trial.metric), candidate.score
 
         if self.best is None or order(scored) > order(self.best):
             self.best = scored
 
 
-def measure_amount(program: Program, plan: Plan, cost: Cost, amount: str | Amount) -> float:
-    """Return what a plan of some cost takes in the unit that the score counts."""
-    if callable(amount):
-        return float(amount(program.with_plan(plan)))
-    return float(getattr(cost, amount))
-
-
-def as_matrix(population: tuple[Scored, ...]) -> FloatArray:
-    """Return the vectors of a population, shape (individuals, coordinates)."""
-    return np.array([one.individual.values for one in population])
+def as_matrix(population: Sequence[ScoredPoint]) -> FloatArray:
+    """Return the values of a population, shape (points, coordinates)."""
+    return np.array([scored.point for scored in population])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from compressc.array_types import FloatArray
 from compressc.clock import ProgressCallback
-from compressc.passes.ascai.assessment import Assessment, Scored, as_matrix
-from compressc.passes.ascai.variation import Variation
-from compressc.passes.ascai.warm_start import Start
-from compressc.search.history import Candidate, Generation, History, write_history
+from compressc.passes.ascai.assessment import Assessment, as_matrix
+from compressc.passes.ascai.breeding import Breeding
+from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
+from compressc.search.history import Generation, History, Note, ScoredPoint
 
 # Generations without a single new plan after which the search has converged.
 _IDLE = 20
@@ -24,74 +23,81 @@ class Evolution:
     """One run of the genetic algorithm.
 
     Attributes:
-        assessment: scores individuals.
-        variation: makes the next population.
-        generations: how many after the initial one.
-        elite: how many of the best go on unchanged; none in the paper.
-        rng: a generator of random numbers for a named use.
+        assessment: scores individuals, records them, and knows the best afterwards.
+        breeding: how a population begins and evolves.
+        rng: gives a generator of random numbers for a named use.
         progress: called with (done, total, text) after every generation.
-        history: what is known before the search.
-        path: where the history goes after every generation, or None.
     """
 
     assessment: Assessment
-    variation: Variation
-    generations: int
-    elite: int
+    breeding: Breeding
     rng: Callable[[str], np.random.Generator]
     progress: ProgressCallback
-    history: History
-    path: Path | None
 
-    def run(self, start: Start) -> History:
-        """Return the history of the whole search; the assessment has the best individual.
+    def run(self) -> History:
+        """Spend the budget, and return the history of the whole search.
 
         Every generation has a random stream of its own, so that a search that goes on from its
         journal of trials does what it would have done.
         """
-        population = start.population
-        history = self._recorded(self.history, population)
-        for number in range(1, self.generations + 1):
-            if self.assessment.evaluator.is_spent or not population or _has_converged(history):
+        start = self._start()
+        for text in start.notes:
+            self.assessment.recorder.add(Note(text))
+        population: Sequence[ScoredPoint] = start.population
+        self._record(population)
+        for number in range(1, self.breeding.generations + 1):
+            if self.assessment.evaluator.is_spent or not population or self._has_converged():
                 break
-            rng = self.rng(f"ascai generation {number}")
-            bred = self._breed(population, rng)
-            found = tuple(self.assessment.assess(bred))
-            if not found:
+            bred = self._breed(population, self.rng(f"ascai generation {number}"))
+            assessed = self.assessment.assess(bred)
+            if not assessed:
                 break
-            history = self._recorded(history, found)
-            if len(found) < len(bred):
+            self._record(assessed)
+            if len(assessed) < len(bred):
                 break
-            population = found
-        return history
+            population = assessed
+        return self._history
 
-    def _breed(self, population: tuple[Scored, ...], rng: np.random.Generator) -> FloatArray:
+    @property
+    def _history(self) -> History:
+        return self.assessment.recorder.history
+
+    @property
+    def _size(self) -> int:
+        return self.breeding.size_within(self.assessment.evaluator.goal.trials)
+
+    def _start(self) -> Start:
+        kind = self.breeding.initialization
+        self.progress(0, self.breeding.generations, f"{kind} initialisation")
+        start_at = start_warm if kind == "warm" else start_naively
+        return start_at(self.assessment, self._size, self.rng("ascai start"))
+
+    def _breed(self, population: Sequence[ScoredPoint], rng: np.random.Generator) -> FloatArray:
         parents = as_matrix(population)
-        scores = np.array([one.score for one in population])
-        bred = self.variation.breed(self.assessment.space, parents, scores, rng)
-        if self.elite:
-            bred[: self.elite] = parents[np.argsort(-scores, kind="stable")[: self.elite]]
+        scores = np.array([scored.score for scored in population])
+        bred = self.breeding.variation.breed(self.assessment.space, parents, scores, rng)
+        elite = min(self.breeding.elite, self._size - 1)
+        if elite:
+            bred[:elite] = parents[np.argsort(-scores, kind="stable")[:elite]]
         return bred
 
-    def _recorded(self, history: History, population: tuple[Scored, ...]) -> History:
-        number = len(history.generations)
-        entries = tuple(_candidate(one) for one in population)
-        trials = len(self.assessment.evaluator.trials)
-        history = replace(
-            history, generations=(*history.generations, Generation(number, trials, entries))
-        )
-        if self.path is not None:
-            write_history(self.path, history)
-        self.progress(number, self.generations, self._describe(history))
-        return history
+    def _record(self, population: Sequence[ScoredPoint]) -> None:
+        number = len(self._history.generations)
+        spent = self.assessment.evaluator.spent
+        self.assessment.recorder.add(Generation(number, spent, tuple(population)))
+        self.progress(number, self.breeding.generations, self._describe())
 
-    def _describe(self, history: History) -> str:
-        best, number = self.assessment.best, len(history.generations) - 1
-        text = f"generation {number}/{self.generations}"
+    def _has_converged(self) -> bool:
+        recent = self._history.generations[-1 - _IDLE :]
+        return len(recent) > _IDLE and recent[0].trials == recent[-1].trials
+
+    def _describe(self) -> str:
+        best, number = self.assessment.best, len(self._history.generations) - 1
+        text = f"generation {number}/{self.breeding.generations}"
         if best is None:
             return text
-        left = best.trial.cost.macs / history.base["macs"]
-        points = history.front()
+        left = self.assessment.bounding.bounds.share("macs", best.trial.cost)
+        points = self._history.front()
         front = ", ".join(f"{share:.0%}: {metric:.4g}" for share, metric in _spread(points))
         return (
             f"{text}: best score {best.score:.4g} ({left:.1%} of the MACs, metric "
@@ -99,25 +105,7 @@ class Evolution:
         )
 
 
-def _has_converged(history: History) -> bool:
-    recent = history.generations[-1 - _IDLE :]
-    return len(recent) > _IDLE and recent[0].trials == recent[-1].trials
-
-
 def _spread(front: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
     """Return at most three points of a front: both ends and the middle."""
     places = sorted({0, len(front) // 2, len(front) - 1})
     return [front[place] for place in places] if front else []
-
-
-def _candidate(one: Scored) -> Candidate:
-    cost = one.trial.cost
-    return Candidate(
-        one.individual.values,
-        one.trial.digest,
-        one.trial.metric,
-        cost.macs,
-        cost.params,
-        cost.size_bytes,
-        one.score,
-    )

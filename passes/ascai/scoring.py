@@ -19,7 +19,7 @@ class Scoring:
 
     The paper leaves the denominator 0 for a network that lost nothing, and negative for one that
     gained. Here ``acc_o - acc_v`` is at least ``least_penalty``: losses smaller than that, and
-    gains, are taken for the noise of the held-out sample, and cost alone decides among them.
+    gains, are taken for the noise of the validation sample, and cost alone decides among them.
 
     Where a goal bounds the cost itself, what is saved beyond it counts nothing (``most_saved``):
     the paper has no bounds, and who asks for half the FLOPs wants the most accurate half.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import FloatArray
-from compressc.passes.ascai.space import SearchSpace
+from compressc.passes.spaces.search_space import SearchSpace
 
 _SPREAD = 0.2
 
@@ -52,7 +52,10 @@ class Variation:
     def mutate(
         self, space: SearchSpace, population: FloatArray, rng: np.random.Generator
     ) -> FloatArray:
-        """Add N(0, 0.2) to shares and +1 or -1 to rank steps, here and there; unclipped."""
+        """Change coordinates at random: shares by N(0, 0.2), rank steps by +1 or -1.
+
+        Results may lie outside of the space; ``breed`` clips them.
+        """
         mutated = rng.random((len(population), 1)) < self.p_mutate
         tweaked = mutated & (rng.random(population.shape) < self.p_tweak)
         steps = np.where(rng.random(population.shape) < 0.5, -1.0, 1.0)

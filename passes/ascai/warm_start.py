@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressc.array_types import FloatArray
-from compressc.passes.ascai.assessment import Assessment, Scored
+from compressc.passes.ascai.assessment import Assessment
+from compressc.search.history import ScoredPoint
 
 # Shares are found to a sixteenth, rank steps exactly.
 _HALVINGS = 4
@@ -27,7 +28,6 @@ _FARTHEST = 2.0
 # from the original.
 _SPREAD = 0.25
 
-
 Draw = Callable[[Assessment, FloatArray, float, int, np.random.Generator], FloatArray]
 
 
@@ -41,7 +41,7 @@ class Start:
         notes: what did not go as the paper has it.
     """
 
-    population: tuple[Scored, ...]
+    population: tuple[ScoredPoint, ...]
     thresholds: FloatArray | None
     notes: tuple[str, ...]
 
@@ -70,35 +70,35 @@ def start_warm(assessment: Assessment, size: int, rng: np.random.Generator) -> S
     """
     thresholds, notes = find_thresholds(assessment)
     if assessment.bounding.bounds:
-        centre = assessment.bounding.reach(thresholds)
+        centre = assessment.bounding.first_within(thresholds)
         near = assessment.assess(_near(assessment, centre, 1.0, size, rng))
         return Start(tuple(near), thresholds, notes)
     draw: Draw
     if _least_metric(assessment) > assessment.scoring.threshold:
-        draw, towards, reach = _near, _find_edge(assessment, thresholds), 1.0
+        draw, towards, scale = _near, _find_edge(assessment, thresholds), 1.0
     else:
-        draw, towards, reach = _around, thresholds, _find_reach(assessment, thresholds)
+        draw, towards, scale = _around, thresholds, _find_scale(assessment, thresholds)
     allowed = _share_of_budget(assessment, _FOR_REFUSED)
-    accepted: dict[str, Scored] = {}
-    refused: dict[str, Scored] = {}
+    accepted: dict[str, ScoredPoint] = {}
+    refused: dict[str, ScoredPoint] = {}
     for _ in range(_ROUNDS):
-        drawn = draw(assessment, towards, reach, size, rng)
-        found = assessment.assess(drawn)
-        good = [assessment.scoring.accepts(one.trial.metric) for one in found]
-        for one, is_good in zip(found, good, strict=True):
-            (accepted if is_good else refused)[one.trial.digest] = one
-        if len(accepted) >= size or len(found) < len(drawn):
+        drawn = draw(assessment, towards, scale, size, rng)
+        assessed = assessment.assess(drawn)
+        good = [assessment.scoring.accepts(scored.trial.metric) for scored in assessed]
+        for scored, is_good in zip(assessed, good, strict=True):
+            (accepted if is_good else refused)[scored.trial.digest] = scored
+        if len(accepted) >= size or len(assessed) < len(drawn):
             break
         if allowed is not None and len(refused) >= allowed:
             break
-        if sum(good) < len(found) / 4:
-            reach *= _SHRINK
-    if reach < 1:
+        if sum(good) < len(assessed) / 4:
+            scale *= _SHRINK
+    if scale < 1:
         end = "the thresholds" if draw is _around else "the way that is accurate enough"
-        notes += (f"initial individuals drawn at {reach:.2g} of {end}",)
+        notes += (f"initial individuals drawn at {scale:.2g} of {end}",)
     chosen = list(accepted.values())[:size]
     if len(chosen) < size and refused:
-        chosen += sorted(refused.values(), key=lambda one: -one.score)[: size - len(chosen)]
+        chosen += sorted(refused.values(), key=lambda scored: -scored.score)[: size - len(chosen)]
         if not accepted:
             notes += ("no initial individual reaches the metric's threshold",)
     # Fewer distinct plans than individuals: some stand in the population twice.
@@ -132,11 +132,11 @@ def find_thresholds(assessment: Assessment) -> tuple[FloatArray, tuple[str, ...]
         places = np.flatnonzero(open_)
         alone = np.repeat(space.whole[None], len(places), axis=0)
         alone[np.arange(len(places)), places] = middle[places]
-        found = assessment.assess(alone, bounded=False)
-        for place, one in zip(places, found, strict=False):
-            side = good if one.trial.metric >= least else bad
+        assessed = assessment.assess(alone, bounded=False)
+        for place, scored in zip(places, assessed, strict=False):
+            side = good if scored.trial.metric >= least else bad
             side[place] = middle[place]
-        if len(found) < len(places):
+        if len(assessed) < len(places):
             break
         rounds += 1
     if rounds == 0:
@@ -151,8 +151,8 @@ def _least_metric(assessment: Assessment) -> float:
     return max(scoring.threshold, scoring.base_metric - _ALONE)
 
 
-def _find_reach(assessment: Assessment, thresholds: FloatArray) -> float:
-    """Return by how much to scale the thresholds so that the middle individual is accurate."""
+def _find_scale(assessment: Assessment, thresholds: FloatArray) -> float:
+    """Return the scale of the thresholds at which an individual half-way to them is accurate."""
     whole = assessment.space.whole
     share = _largest_share(assessment, whole + (thresholds - whole) / 2)
     return max(share, 2.0**-_HALVINGS)
@@ -166,14 +166,17 @@ def _find_edge(assessment: Assessment, thresholds: FloatArray) -> FloatArray:
 
 
 def _largest_share(assessment: Assessment, towards: FloatArray) -> float:
-    """Return how far on the line from the original to an individual the metric holds."""
+    """Return the largest share of the way to an individual at which the metric is accepted.
+
+    Bisection between the original (0) and the individual (1).
+    """
     whole = assessment.space.whole
     good, bad, tried = 0.0, 1.0, 1.0
     for _ in range(_HALVINGS + 1):
-        found = assessment.assess((whole + tried * (towards - whole))[None], bounded=False)
-        if not found:
+        assessed = assessment.assess((whole + tried * (towards - whole))[None], bounded=False)
+        if not assessed:
             break
-        if assessment.scoring.accepts(found[0].trial.metric):
+        if assessment.scoring.accepts(assessed[0].trial.metric):
             good = tried
         else:
             bad = tried
@@ -186,15 +189,15 @@ def _largest_share(assessment: Assessment, towards: FloatArray) -> float:
 def _around(
     assessment: Assessment,
     thresholds: FloatArray,
-    reach: float,
+    scale: float,
     size: int,
     rng: np.random.Generator,
 ) -> FloatArray:
     space = assessment.space
-    half = reach * thresholds / 2
+    half = scale * thresholds / 2
     shape = (size, len(thresholds))
     shares = rng.normal(half, np.maximum(half, 0.0), shape)
-    lowest = space.whole - reach * (space.whole - thresholds)
+    lowest = space.whole - scale * (space.whole - thresholds)
     steps = np.floor(rng.uniform(lowest, space.whole + 1, shape))
     return space.clip(np.where(space.discrete, np.minimum(steps, space.whole), shares))
 
@@ -202,16 +205,24 @@ def _around(
 def _near(
     assessment: Assessment,
     point: FloatArray,
-    reach: float,
+    scale: float,
     size: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Return individuals around a share of the way to a point; the first is that place itself.
+    """Return individuals around a point, or around a place on the way to it.
 
-    On the way to the thresholds every layer is compressed in proportion to what it bears alone.
+    The first is that place itself. On the way to the thresholds every layer is compressed in
+    proportion to what it bears alone.
+
+    Args:
+        assessment: of the search.
+        point: shape (coordinates,).
+        scale: how far on the way from the original to the point; 1 is the point.
+        size: how many individuals.
+        rng: draws them.
     """
     whole = assessment.space.whole
-    centre = whole + reach * (point - whole)
+    centre = whole + scale * (point - whole)
     drawn = rng.normal(centre, _SPREAD * np.abs(centre - whole), (size, len(centre)))
     drawn[0] = centre
     return assessment.space.clip(drawn)

@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from compressc.array_types import FloatArray
-from compressc.passes.decore.agents import Agents
-from compressc.passes.decore.gates import GatedNetwork
+from compressc.passes.gates.activation_gates import GatedNetwork
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.program import Program
 from compressc.tasks.protocol import Task
 
@@ -52,7 +52,7 @@ class RemovalCost:
 
 def analyse_agents(
     program: Program,
-    agents: Agents,
+    agents: GatedUnits,
     weights: FloatArray,
     task: Task,
     shares: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2),
@@ -79,12 +79,12 @@ def analyse_agents(
     def judge(gone: np.ndarray) -> float:
         actions = torch.ones(1, agents.count)
         actions[0, torch.as_tensor(gone.copy())] = 0
-        network.act(actions)
+        network.set_factors(actions)
         return float(task.validate(module.eval()))
 
     whole = judge(order[:0])
-    found = []
+    costs = []
     for share in shares:
         count = max(1, round(share * agents.count))
-        found.append(RemovalCost(share, count, whole, judge(order[-count:]), judge(order[:count])))
-    return tuple(found)
+        costs.append(RemovalCost(share, count, whole, judge(order[-count:]), judge(order[:count])))
+    return tuple(costs)

@@ -16,10 +16,10 @@ from compressc.errors import GoalError, PlanError
 from compressc.goal import LatencyBound
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_training import identify_training, train_agents
-from compressc.passes.decore.agents import Agents, find_agents
 from compressc.passes.decore.selection import drop_decided, drop_for_latency, drop_lowest
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
+from compressc.passes.gates.gated_units import GatedUnits, find_gated_units
 from compressc.passes.training.processes import Processes
 from compressc.program import HistoryLine, Program
 from compressc.tasks.protocol import require_task
@@ -88,7 +88,7 @@ class Decore(DecoreSettings, Pass):
                 f"{self.name}: --adapt-penalty steers towards MACs, parameters or bytes; give "
                 "--target-flops (also beside --target-latency), or leave it out"
             )
-        agents = find_agents(program)
+        agents = find_gated_units(program)
         if not agents.count:
             raise PlanError(f"{self.name}: this model has no channels that can leave")
         trained = self._obtain(program, agents, context)
@@ -108,7 +108,7 @@ class Decore(DecoreSettings, Pass):
             return drop_lowest(program, goal, agents, weights, self.floor, self.name)
         return drop_decided(program, agents, trained.weights, self.name)
 
-    def _obtain(self, program: Program, agents: Agents, context: Context) -> TrainedAgents:
+    def _obtain(self, program: Program, agents: GatedUnits, context: Context) -> TrainedAgents:
         """Return policies: from their file, from the last training, or from training now."""
         path = None if self.policies is None else Path(self.policies)
         if path is not None and path.exists():
@@ -121,8 +121,8 @@ class Decore(DecoreSettings, Pass):
             trained = train_agents(program, agents, self, context)
             _TRAINED[program.graph_module] = (identity, trained)
         if path is not None:
-            found, target = trained, path
-            Processes().on_main(lambda: found.save(target, program, agents))
+            policies, target = trained, path
+            Processes().on_main(lambda: policies.save(target, program, agents))
         return trained
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from compressc.array_types import FloatArray
 from compressc.coupling.graph import couple
 from compressc.goal import Goal
-from compressc.passes.decore.agents import Agents
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.widths.costs import build_count_costs
 from compressc.program import Program
 
@@ -43,7 +43,7 @@ class PenaltyControl:
     def __init__(
         self,
         program: Program,
-        agents: Agents,
+        agents: GatedUnits,
         goal: Goal,
         first: float,
         penalty: float,

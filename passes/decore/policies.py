@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.optim import Adam
 
-from compressc.passes.decore.agents import Agents
+from compressc.errors import PlanError
 from compressc.passes.decore.rewards import policy_gradient, reward, subtract_others
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.training.processes import Processes
 
 Sampling = Literal["image", "step"]
@@ -31,7 +32,7 @@ class Policies:
 
     def __init__(
         self,
-        agents: Agents,
+        agents: GatedUnits,
         first: float,
         rate: float,
         sampling: Sampling,
@@ -95,3 +96,17 @@ class Policies:
         self.weights.copy_(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.penalty = float(state["penalty"])
+
+
+def check_sampling(agents: GatedUnits) -> None:
+    """Check that each image can have actions of its own.
+
+    Raises:
+        PlanError: if a layer reads a value whose first axis is not made of samples.
+    """
+    for gate in agents.gates:
+        if not gate.repeats:
+            raise PlanError(
+                f"decore: {gate.readers[0]} reads rows that do not belong to one image each, so "
+                "images cannot have actions of their own; give --sampling step"
+            )

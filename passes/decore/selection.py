@@ -8,7 +8,7 @@ from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
 from compressc.coupling.graph import couple
 from compressc.goal import Goal
-from compressc.passes.decore.agents import Agents
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.passes.latency.meeting import LatencyRule, meet_latency, open_search
 from compressc.passes.widths.choice import WidthRule, choose_widths
 from compressc.passes.widths.ladders import sparing_mask
@@ -20,7 +20,7 @@ _LEAST = 1e-6
 _MEASUREMENTS = 4
 
 
-def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: str) -> Program:
+def drop_decided(program: Program, agents: GatedUnits, weights: FloatArray, name: str) -> Program:
     """Return the program without the channels that their agents drop: probability below one half.
 
     Where counts step by a multiple, or conv groups must stay equal, a group keeps what it must: the
@@ -53,7 +53,7 @@ def drop_decided(program: Program, agents: Agents, weights: FloatArray, name: st
 
 
 def drop_lowest(
-    program: Program, goal: Goal, agents: Agents, weights: FloatArray, floor: float, name: str
+    program: Program, goal: Goal, agents: GatedUnits, weights: FloatArray, floor: float, name: str
 ) -> Program:
     """Return the program without the channels of the lowest agents, as many as the goal asks for.
 
@@ -78,7 +78,7 @@ def drop_lowest(
 def drop_for_latency(
     program: Program,
     context: Context,
-    agents: Agents,
+    agents: GatedUnits,
     weights: FloatArray,
     floor: float,
     name: str,
@@ -106,7 +106,7 @@ def drop_for_latency(
     return meet_latency(open_search(bare, context, importance, rule, name), rule, context)
 
 
-def _importance(program: Program, agents: Agents, weights: FloatArray) -> dict[str, FloatArray]:
+def _importance(program: Program, agents: GatedUnits, weights: FloatArray) -> dict[str, FloatArray]:
     above = weights - weights.min() + _LEAST
     importance = agents.by_group(above)
     for group in couple(program).groups:

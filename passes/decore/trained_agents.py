@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import FloatArray
+from compressc.content import feed_content
 from compressc.errors import PolicyError
-from compressc.fingerprints import fingerprint_program, update_with
-from compressc.passes.decore.agents import Agents
+from compressc.passes.gates.gated_units import GatedUnits
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.writing import write_atomically
 
-_FORMAT = "compressc-policies-1"
+_FORMAT = "compressc-policies-2"
 _PREFIX = "state/"
 
 
@@ -39,7 +39,7 @@ class TrainedAgents:
     network: Mapping[str, Tensor] | None
     notes: tuple[str, ...] = field(default=())
 
-    def save(self, path: str | Path, program: Program, agents: Agents) -> None:
+    def save(self, path: str | Path, program: Program, agents: GatedUnits) -> None:
         """Write the policies as ``.npz``: no code in it, and a digest of all of it.
 
         Args:
@@ -76,7 +76,7 @@ class TrainedAgents:
         write_atomically(path, write)
 
     @classmethod
-    def load(cls, path: str | Path, program: Program, agents: Agents) -> TrainedAgents:
+    def load(cls, path: str | Path, program: Program, agents: GatedUnits) -> TrainedAgents:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -117,12 +117,14 @@ class TrainedAgents:
 
 def _digest_of(program: Program) -> str:
     """Return a digest of graph and weights; decisions and constraints do not count."""
-    return fingerprint_program(replace(program, plan=Plan(), constraints=Constraints()))
+    digest = hashlib.sha256()
+    feed_content(digest, replace(program, plan=Plan(), constraints=Constraints()))
+    return digest.hexdigest()
 
 
 def _digest(text: str, arrays: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(set(arrays) - {"document", "digest"}):
         digest.update(name.encode())
-        update_with(digest, torch.from_numpy(np.ascontiguousarray(arrays[name])))
+        feed_content(digest, arrays[name])
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import write_original
 from compressc.lowering.lowered import lower
-from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
+from compressc.passes.latency.knapsack import LatencyAllocator, Scope, losses_of
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
@@ -37,7 +37,7 @@ class LatencyRule:
     """How widths are chosen.
 
     Attributes:
-        scope: see :func:`compressc.passes.latency.allocation.losses_of`.
+        scope: see :func:`compressc.passes.latency.knapsack.losses_of`.
         floor: share of a group that always stays; groups that may vanish have none.
         measurements: how often a result may be measured and the prediction corrected.
     """
@@ -131,7 +131,7 @@ def _allocator(
     lowest = [_lowest_rung(ladder, rule.floor) for ladder in ladders]
     return LatencyAllocator(
         ladders,
-        [losses_of(one, rule.scope, w) for one, w in zip(ladders, weights, strict=True)],
+        [losses_of(ladder, rule.scope, w) for ladder, w in zip(ladders, weights, strict=True)],
         model,
         np.array(lowest, dtype=np.int64),
     )
@@ -163,8 +163,8 @@ def _require_original(program: Program, context: Context, name: str) -> None:
     if context.original is None:
         return
     before, now = (
-        {key: tensor.shape for key, tensor in one.state().items()}
-        for one in (context.original, program)
+        {key: tensor.shape for key, tensor in compared.state().items()}
+        for compared in (context.original, program)
     )
     if before != now:
         raise GoalError(
@@ -179,7 +179,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
     def measure(decided: Program) -> float:
         path = original.with_name("candidate.onnx")
         write_onnx(export_onnx(lower(decided)), path)
-        found = bench(
+        result = bench(
             [original, path],
             context.target.threads,
             context.target.batch,
@@ -188,7 +188,7 @@ def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Cont
             seed=context.goal.seed,
             peak_rss=False,
         )
-        latency = read_latency(bound, found)
+        latency = read_latency(bound, result)
         return latency.share * full_ms if bound.relative else latency.reached_ms
 
     return measure

@@ -8,15 +8,16 @@ from typing import ClassVar
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
-from compressc.passes.importance import Norm, measure_importance
-from compressc.passes.latency.allocation import Scope
 from compressc.passes.latency.fastest import seek_fastest
+from compressc.passes.latency.knapsack import Scope
 from compressc.passes.latency.meeting import (
     LatencyRule,
     describe_prediction,
     meet_latency,
     open_search,
 )
+from compressc.passes.unit_features.registry import measure_feature
+from compressc.passes.unit_features.weight_slices import VectorNorm
 from compressc.passes.widths.choice import WidthRule
 from compressc.program import Program
 
@@ -40,7 +41,7 @@ class Latency(Pass):
     their kernels do. It is never slower, by the cost table, than an even cut.
 
     Attributes:
-        norm: of the weights, see :func:`compressc.passes.importance.measure_importance`.
+        norm: of the weights, see ``measure_relative_norms``.
         scope: "uniform" cuts groups about as much as they cost time; "global" removes what is
             least important, wherever it is.
         floor: share of a group that always stays; groups that may vanish have none.
@@ -52,7 +53,7 @@ class Latency(Pass):
         PlanError: if the norm or scope is unknown.
     """
 
-    norm: Norm = "l2"
+    norm: VectorNorm = "l2"
     scope: Scope = "uniform"
     floor: float = 0.125
     measurements: int = 4
@@ -78,7 +79,7 @@ class Latency(Pass):
             GoalError: if there is no target, it is out of reach, or the table is of another model.
             RuntimeFailure: if the model cannot be run.
         """
-        importance = measure_importance(program, self.norm)
+        importance = measure_feature(program, self.norm)
         rule = LatencyRule(self.scope, self.floor, self.measurements)
         search = open_search(program, context, importance, rule, self.name)
         if search.bound is None:

@@ -1,4 +1,4 @@
-"""The way from a latency to a plan: choose by the cost table, measure, correct, choose again."""
+"""Search for a latency: choose widths by the cost table, measure, correct it, choose again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compressc.costs import Cost
 from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError
 from compressc.goal import Goal, LatencyBound
-from compressc.passes.latency.allocation import LatencyAllocation, LatencyAllocator
+from compressc.passes.latency.knapsack import LatencyAllocation, LatencyAllocator
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 
@@ -57,11 +57,11 @@ class LatencySearch:
         Raises:
             GoalError: if the target or another bound is out of reach.
         """
-        found = self._choose(self.target_ms)
-        if found is None:
+        allocation = self._choose(self.target_ms)
+        if allocation is None:
             raise self._unreachable(self.allocator.fastest().latency_ms)
         return self._with_notes(
-            found, [f"latency {self.describe(found.latency_ms)}, {circumstances}"]
+            allocation, [f"latency {self.describe(allocation.latency_ms)}, {circumstances}"]
         )
 
     def close(self, measure: Measure, measurements: int, context: Context) -> Program:
@@ -77,16 +77,16 @@ class LatencySearch:
             context.progress(number, measurements, "measuring a candidate")
             # A table that is too pessimistic must not refuse what the machine can do: where it
             # finds nothing, the fastest plan is measured before anything is said.
-            found = self._choose(self.target_ms / correction) or self.allocator.fastest()
-            key = tuple(found.rungs.tolist())
+            allocation = self._choose(self.target_ms / correction) or self.allocator.fastest()
+            key = tuple(allocation.rungs.tolist())
             if key in seen:
                 break
-            measured = seen[key] = measure(self._decided(found))
+            measured = seen[key] = measure(self._decided(allocation))
             if best is None or self._distance(measured) < self._distance(best[0]):
-                best = measured, found
+                best = measured, allocation
             if self._is_met(measured, _AIM):
                 break
-            correction = measured / found.latency_ms
+            correction = measured / allocation.latency_ms
         assert best is not None
         fastest = self.allocator.fastest()
         if best[0] > (1 + CLOSE) * self.target_ms and tuple(fastest.rungs.tolist()) in seen:
@@ -133,10 +133,10 @@ class LatencySearch:
             "are kept"
         )
 
-    def _decided(self, found: LatencyAllocation) -> Program:
+    def _decided(self, allocation: LatencyAllocation) -> Program:
         keep = {
             ladder.group.name: ladder.mask(int(rung))
-            for ladder, rung in zip(self.allocator.ladders, found.rungs, strict=True)
+            for ladder, rung in zip(self.allocator.ladders, allocation.rungs, strict=True)
             if rung < ladder.steps
         }
         plan = replace(self.program.plan, keep=keep)
@@ -147,15 +147,17 @@ class LatencySearch:
         return share <= 1 + _OVER and (share >= 1 - below or bool(self.goal.bounds))
 
     def _distance(self, measured: float) -> float:
-        """Rank results: those that meet the target by nearness, those above it behind them."""
+        """Return how bad a result is: best is nearest below the target, worst is above it."""
         share = measured / self.target_ms
         return 1 - share if share <= 1 + _OVER else share
 
-    def _explained(self, measured: float, found: LatencyAllocation, candidates: int) -> Program:
-        wrong = measured / found.latency_ms - 1
+    def _explained(
+        self, measured: float, allocation: LatencyAllocation, candidates: int
+    ) -> Program:
+        wrong = measured / allocation.latency_ms - 1
         notes = [
             f"latency {self.describe(measured)} measured against a target of "
-            f"{self.describe(self.target_ms)}; the cost table said {found.latency_ms:.3g} ms "
+            f"{self.describe(self.target_ms)}; the cost table said {allocation.latency_ms:.3g} ms "
             f"({-wrong / (1 + wrong):+.1%}), {candidates} candidates measured"
         ]
         if not self._is_met(measured):
@@ -164,11 +166,13 @@ class LatencySearch:
                 f"the target is missed by {abs(measured / self.target_ms - 1):.1%} ({side}): "
                 "channel counts move in steps, and no nearer plan was found"
             )
-        return self._with_notes(found, notes)
+        return self._with_notes(allocation, notes)
 
-    def _with_notes(self, found: LatencyAllocation, notes: list[str]) -> Program:
-        step = HistoryLine(self.name, notes=tuple(notes), numbers=self.numbers(found.latency_ms))
-        return self._decided(found).with_line(step)
+    def _with_notes(self, allocation: LatencyAllocation, notes: list[str]) -> Program:
+        step = HistoryLine(
+            self.name, notes=tuple(notes), numbers=self.numbers(allocation.latency_ms)
+        )
+        return self._decided(allocation).with_line(step)
 
     def numbers(self, predicted_ms: float) -> dict[str, float]:
         """Return what a step of the history records."""

@@ -1,12 +1,15 @@
-"""What share of its channels each group should keep, before any is counted.
+"""Shares: weights of groups that decide which of them keep a larger share of their channels.
 
-The uniform scope's loss of a group is ``weight / share``, and the time of a layer falls with the
-square of the share that coupled groups keep. So at a price of time p the best share grows with the
-fourth root of ``weight / (p time)``. Weights in proportion to time cut all groups alike. With
-``macs (macs / time)^3`` each keeps a share in proportion to the MACs per second of its kernels;
-the fifth power used here follows them a little more closely, which by the cost table takes another
-2 % or so off four reference networks. Higher powers take off little more, and take the slowest
-groups down to the floor.
+In the uniform scope a group that keeps a share of its importance loses about ``weight / share``
+(see :func:`compressc.passes.latency.knapsack.losses_of`), so a group of large weight keeps more.
+
+Why the weights are what they are: the time of a layer falls with the square of the share that
+coupled groups keep. If a millisecond is worth ``p``, the best share therefore grows with
+``weight / (p * time)``, though more slowly (with a root of it). Weights proportional to time make
+all shares equal; weights of ``macs * (macs / time)^n`` give more to groups whose kernels do more
+MACs per second, the more so the larger ``n``. By the cost table ``n = 5``, used here, takes 2 % or
+so more time off four reference networks than ``n = 3``; higher powers take off little more, and
+take the slowest groups down to the floor.
 """
 
 from __future__ import annotations

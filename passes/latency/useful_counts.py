@@ -1,4 +1,4 @@
-"""Useful counts: the channel counts at which a group runs faster than at every wider one.
+"""Useful counts: channel counts of a group that run faster than every larger count.
 
 Latency is a staircase whose steps differ between kernels and machines: below a step a narrower
 group loses channels and wins nothing, and beside the runtime's layout it even takes longer. What
@@ -49,9 +49,9 @@ def _candidates(counts: IntArray) -> IntArray:
     step = 1
     while step < _BLOCK and counts[-1] > _MOST * step:
         step *= 2
-    wanted = counts % step == 0
-    wanted[-1] = True
-    return np.flatnonzero(wanted)
+    looked_at = counts % step == 0
+    looked_at[-1] = True
+    return np.flatnonzero(looked_at)
 
 
 def _only(ladder: Ladder, rungs: IntArray) -> Ladder:

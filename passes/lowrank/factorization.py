@@ -130,8 +130,8 @@ class Lowrank(Pass):
 
 def _ranks_at(menus: Mapping[str, RankMenu], energy: float) -> Ranks:
     """Return the ranks of the layers that get cheaper at an energy."""
-    found = {name: menu.ranks_at(energy) for name, menu in menus.items()}
-    return {name: ranks for name, ranks in found.items() if ranks is not None}
+    ranks_of = {name: menu.ranks_at(energy) for name, menu in menus.items()}
+    return {name: ranks for name, ranks in ranks_of.items() if ranks is not None}
 
 
 def _meet_bounds(

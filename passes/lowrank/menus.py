@@ -50,9 +50,9 @@ class RankMenu:
 
     def next_above(self, ranks: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the next wider option, or None."""
-        found = [option.ranks for option in self.options]
-        index = found.index(ranks) + 1
-        return found[index] if index < len(found) else None
+        known = [option.ranks for option in self.options]
+        index = known.index(ranks) + 1
+        return known[index] if index < len(known) else None
 
 
 def build_menu(program: Program, layer: str) -> RankMenu:

@@ -16,7 +16,9 @@ from compressc.errors import GoalError, PlanError
 from compressc.graphs.trainable import clone_module
 from compressc.operators import argument_of
 from compressc.passes.reconstruction.batch_norm_statistics import follow
-from compressc.passes.reconstruction.layers import Layer, Norm, find_layers, read_norm, reconstruct
+from compressc.passes.reconstruction.layer_fit import reconstruct
+from compressc.passes.reconstruction.layers import Layer, find_layers
+from compressc.passes.reconstruction.norms import Norm, read_norm
 from compressc.passes.reconstruction.patches import LAYERS
 from compressc.passes.reconstruction.staged_execution import (
     Batches,
@@ -24,7 +26,6 @@ from compressc.passes.reconstruction.staged_execution import (
     order_nodes,
     peak_values_per_sample,
 )
-from compressc.passes.rehearsal import NoCounts
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 from compressc.proof.masking import masked
@@ -82,7 +83,7 @@ class Calibration(Pass):
 
     def rehearsal(self) -> Pass:
         """Return a pass that leaves the counts as they are, which this one does."""
-        return NoCounts()
+        return _Unchanged()
 
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights and the same plan.
@@ -231,8 +232,8 @@ class _Repair:
         shortcuts = None
         if layer.shortcut is not None:
             shortcuts = self.pupil.values(self.pupil_nodes[layer.shortcut])
-        wanted = self.original.values(target)
-        reconstruct(layer, self.state, inputs, wanted, shortcuts, self.ridge)
+        originals = self.original.values(target)
+        reconstruct(layer, self.state, inputs, originals, shortcuts, self.ridge)
         self.original.release(target)
 
     def _move(self, norm: Norm, after: list[Tensor]) -> None:
@@ -243,3 +244,16 @@ class _Repair:
         mean.copy_(moved[0])
         variance.copy_(moved[1])
         self.original.release(source)
+
+
+@dataclass(frozen=True)
+class _Unchanged(Pass):
+    """Stands for the calibration while a channel step is sought: it decides no channel counts."""
+
+    name: ClassVar[str] = "rehearsal"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset())
+
+    def __call__(self, program: Program, context: Context) -> Program:
+        """Return the program as it is."""
+        del context
+        return program

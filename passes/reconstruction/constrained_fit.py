@@ -28,17 +28,17 @@ class Support:
             free (conv_groups, outputs, features), moments (conv_groups, features, features);
             the result as free.
         """
-        found = torch.zeros_like(free)
+        solution = torch.zeros_like(free)
         for group, (weights, gram) in enumerate(zip(free, moments, strict=True)):
-            wanted = weights @ gram
+            products = weights @ gram
             for output, alive in enumerate(self.mask[group]):
                 places = alive.nonzero()[:, 0]
                 if len(places):
                     part = gram[places][:, places]
-                    found[group, output, places] = solve_positive(
-                        part, wanted[output, places, None]
+                    solution[group, output, places] = solve_positive(
+                        part, products[output, places, None]
                     )[:, 0]
-        return found
+        return solution
 
 
 @dataclass(frozen=True)

@@ -154,13 +154,13 @@ class StagedExecution:
 
 def _find_constants(graph: fx.Graph) -> set[fx.Node]:
     """Return the nodes that depend on parameters and buffers only."""
-    found: set[fx.Node] = set()
+    constants: set[fx.Node] = set()
     for node in graph.nodes:
         sources = node.all_input_nodes
-        computed = node.op == "call_function" and sources and found.issuperset(sources)
+        computed = node.op == "call_function" and sources and constants.issuperset(sources)
         if node.op == "get_attr" or computed:
-            found.add(node)
-    return found
+            constants.add(node)
+    return constants
 
 
 def _call(node: fx.Node, values: dict[fx.Node, Any]) -> Any:

@@ -55,14 +55,14 @@ class DistillationLoss:
     def __call__(self, inputs: Inputs, outputs: Any, targets: Any) -> Tensor:
         """Return the mixed loss."""
         with torch.no_grad(), self.precision.autocast():
-            wanted = self.teacher(*inputs)
-        distance = soften_and_compare(outputs, wanted, self.temperature)
+            taught = self.teacher(*inputs)
+        distance = soften_and_compare(outputs, taught, self.temperature)
         if self.weight == 1:
             return distance
         return self.weight * distance + (1 - self.weight) * self.task.loss(outputs, targets)
 
 
-def soften_and_compare(outputs: Any, wanted: Any, temperature: float) -> Tensor:
+def soften_and_compare(outputs: Any, taught: Any, temperature: float) -> Tensor:
     """Return the distance of outputs to a teacher's.
 
     Logits are compared by the divergence of their softened distributions, times the temperature
@@ -76,11 +76,11 @@ def soften_and_compare(outputs: Any, wanted: Any, temperature: float) -> Tensor:
     """
     if isinstance(outputs, Tensor) and outputs.dim() == 2 and outputs.shape[1] > 1:
         pupil = F.log_softmax(outputs.float() / temperature, dim=1)
-        teacher = F.log_softmax(wanted.float() / temperature, dim=1)
+        teacher = F.log_softmax(taught.float() / temperature, dim=1)
         divergence = F.kl_div(pupil, teacher, reduction="batchmean", log_target=True)
         return divergence * temperature**2
-    pairs = zip(_floats(outputs), _floats(wanted), strict=True)
-    return torch.stack([F.mse_loss(one, other) for one, other in pairs]).mean()
+    pairs = zip(_floats(outputs), _floats(taught), strict=True)
+    return torch.stack([F.mse_loss(said, target) for said, target in pairs]).mean()
 
 
 def _floats(outputs: Any) -> list[Tensor]:

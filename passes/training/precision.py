@@ -31,11 +31,11 @@ class Precision:
         return "bfloat16" if self.bfloat16 else "float32"
 
 
-def choose_precision(wanted: str, device: torch.device) -> Precision:
+def choose_precision(setting: str, device: torch.device) -> Precision:
     """Return the precision for "float32", "bfloat16" or "auto": bfloat16 where it is faster."""
-    if wanted == "auto":
+    if setting == "auto":
         return Precision(device.type, _is_fast(device))
-    return Precision(device.type, wanted == "bfloat16")
+    return Precision(device.type, setting == "bfloat16")
 
 
 def _is_fast(device: torch.device) -> bool:

@@ -1,34 +1,27 @@
-"""The trainer: epochs until the end, judged on search-validation, the best weights returned."""
+"""Training of a network: the best weights on search-validation are returned."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 import torch
-from torch import Tensor
 
 from compressc.contract.context import Context
 from compressc.errors import PlanError
-from compressc.fingerprints import fingerprint
+from compressc.passes.training.engine import Course, run_epochs
 from compressc.passes.training.learner import Learner
+from compressc.passes.training.network_lesson import NetworkLesson
 from compressc.passes.training.objectives import Objective
-from compressc.passes.training.placement import place_program
 from compressc.passes.training.precision import Precision, choose_precision
 from compressc.passes.training.processes import Processes
-from compressc.passes.training.randomness import seeded
 from compressc.passes.training.settings import TrainingSettings
 from compressc.passes.training.standing import Standing
-from compressc.passes.training.training_state import StateFile
 from compressc.program import HistoryLine, Program
+from compressc.store.identity import identify
+from compressc.store.store import Store
 from compressc.tasks.protocol import Task, require_task
-from compressc.tasks.training_survey import survey_training
-
-# Steps between two looks at the loss: each look waits for the device.
-_LOOK_STEPS = 20
-_VALIDATION = "search-validation"
+from compressc.tasks.training_length import count_training_steps
 
 MakeObjective = Callable[[Task, torch.device, Precision], Objective]
 
@@ -65,131 +58,63 @@ def train(
         )
     processes = Processes()
     precision = choose_precision(settings.precision, processes.device)
-    first, steps = survey_training(task, context.goal.seed, name)
+    steps = count_training_steps(task, context.goal.seed, name)
     setup = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
-    identity = fingerprint(program, teacher, name, asdict(settings), first, setup)
-    processes.require_same(identity, "program")
-    run = _Run(
-        program,
-        settings,
-        context,
-        task,
-        processes,
-        make_objective(task, processes.device, precision),
-        Learner(program, settings, steps * settings.epochs, processes, precision),
-        None if context.work_dir is None else StateFile(context.work_dir, name, identity),
-        steps,
+    store = None
+    if context.work_dir is not None or processes.count > 1:
+        identity = identify(
+            "training",
+            name,
+            asdict(settings),
+            teacher,
+            setup,
+            program=program,
+            task=task,
+            seed=context.goal.seed,
+            kept=context.work_dir is not None,
+        )
+        processes.require_same(identity, "program")
+        store = None if context.work_dir is None else Store(context.work_dir, identity)
+    course = Course(
+        name=name,
+        task=task,
+        seed=context.goal.seed,
+        epochs=settings.epochs,
+        steps=steps,
+        keeps="best",
+        patience=settings.patience,
+        processes=processes,
+        store=store,
+        progress=context.progress,
     )
-    standing = run.finish(run.begin())
-    best = processes.share({key: tensor.cpu() for key, tensor in standing.best.items()})
+    objective = make_objective(task, processes.device, precision)
+    learner = Learner(program, settings, steps * settings.epochs, processes, precision)
+    lesson = NetworkLesson(program, task, settings, processes, learner, objective)
+    standing = run_epochs(course, lesson)
+    best = processes.share({key: tensor.cpu() for key, tensor in standing.kept.items()})
     notes = _describe(standing, settings, precision, processes)
     return program.with_state(best).with_line(HistoryLine(name, notes=notes))
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """One training run: what it needs, and no state but the learner's."""
-
-    program: Program
-    settings: TrainingSettings
-    context: Context
-    task: Task
-    processes: Processes
-    objective: Objective
-    learner: Learner
-    file: StateFile | None
-    steps: int
-
-    def begin(self) -> Standing:
-        """Return where training stands: at its start, or where an earlier run was cut off."""
-        file = self.file
-        state = None if file is None else self.processes.on_main(file.read)
-        if state is None:
-            return Standing.before(self._judge(), self.learner.weights())
-        self.learner.load(state["learner"])
-        return Standing(**state["standing"])
-
-    def finish(self, standing: Standing) -> Standing:
-        """Train until the last epoch, or until there is a reason to stop."""
-        patience = self.settings.patience or math.inf
-        while standing.epoch < self.settings.epochs:
-            if standing.epoch - standing.best_epoch >= patience:
-                break
-            seconds, samples, problem = self._learn(standing)
-            if problem:
-                return replace(standing, diverged=problem)
-            standing = standing.after(self._judge(), self.learner.weights(), seconds, samples)
-            self._write(standing)
-        return standing
-
-    def _learn(self, standing: Standing) -> tuple[float, int, str]:
-        """Train for one epoch; return seconds, samples, and what went wrong, if anything."""
-        epoch, seed = standing.epoch, self.context.goal.seed
-        started, samples, done = time.perf_counter(), 0, 0
-        total = torch.zeros((), device=self.processes.device)
-        self.learner.begin_epoch()
-        with seeded(self.processes.device, seed, epoch, self.processes.rank):
-            for batch in self.task.train_batches(epoch, seed):
-                total += self.learner.step(batch, self.objective)
-                samples += len(batch[0][0])
-                done += 1
-                if done % _LOOK_STEPS == 1 and (problem := self._look(standing, total, done)):
-                    return 0.0, 0, problem
-        if problem := self._look(standing, total, done):
-            return 0.0, 0, problem
-        if not self.learner.is_finite():
-            return 0.0, 0, f"weights became infinite in the last steps of epoch {epoch + 1}"
-        self.learner.end_epoch()
-        return time.perf_counter() - started, samples, ""
-
-    def _look(self, standing: Standing, total: Tensor, done: int) -> str:
-        """Report the mean loss so far; return what is wrong with it, if anything."""
-        epochs, epoch = self.settings.epochs, standing.epoch
-        loss = float(self.processes.mean(total)) / max(1, done)
-        problem = "" if math.isfinite(loss) else f"the loss became {loss} in epoch {epoch + 1}"
-        text = f"epoch {epoch + 1} of {epochs}, loss {loss:.4g}, {_VALIDATION} "
-        text += f"{standing.best_metric:.4g} at best"
-        if problem:
-            text = f"{problem}; stopping with the weights of epoch {standing.best_epoch}"
-        if self.processes.is_main:
-            finished = epoch * self.steps + min(done, self.steps)
-            self.context.progress(finished, epochs * self.steps, text)
-        return problem
-
-    def _judge(self) -> float:
-        """Return the metric on search-validation, in float32, as the result will be used."""
-        weights, task, processes = self.learner.weights(), self.task, self.processes
-
-        def judge() -> float:
-            module = place_program(self.program, processes.device, self.settings.channels_last)
-            module.load_state_dict(weights)
-            return float(task.validate(module.eval()))
-
-        return processes.on_main(judge)
-
-    def _write(self, standing: Standing) -> None:
-        file = self.file
-        if file is None:
-            return
-        state = {"learner": self.learner.state(), "standing": standing.to_dict()}
-        self.processes.on_main(lambda: file.write(state))
 
 
 def _describe(
     standing: Standing, settings: TrainingSettings, precision: Precision, processes: Processes
 ) -> tuple[str, ...]:
     """Return remarks on a finished run."""
-    epochs = f"{standing.epoch} of {settings.epochs} epochs, the best was {standing.best_epoch}"
-    if standing.best_epoch == 0:
+    epochs = f"{standing.epoch} of {settings.epochs} epochs, the best was {standing.kept_epoch}"
+    if standing.kept_epoch == 0:
         epochs = f"{standing.epoch} of {settings.epochs} epochs, none better than before them"
-    moved = f"{_VALIDATION} {standing.first_metric:.2f} before, {standing.best_metric:.2f} after"
+    moved = (
+        f"search-validation {standing.first_metric:.2f} before, {standing.kept_metric:.2f} after"
+    )
     shared = f" in {processes.count} processes" if processes.count > 1 else ""
     speed = f"{standing.images_per_second:.0f} images/s in {precision}{shared}"
     notes = [f"{epochs}; {moved}; {speed}"]
+    if standing.remark:
+        notes.append(standing.remark)
     if standing.diverged:
         advice = f"give a lower learning rate than {settings.peak_rate:g}"
-        kept = f"the weights are those of epoch {standing.best_epoch}"
-        if standing.best_epoch == 0:
+        kept = f"the weights are those of epoch {standing.kept_epoch}"
+        if standing.kept_epoch == 0:
             kept = "the weights are those before training"
         notes.append(f"training stopped: {standing.diverged}; {kept}; {advice}")
     elif standing.epoch < settings.epochs:

@@ -59,7 +59,7 @@ class Allocator:
     floor: float
 
     def allocate(self) -> Allocation | None:
-        """Return the best allocation found, or None if the bounds hold for none at all."""
+        """Return the best allocation there is, or None if the bounds hold for none at all."""
         if self._slack(self._top) >= 0:
             return Allocation(self._top, self._slack(self._top))
         if self._slack(np.zeros_like(self._top)) < 0:
@@ -72,11 +72,11 @@ class Allocator:
                 low = middle
             else:
                 high = middle
-        found = self._fill(self._rungs_of(group_of_step[:low]))
-        found = self._exchange(found)
-        if found.slack > WINDOW:
-            found = self._try_all(found)
-        return found
+        allocation = self._fill(self._rungs_of(group_of_step[:low]))
+        allocation = self._exchange(allocation)
+        if allocation.slack > WINDOW:
+            allocation = self._try_all(allocation)
+        return allocation
 
     @property
     def _top(self) -> IntArray:
@@ -93,7 +93,7 @@ class Allocator:
         return np.bincount(group_of_step, minlength=len(self.ladders)).astype(np.int64)
 
     def _order_steps(self) -> IntArray:
-        """Return the ladder of every step, the step that should be kept first first."""
+        """Return the steps, those to keep first in front, each as the index of its ladder."""
         group, spared, priority, density = [], [], [], []
         unit_costs = self._unit_costs()
         for index, ladder in enumerate(self.ladders):
@@ -121,7 +121,7 @@ class Allocator:
         return floored
 
     def _moved(self, rungs: IntArray, groups: IntArray, by: int) -> IntArray:
-        """Return one row of counts per group, that group moved by so many rungs."""
+        """Return one row of counts for each of some groups: in it, that group alone is moved."""
         rows = np.repeat(self._counts(rungs)[None], len(groups), axis=0)
         for row, group in enumerate(groups):
             rows[row, group] = self.ladders[group].counts[rungs[group] + by]
@@ -171,19 +171,19 @@ class Allocator:
         rungs[groups[best]] += 1
         return float(slacks[best])
 
-    def _exchange(self, found: Allocation) -> Allocation:
+    def _exchange(self, allocation: Allocation) -> Allocation:
         """Take one step away and add another while that brings the cost closer to the bound."""
         for _ in range(_EXCHANGES):
-            if found.slack <= AIM:
+            if allocation.slack <= AIM:
                 break
-            better = self._best_exchange(found)
+            better = self._best_exchange(allocation)
             if better is None:
                 break
-            found = self._fill(better)
-        return found
+            allocation = self._fill(better)
+        return allocation
 
-    def _best_exchange(self, found: Allocation) -> IntArray | None:
-        rungs = found.rungs
+    def _best_exchange(self, allocation: Allocation) -> IntArray | None:
+        rungs = allocation.rungs
         down, up = np.flatnonzero(rungs > 0), np.flatnonzero(rungs < self._top)
         spared = [self._below_floor(self.ladders[int(g)])[rungs[g] - 1] for g in down]
         down = down[~np.array(spared, dtype=bool)]
@@ -192,7 +192,7 @@ class Allocator:
         gained = self.costs.slack(self._moved(rungs, down, -1))
         left = self.costs.slack(self._moved(rungs, up, +1))
         # Adding the two changes up is close enough to rank the pairs; the best are then computed.
-        predicted = gained[:, None] + left[None, :] - found.slack
+        predicted = gained[:, None] + left[None, :] - allocation.slack
         predicted[down[:, None] == up[None, :]] = np.inf
         distance = np.where(predicted < 0, -4 * predicted, predicted)
         nearest = np.argsort(distance, axis=None, kind="stable")[:_PAIRS]
@@ -203,18 +203,18 @@ class Allocator:
         slacks = self.costs.slack(rows)
         slacks[(slacks < 0) | (down[lower] == up[higher])] = np.inf
         best = int(np.argmin(slacks))
-        if not slacks[best] < found.slack - FULL:
+        if not slacks[best] < allocation.slack - FULL:
             return None
         rungs = rungs.copy()
         rungs[down[lower[best]]] -= 1
         rungs[up[higher[best]]] += 1
         return rungs
 
-    def _try_all(self, found: Allocation) -> Allocation:
+    def _try_all(self, allocation: Allocation) -> Allocation:
         """Return the most important of all combinations in the window, or the closest one."""
         sizes = self._top + 1
         if np.prod(sizes.astype(np.float64)) > _COMBINATIONS:
-            return found
+            return allocation
         grid = np.indices(tuple(sizes)).reshape(len(sizes), -1).T
         counts = np.stack(
             [ladder.counts[grid[:, i]] for i, ladder in enumerate(self.ladders)], axis=1

@@ -47,7 +47,7 @@ def bundle(importance: FloatArray, partitions: tuple[IntArray, ...]) -> tuple[In
 
 def _distinct(partitions: tuple[IntArray, ...]) -> list[IntArray]:
     """Return partitions with labels 0, 1, ... by first appearance, repeats and trivia left out."""
-    found: dict[bytes, IntArray] = {}
+    distinct: dict[bytes, IntArray] = {}
     for labels in partitions:
         _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         canonical = np.argsort(np.argsort(first))[inverse].astype(np.int64)
@@ -55,8 +55,8 @@ def _distinct(partitions: tuple[IntArray, ...]) -> list[IntArray]:
         if counts.min() != counts.max():
             raise RuleError(f"a partition has labels of unequal sizes {sorted(set(counts))}")
         if len(counts) > 1:
-            found[canonical.tobytes()] = canonical
-    return list(found.values())
+            distinct[canonical.tobytes()] = canonical
+    return list(distinct.values())
 
 
 def _by_rank(importance: FloatArray, labels: IntArray) -> IntArray:
@@ -97,7 +97,7 @@ def _by_flow(importance: FloatArray, left: IntArray, right: IntArray) -> tuple[I
     """
     sides = (int(left.max()) + 1, int(right.max()) + 1)
     width = lcm(*sides)
-    wanted = np.concatenate([np.full(side, width // side) for side in sides])
+    per_label = np.concatenate([np.full(side, width // side) for side in sides])
     alive = np.arange(len(importance))
     bundles = []
     while len(alive) > width:
@@ -110,7 +110,7 @@ def _by_flow(importance: FloatArray, left: IntArray, right: IntArray) -> tuple[I
             shape=(sum(sides), len(alive)),
         ).tocsr()
         solution = linprog(
-            importance[alive], A_eq=incidence, b_eq=wanted, bounds=(0, 1), method="highs-ds"
+            importance[alive], A_eq=incidence, b_eq=per_label, bounds=(0, 1), method="highs-ds"
         )
         taken = solution.x > 0.5
         bundles.append(alive[taken])
@@ -120,7 +120,7 @@ def _by_flow(importance: FloatArray, left: IntArray, right: IntArray) -> tuple[I
 
 def _by_position(importance: FloatArray, labels: list[IntArray]) -> tuple[IntArray, ...]:
     """Take evenly spaced units, or runs of neighbours, whichever balances every partition."""
-    width = lcm(*(int(found.max()) + 1 for found in labels))
+    width = lcm(*(int(partition.max()) + 1 for partition in labels))
     units = np.arange(len(importance))
     if len(units) % width == 0:
         for layout in (units.reshape(width, -1).T, units.reshape(-1, width)):

@@ -46,10 +46,14 @@ class Ladder:
 
     @property
     def levels(self) -> FloatArray:
-        """Keep ratio of the whole model at which each step is taken, the nearest count wins.
+        """How small the whole model must become before each step is given up.
 
-        Where the model loses a share of its channels, a group loses that share times its
-        intensity. Shape: (steps,).
+        When the model as a whole is to lose a share of its channels, this group loses that share
+        times its intensity. A level is the share that the model then keeps, and at which the count
+        below the step is as near as the count above it.
+
+        Shape:
+            (steps,).
         """
         return 1 - (1 - self._middles) / self.intensity
 

@@ -53,7 +53,7 @@ def measure_intensity(program: Program) -> dict[str, float]:
     kept = np.ones(len(coupling.solution.reason_of), dtype=bool)
     macs = coupling.costs.macs(kept)
     time = macs + _MACS_PER_VALUE * traffic.macs(kept)
-    found: dict[str, float] = {}
+    intensity: dict[str, float] = {}
     for group in coupling.groups:
         if group.pinned is not None:
             continue
@@ -63,8 +63,8 @@ def measure_intensity(program: Program) -> dict[str, float]:
         kept[group.classes[0]] = True
         saved_macs, saved_time = (macs - fewer) / max(macs, 1.0), (time - less) / max(time, 1.0)
         ratio = saved_time / saved_macs if saved_macs > 0 else _MOST
-        found[group.name] = min(max(ratio, _LEAST), _MOST)
-    return found
+        intensity[group.name] = min(max(ratio, _LEAST), _MOST)
+    return intensity
 
 
 def _count_values(program: Program) -> CostModel:

@@ -51,8 +51,8 @@ def weights(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("passes", "state"),
     [
-        (("--pass", "surgeon", "--pass", "calibrate"), "small.onnx.state/*/result.safetensors"),
-        (("--pass", "magnitude", "--pass", "finetune"), "small.onnx.state/*/finetune-*.pt"),
+        (("--pass", "surgeon", "--pass", "calibrate"), "small.onnx.state/*/result-*.state"),
+        (("--pass", "magnitude", "--pass", "finetune"), "small.onnx.state/*/finetune-*.state"),
     ],
 )
 def test_killed_and_started_again_it_comes_to_the_same(
@@ -80,7 +80,7 @@ def test_a_work_dir_that_was_asked_for_is_kept(
     monkeypatch.setattr(pass_runs, "_WORTH_SAVING_SECONDS", -1.0)
     words = (*TINY, "--target-flops", "0.5", "--multiple-of", "4", "--no-measure")
     assert cli(*words, "-o", "small.onnx", "--work-dir", "work")[0] == 0
-    assert len(list(workplace.glob("work/*/result.safetensors"))) == 1
+    assert len(list(workplace.glob("work/*/result-*.state"))) == 1
     assert cli(*words, "-o", "small.onnx")[0] == 0
     assert not (workplace / "small.onnx.state").exists()
 

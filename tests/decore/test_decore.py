@@ -20,8 +20,8 @@ from compressc.goal import Goal
 from compressc.passes.decore.agent_analysis import analyse_agents
 from compressc.passes.decore.agent_pruning import Decore
 from compressc.passes.decore.agent_training import train_agents
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.penalty_control import PenaltyControl
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.proof.masking import masked
@@ -92,7 +92,7 @@ def learn_lookup(**fields) -> np.ndarray:
     program = lookup()
     settings = decore(mode="constraint", **fields)
     aim = context(macs=0.5, task=lookup_task())
-    return train_agents(program, find_agents(program), settings, aim).weights
+    return train_agents(program, find_gated_units(program), settings, aim).weights
 
 
 def test_useless_channels_are_dropped_and_useful_ones_are_kept() -> None:
@@ -121,7 +121,7 @@ def test_a_frozen_network_runs_on_batch_statistics() -> None:
     program = compressc.capture(Shifted().eval(), (torch.randn(2, 4),))
     settings = decore(mode="constraint", epochs=6, agent_rate=0.1, penalty=4.0)
     aim = context(macs=0.5, task=lookup_task())
-    weights = train_agents(program, find_agents(program), settings, aim).weights
+    weights = train_agents(program, find_gated_units(program), settings, aim).weights
     # The first class needs no channel of its own: where no other is found, argmax says 0.
     assert weights[4:].max() < 0 < weights[1:4].min()
     assert float(program.state()["norm.running_mean"].min()) == 100.0
@@ -162,7 +162,7 @@ def test_the_lowest_agents_leave() -> None:
     program = trained()
     one = decore(mode="constraint", epochs=3)
     found = one(program, context(macs=0.6))
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     weights = agents.by_group(train_agents(program, agents, one, context()).weights)
     for name, mask in found.plan.keep.items():
         assert weights[name][~mask].max() <= weights[name][mask].min()
@@ -207,7 +207,7 @@ def test_a_higher_penalty_drops_less() -> None:
 
 def test_the_controller_lowers_the_penalty_behind_the_schedule_and_raises_it_ahead() -> None:
     program = trained()
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     control = PenaltyControl(program, agents, Goal(macs=0.5), first=6.9, penalty=10.0, steps=100)
     full = np.full(agents.count, 6.9)
     assert control.adapt(10.0, full, step=60) < 10.0
@@ -217,7 +217,7 @@ def test_the_controller_lowers_the_penalty_behind_the_schedule_and_raises_it_ahe
 
 def test_analysis_tells_useful_from_useless_channels() -> None:
     program = with_useless_channels()
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     weights = np.linspace(1.0, 2.0, agents.count)
     start = sum(agents.sizes[: agents.groups.index("a")])
     weights[start + USELESS] = -1.0

@@ -13,8 +13,8 @@ from compressc.coupling.graph import cost_of
 from compressc.errors import PolicyError
 from compressc.goal import Goal
 from compressc.passes.decore.agent_pruning import Decore
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.trained_agents import TrainedAgents
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Constraints, Program
 from tests.passes.training_kit import assert_same_weights, make_context, make_program
 
@@ -30,7 +30,7 @@ def context(macs: float = 0.6, work_dir: Path | None = None):
 
 
 def made(program: Program, joint: bool = True) -> TrainedAgents:
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     values = np.linspace(-1, 1, agents.count)
     return TrainedAgents(values, program.state() if joint else None, ("trained well",))
 
@@ -52,7 +52,7 @@ def test_one_file_serves_several_goals_without_training(tmp_path: Path, mode: st
 
 def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
     program = make_program()
-    agents, trained = find_agents(program), made(program)
+    agents, trained = find_gated_units(program), made(program)
     trained.save(tmp_path / "p.npz", program, agents)
     found = TrainedAgents.load(tmp_path / "p.npz", program, agents)
     assert np.array_equal(found.weights, trained.weights)
@@ -65,13 +65,13 @@ def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     program, other = make_program(), make_program(seed=5)
-    agents, file = find_agents(program), tmp_path / "p.npz"
+    agents, file = find_gated_units(program), tmp_path / "p.npz"
     made(program).save(file, program, agents)
     with pytest.raises(PolicyError, match="another model, or on other weights"):
-        TrainedAgents.load(file, other, find_agents(other))
+        TrainedAgents.load(file, other, find_gated_units(other))
     pinned = program.with_constraints(Constraints(keep=("a",)))
     with pytest.raises(PolicyError, match="other constraints"):
-        TrainedAgents.load(file, pinned, find_agents(pinned))
+        TrainedAgents.load(file, pinned, find_gated_units(pinned))
     content = file.read_bytes()
     for damaged in (b"", b"nonsense", content[: len(content) // 2]):
         file.write_bytes(damaged)
@@ -82,7 +82,7 @@ def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_changed_weight_in_the_file_is_noticed(tmp_path: Path) -> None:
     program, file = make_program(), tmp_path / "p.npz"
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     made(program).save(file, program, agents)
     with np.load(file) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -94,9 +94,9 @@ def test_a_changed_weight_in_the_file_is_noticed(tmp_path: Path) -> None:
 
 def test_the_channel_step_does_not_matter_to_the_file(tmp_path: Path) -> None:
     program, file = make_program(), tmp_path / "p.npz"
-    made(program).save(file, program, find_agents(program))
+    made(program).save(file, program, find_gated_units(program))
     stepped = program.with_constraints(Constraints(multiple_of=4))
-    assert TrainedAgents.load(file, stepped, find_agents(stepped)).weights.any()
+    assert TrainedAgents.load(file, stepped, find_gated_units(stepped)).weights.any()
 
 
 class Killed(BaseException):
@@ -111,8 +111,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(tmp_path: Path) -> No
     one = decore(epochs=4)
     with pytest.raises(Killed):
         one(make_program(), replace(context(work_dir=tmp_path), progress=kill))
-    (file,) = tmp_path.glob("decore-*.pt")
-    assert torch.load(file, weights_only=True)["epoch"] == 2
+    assert len(list(tmp_path.glob("decore-*.state"))) == 1
     seen: list[str] = []
     watched = replace(context(work_dir=tmp_path), progress=lambda _d, _t, text: seen.append(text))
     resumed = one(make_program(), watched)

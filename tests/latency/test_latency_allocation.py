@@ -9,8 +9,8 @@ import pytest
 
 from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.importance import measure_importance
-from compressc.passes.latency.allocation import LatencyAllocator, Scope, losses_of
+from compressc.passes.latency.knapsack import LatencyAllocator, Scope, losses_of
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.runtime.cost_table import CostTable
 from tests.latency.conftest import build_program, formula_table, full_kernels
@@ -21,7 +21,7 @@ def allocator_of(
 ) -> LatencyAllocator:
     program, kernels = build_program(name), full_kernels(name)
     model = build_latency_model(couple(program), kernels, table or formula_table(kernels))
-    importance = measure_importance(program, "l2")
+    importance = measure_feature(program, "l2")
     ladders = [build_ladder(couple(program).group(g), importance[g]) for g in model.groups]
     weights = [model.partial_ms(model.touched[i], model.sizes) for i in range(len(ladders))]
     losses = [losses_of(one, scope, w) for one, w in zip(ladders, weights, strict=True)]

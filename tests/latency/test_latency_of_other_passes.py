@@ -13,15 +13,14 @@ from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.decore.agent_pruning import Decore
-from compressc.passes.decore.agents import find_agents
 from compressc.passes.decore.trained_agents import TrainedAgents
+from compressc.passes.gates.gated_units import find_gated_units
 from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
 from compressc.target import Target
 from tests.latency.conftest import formula_table, kernels_of
-from tests.search_kit import trained
+from tests.search_kit import make_ascai, trained
 
 DECORE = Decore(mode="constraint", epochs=1, agent_rate=0.3, first_weight=2.0)
 
@@ -49,7 +48,9 @@ def predicted(found: Program, model: LatencyModel) -> float:
 def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
     program, task = trained()
     table, model = device(folder)
-    search = Ascai(population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0)
+    search = make_ascai(
+        population=8, generations=3, spaces=("ps",), score="latency", least_penalty=5.0
+    )
     found = search(program, Context(Goal(), task=task, target=Target(cost_table=table)))
     saved = 1 - predicted(found, model)
     assert saved > 0
@@ -76,7 +77,7 @@ def test_the_agents_decide_which_channels_leave(folder: Path, tmp_path: Path) ->
     one = replace(DECORE, policies=str(tmp_path / "policies.npz"))
     context = Context(Goal(latency_ms=0.7), task=task, target=Target(cost_table=table))
     found = one(program, context)
-    agents = find_agents(program)
+    agents = find_gated_units(program)
     weights = TrainedAgents.load(tmp_path / "policies.npz", program, agents).weights
     cut = {name: mask for name, mask in found.plan.keep.items() if mask.any()}
     assert cut

@@ -16,7 +16,7 @@ from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
 from compressc.latency.latency_model import build_latency_model
-from compressc.passes.latency.allocation import LatencyAllocation
+from compressc.passes.latency.knapsack import LatencyAllocation
 from compressc.passes.latency.pruning import Latency
 from compressc.passes.latency.search import LatencySearch
 from compressc.passes.magnitude import Magnitude

@@ -5,8 +5,8 @@ import pytest
 
 from compressc.coupling.graph import couple
 from compressc.latency.latency_model import LatencyModel, build_latency_model
-from compressc.passes.importance import measure_importance
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from tests.latency.conftest import build_program, formula_table, full_kernels
 
@@ -17,7 +17,7 @@ def model_and_ladders() -> tuple[LatencyModel, list[Ladder]]:
     program = build_program(NAME)
     kernels = full_kernels(NAME)
     model = build_latency_model(couple(program), kernels, formula_table(kernels))
-    importance = measure_importance(program, "l2")
+    importance = measure_feature(program, "l2")
     groups = [couple(program).group(name) for name in model.groups]
     return model, [build_ladder(group, importance[group.name]) for group in groups]
 

@@ -1,4 +1,4 @@
-"""Importance by the gradients at activations."""
+"""Features of units by the gradients at their activations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 import compressc
 from compressc.coupling.graph import couple
 from compressc.models.lenet import LeNet5
-from compressc.passes.activation_gradients import measure_gradient_importance
+from compressc.passes.unit_features.activation_gradients import measure_gradients
 from compressc.plan import Plan
 from tests.plans import random_plan
 from tests.search_kit import trained
@@ -53,20 +53,20 @@ def by_hand() -> dict[str, torch.Tensor]:
 
 def test_it_is_the_sum_of_absolute_gradients_at_the_relus():
     program, task = trained()
-    found = measure_gradient_importance(program, task, batches())
-    wanted = by_hand()
-    assert set(found) == set(wanted)
+    found = measure_gradients(program, task, batches()).relative_size
+    by_name = by_hand()
+    assert set(found) == set(by_name)
     for name, values in found.items():
-        expected = wanted[name].double().numpy()
+        expected = by_name[name].double().numpy()
         np.testing.assert_allclose(values, expected / expected.mean(), rtol=1e-3)
 
 
 def test_a_pending_plan_and_the_weights_do_not_matter_to_it():
     program, task = trained()
     before = {name: tensor.clone() for name, tensor in program.state().items()}
-    plain = measure_gradient_importance(program, task, batches())
+    plain = measure_gradients(program, task, batches()).relative_size
     planned = program.with_plan(random_plan(couple(program), 0))
-    again = measure_gradient_importance(planned, task, batches())
+    again = measure_gradients(planned, task, batches()).relative_size
     assert all(np.array_equal(plain[name], again[name]) for name in plain)
     assert all(torch.equal(tensor, before[name]) for name, tensor in program.state().items())
     assert all(tensor.grad is None for tensor in program.graph_module.parameters())
@@ -84,7 +84,7 @@ def test_groups_without_a_relu_are_judged_at_their_layers():
             return nn.functional.cross_entropy(outputs, targets)
 
     batch = ((torch.randn(8, 1, 28, 28),), torch.randint(10, (8,)))
-    found = measure_gradient_importance(program, Digits(), [batch])
+    found = measure_gradients(program, Digits(), [batch]).relative_size
     assert set(found) == {"conv1", "conv2", "fc1"}
     assert np.flatnonzero(found["conv1"] == 0).tolist() == [7]
     assert all(values.mean() == pytest.approx(1) for values in found.values())
@@ -92,5 +92,5 @@ def test_groups_without_a_relu_are_judged_at_their_layers():
 
 def test_no_batches_make_all_units_alike():
     program, task = trained()
-    found = measure_gradient_importance(program.with_plan(Plan()), task, [])
+    found = measure_gradients(program.with_plan(Plan()), task, []).relative_size
     assert all((values == 1).all() for values in found.values())

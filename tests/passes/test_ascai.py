@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -14,22 +12,22 @@ from compressc.coupling.graph import cost_of, couple
 from compressc.errors import DataError, GoalError, OutputError, SearchError
 from compressc.goal import Goal
 from compressc.passes.ascai import warm_start
-from compressc.passes.ascai.assessment import Assessment
-from compressc.passes.ascai.bounding import Bounding
 from compressc.passes.ascai.genetic_search import Ascai
-from compressc.passes.ascai.space import build_space
 from compressc.passes.ascai.warm_start import find_thresholds
-from compressc.passes.importance import measure_importance
 from compressc.passes.lowrank.factorization import Lowrank
+from compressc.passes.spaces.bounding import Bounding
+from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.search.evaluation import Evaluator
-from compressc.search.history import History, read_history
+from compressc.search.history import History
+from compressc.search.history_file import read_history
 from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
-from tests.search_kit import trained
+from tests.search_kit import change, make_ascai, trained
 
-SEARCH = Ascai(population=8, generations=3, spaces=("ps",))
+SEARCH = make_ascai(population=8, generations=3, spaces=("ps",))
 
 
 def run(search: Ascai = SEARCH, goal: Goal | None = None, **fields) -> Program:
@@ -51,7 +49,7 @@ def validated(program: Program) -> float:
     "spaces", [("ps",), ("pn",), ("svd",), ("tucker",), ("svd", "tucker"), ("ps", "svd", "tucker")]
 )
 def test_each_space_finds_something_that_saves_and_is_accurate(spaces):
-    found = run(replace(SEARCH, spaces=spaces))
+    found = run(change(SEARCH, spaces=spaces))
     base = validated(trained()[0])
     assert ratio(found) < 1
     assert validated(found) >= base - 5
@@ -64,7 +62,7 @@ def test_each_space_finds_something_that_saves_and_is_accurate(spaces):
 
 
 def test_the_report_shows_the_error_of_each_factorised_layer():
-    found = run(replace(SEARCH, spaces=("svd", "tucker")))
+    found = run(change(SEARCH, spaces=("svd", "tucker")))
     for layer in found.plan.rank:
         assert any(
             note.startswith(f"{layer}: ") and "relative error" in note
@@ -73,9 +71,9 @@ def test_the_report_shows_the_error_of_each_factorised_layer():
 
 
 def test_it_beats_what_it_began_with(tmp_path):
-    search = replace(SEARCH, generations=8, elite=1, spaces=("ps", "svd", "tucker"))
+    search = change(SEARCH, generations=8, elite=1, spaces=("ps", "svd", "tucker"))
     run(search, work_dir=tmp_path)
-    best = [max(one.score for one in g.population) for g in history(tmp_path).generations]
+    best = [max(scored.score for scored in g.population) for g in history(tmp_path).generations]
     assert best == sorted(best)
     assert best[-1] > best[0]
 
@@ -88,45 +86,47 @@ def history(folder) -> History:
 def test_the_history_tells_everything(tmp_path):
     found = run(work_dir=tmp_path)
     told = history(tmp_path)
-    assert told.coordinates == ("ps stem", "ps a", "ps wide")
-    assert told.base_metric == validated(trained()[0])
-    assert told.threshold == told.base_metric - 5
+    assert told.head.coordinates == ("ps stem", "ps a", "ps wide")
+    assert told.head.base_metric == validated(trained()[0])
+    assert told.head.threshold == told.head.base_metric - 5
     assert [g.number for g in told.generations] == list(range(4))
     assert all(len(g.population) == 8 for g in told.generations)
     trials = [g.trials for g in told.generations]
     assert trials == sorted(trials)
-    everyone = [one for g in told.generations for one in g.population]
-    accepted = [one for one in everyone if one.metric >= told.threshold]
-    best = max(accepted, key=lambda one: one.score)
+    everyone = [scored for g in told.generations for scored in g.population]
+    accepted = [scored for scored in everyone if scored.trial.metric >= told.head.threshold]
+    best = max(accepted, key=lambda scored: scored.score)
     assert f"score {best.score:.4g}" in found.history[-1].notes[0]
-    assert found.plan.digest in {one.digest for one in accepted}
+    assert found.plan.digest in {scored.trial.digest for scored in accepted}
+    assert {scored.trial for scored in everyone} <= set(told.trials)
+    assert len(told.trials) == len({trial.digest for trial in told.trials}) == trials[-1]
 
 
 def test_the_history_can_be_kept_as_a_file_or_a_page(tmp_path):
-    short = replace(SEARCH, generations=1)
+    short = change(SEARCH, generations=1)
     lines, page = tmp_path / "search.jsonl", tmp_path / "search.html"
     plain = run(short)
-    assert run(replace(short, history=str(lines))).plan == plain.plan
-    run(replace(short, history=str(page)))
+    assert run(change(short, history=str(lines))).plan == plain.plan
+    run(change(short, history=str(page)))
     assert len(read_history(lines).generations) == 2
     assert page.read_text().startswith("<!DOCTYPE html>")
     with pytest.raises(OutputError, match="does not exist"):
-        run(replace(short, history=str(tmp_path / "no" / "search.html")))
+        run(change(short, history=str(tmp_path / "no" / "search.html")))
 
 
 @pytest.mark.parametrize("what", ["macs", "params", "size_bytes"])
 def test_bounds_are_met_with_the_best_that_meets_them(what, tmp_path):
-    search = replace(SEARCH, spaces=("ps", "svd", "tucker"))
+    search = change(SEARCH, spaces=("ps", "svd", "tucker"))
     found = run(search, Goal(**{what: 0.5}), work_dir=tmp_path)
     cost, whole = cost_of(found), couple(found).cost(Plan())
     assert getattr(cost, what) <= 0.5 * getattr(whole, what)
     for generation in history(tmp_path).generations:
-        for one in generation.population:
-            assert getattr(one, what) <= 0.5 * getattr(whole, what)
+        for scored in generation.population:
+            assert getattr(scored.trial.cost, what) <= 0.5 * getattr(whole, what)
 
 
 def test_several_bounds_hold_together():
-    search = replace(SEARCH, spaces=("ps", "svd", "tucker"))
+    search = change(SEARCH, spaces=("ps", "svd", "tucker"))
     found = run(search, Goal(macs=0.6, params=0.4))
     assert ratio(found) <= 0.6
     assert ratio(found, "params") <= 0.4
@@ -136,15 +136,15 @@ def test_bounds_out_of_reach_say_how_far_it_goes():
     with pytest.raises(GoalError, match=r"macs target 0.001 cannot be reached: searching ps") as e:
         run(goal=Goal(macs=0.001))
     reachable = float(str(e.value).partition("raise the target to about ")[2].split(",")[0])
-    assert ratio(run(replace(SEARCH, generations=1), Goal(macs=reachable))) <= reachable
+    assert ratio(run(change(SEARCH, generations=1), Goal(macs=reachable))) <= reachable
     with pytest.raises(GoalError, match="zeros do not count"):
-        run(replace(SEARCH, spaces=("pn",)), Goal(params=0.5))
+        run(change(SEARCH, spaces=("pn",)), Goal(params=0.5))
 
 
 def test_a_threshold_out_of_reach_says_how_close_it_came():
     found = None
     with pytest.raises(SearchError, match=r"none of \d+ candidates.*the closest has"):
-        found = run(replace(SEARCH, generations=0, initialization="naive", search_drop=0.0))
+        found = run(change(SEARCH, generations=0, initialization="naive", search_drop=0.0))
     assert found is None
 
 
@@ -161,39 +161,56 @@ def test_the_threshold_is_the_pass_s_own_or_the_goal_s(tmp_path):
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        run(replace(SEARCH, generations=0, search_drop=own), Goal(max_drop=goals), work_dir=folder)
-        assert history(folder).threshold == base - drop
+        run(change(SEARCH, generations=0, search_drop=own), Goal(max_drop=goals), work_dir=folder)
+        assert history(folder).head.threshold == base - drop
+
+
+@pytest.mark.parametrize(
+    ("goal", "budget"),
+    [
+        (Goal(seconds=0), "0 seconds"),
+        (Goal(seconds=0, macs=0.5), "0 seconds"),
+        (Goal(seconds=0, trials=9), "9 trials and 0 seconds"),
+    ],
+)
+def test_a_budget_that_ends_at_once_is_named(goal, budget, tmp_path):
+    for folder in (None, tmp_path / "not" / "there"):
+        with pytest.raises(SearchError) as error:
+            run(goal=goal, work_dir=folder)
+        assert str(error.value) == (
+            f"the budget of {budget} ended before the search began; raise it, or leave it out"
+        )
 
 
 @pytest.mark.parametrize("trials", [10, 40, 75])
 def test_the_budget_of_trials_holds(trials, tmp_path):
-    search = replace(SEARCH, generations=50, p_tweak=0.6)
+    search = change(SEARCH, generations=50, p_tweak=0.6)
     run(search, Goal(trials=trials, macs=0.7), work_dir=tmp_path)
     (journal,) = tmp_path.glob("trials-*.jsonl")
     assert trials - 5 <= len(journal.read_text().splitlines()) <= trials
 
 
 def test_under_bounds_the_first_individual_takes_what_each_layer_bears(tmp_path):
-    run(replace(SEARCH, generations=0), Goal(macs=0.5), work_dir=tmp_path)
+    run(change(SEARCH, generations=0), Goal(macs=0.5), work_dir=tmp_path)
     first = history(tmp_path).generations[0].population[0]
     full = couple(trained()[0]).cost(Plan()).macs
-    assert 0.4 < first.macs / full <= 0.5
-    assert len(set(np.round(first.values, 3))) > 1  # not all layers alike
+    assert 0.4 < first.trial.cost.macs / full <= 0.5
+    assert len(set(np.round(first.point, 3))) > 1  # not all layers alike
 
 
 def test_bounds_are_met_and_the_most_accurate_wins(tmp_path):
     found = run(
-        replace(SEARCH, generations=6, spaces=("ps", "svd")), Goal(macs=0.5), work_dir=tmp_path
+        change(SEARCH, generations=6, spaces=("ps", "svd")), Goal(macs=0.5), work_dir=tmp_path
     )
-    everyone = [one for g in history(tmp_path).generations for one in g.population]
+    everyone = [scored for g in history(tmp_path).generations for scored in g.population]
     full = couple(trained()[0]).cost(Plan()).macs
-    assert all(one.macs <= 0.5 * full for one in everyone)
-    assert validated(found) == pytest.approx(max(one.metric for one in everyone))
+    assert all(scored.trial.cost.macs <= 0.5 * full for scored in everyone)
+    assert validated(found) == pytest.approx(max(scored.trial.metric for scored in everyone))
 
 
 def bounded(spaces, share, fills):
     program, _ = trained()
-    space = build_space(program, spaces, measure_importance(program, "l1"))
+    space = build_space(program, spaces, measure_feature(program, "l1"))
     full = couple(program).cost(Plan())
     return space, Bounding(space, Bounds(Goal(macs=share).bounds, full), fills)
 
@@ -203,16 +220,15 @@ def test_a_threshold_is_what_a_layer_bears_within_two_points(share, monkeypatch)
     space, bounding = bounded(("ps", "svd"), share, fills=True)
     program, task = trained()
     evaluator = Evaluator(program, task, Goal(macs=share))
-    search = replace(SEARCH, search_drop=40.0)
-    scoring = search.make_scoring(
-        evaluator.base, bounding.bounds.original.macs, Context(Goal(macs=share))
+    context = Context(Goal(macs=share))
+    assessment = change(SEARCH, search_drop=40.0).open_assessment(
+        space, bounding, evaluator, context
     )
-    assessment = Assessment(space, evaluator, scoring, bounding, "macs")
     thresholds, _ = find_thresholds(assessment)
     alone = np.repeat(space.whole[None], len(thresholds), axis=0)
     np.fill_diagonal(alone, thresholds)
-    found = assessment.assess(alone, bounded=False)
-    assert min(one.trial.metric for one in found) >= evaluator.base - 2
+    assessed = assessment.assess(alone, bounded=False)
+    assert min(scored.trial.metric for scored in assessed) >= evaluator.base - 2
     assert (thresholds != space.whole).any()
     # With all 40 points of the score's threshold some layer would go further.
     monkeypatch.setattr(warm_start, "_ALONE", 40.0)
@@ -231,7 +247,7 @@ def test_room_that_a_bound_leaves_is_taken(spaces):
     moved = bounding.enforce(drawn)
     full = bounding.bounds.original.macs
     shares = [
-        PlanCosts(couple(space.program)).cost(space.plan_of(space.individual(v))).macs / full
+        PlanCosts(couple(space.program)).cost(space.plan_of(space.point(v))).macs / full
         for v in moved
     ]
     assert max(shares) <= 0.6
@@ -255,7 +271,7 @@ def test_ranks_take_single_steps_into_the_room_that_is_left(monkeypatch):
 
 def test_zeros_stay_where_a_bound_does_not_see_them():
     space, bounding = bounded(("ps", "pn"), 0.6, fills=True)
-    zeros = np.array([one.method == "pn" for one in space.coordinates])
+    zeros = np.array([coordinate.method == "pn" for coordinate in space.coordinates])
     drawn = np.full((1, len(zeros)), 0.3)
     for start in (drawn, drawn * 3):
         assert (bounding.enforce(start)[:, zeros] == start[:, zeros]).all()
@@ -265,12 +281,12 @@ def test_where_much_may_be_lost_the_start_is_near_that_loss(tmp_path, monkeypatc
     def start(name):
         folder = tmp_path / name
         folder.mkdir()
-        search = replace(SEARCH, generations=0, spaces=("pn",), search_drop=20.0)
+        search = change(SEARCH, generations=0, spaces=("pn",), search_drop=20.0)
         run(search, work_dir=folder)
         found = history(folder)
         population = found.generations[0].population
-        assert all(one.metric >= found.threshold for one in population)
-        return np.array([one.values for one in population])
+        assert all(scored.trial.metric >= found.head.threshold for scored in population)
+        return np.array([scored.point for scored in population])
 
     near = start("near")
     assert len(set(np.round(near[0], 3))) > 1  # not all layers alike
@@ -284,7 +300,7 @@ def test_the_same_seed_finds_the_same_and_another_something_else(tmp_path):
         folder.mkdir()
         found = run(goal=Goal(seed=seed), work_dir=folder)
         generations = history(folder).generations
-        return found.plan, [one.values for g in generations for one in g.population]
+        return found.plan, [scored.point for g in generations for scored in g.population]
 
     first, again, other = populations("a", 1), populations("b", 1), populations("c", 2)
     assert first == again
@@ -295,27 +311,30 @@ def test_naive_and_warm_starts_differ_as_the_paper_says(tmp_path):
     warm, naive = tmp_path / "warm", tmp_path / "naive"
     for folder in (warm, naive):
         folder.mkdir()
-    search = replace(SEARCH, generations=0, spaces=("ps", "svd", "tucker"), search_drop=10.0)
+    search = change(SEARCH, generations=0, spaces=("ps", "svd", "tucker"), search_drop=10.0)
     run(search, work_dir=warm)
-    search = replace(search, initialization="naive", search_drop=99.0)
+    search = change(search, initialization="naive", search_drop=99.0)
     run(search, work_dir=naive)
     good, wild = history(warm), history(naive)
-    assert all(one.metric >= good.threshold for one in good.generations[0].population)
-    assert min(one.metric for one in wild.generations[0].population) < good.threshold
-    spread = [np.mean([one.macs for one in h.generations[0].population]) for h in (good, wild)]
+    assert all(s.trial.metric >= good.head.threshold for s in good.generations[0].population)
+    assert min(s.trial.metric for s in wild.generations[0].population) < good.head.threshold
+    spread = [
+        np.mean([s.trial.cost.macs for s in h.generations[0].population]) for h in (good, wild)
+    ]
     assert spread[0] > spread[1]
 
 
 @pytest.mark.parametrize("score", ["macs", "params", "size_bytes"])
 def test_what_is_saved_can_be_chosen(score, tmp_path):
-    run(replace(SEARCH, spaces=("ps", "svd"), score=score, generations=2), work_dir=tmp_path)
+    run(change(SEARCH, spaces=("ps", "svd"), score=score, generations=2), work_dir=tmp_path)
     told = history(tmp_path)
-    one = told.generations[1].population[0]
-    saved = 1 - getattr(one, score) / told.base[score]
-    penalty = max(told.base_metric - one.metric, 0.5)
-    if one.metric < told.threshold:
-        penalty += np.exp(told.threshold - one.metric)
-    assert one.score == pytest.approx(saved / penalty)
+    scored = told.generations[1].population[0]
+    metric = scored.trial.metric
+    saved = 1 - getattr(scored.trial.cost, score) / told.head.base[score]
+    penalty = max(told.head.base_metric - metric, 0.5)
+    if metric < told.head.threshold:
+        penalty += np.exp(told.head.threshold - metric)
+    assert scored.score == pytest.approx(saved / penalty)
 
 
 def latency(program: Program) -> float:
@@ -325,12 +344,12 @@ def latency(program: Program) -> float:
 
 
 def test_latency_can_be_saved_instead():
-    found = run(replace(SEARCH, amount=latency, generations=6, least_penalty=5.0))
+    found = run(change(SEARCH, measure_saved=latency, generations=6, least_penalty=5.0))
     assert latency(found) < 19
 
 
 def test_recalibrated_candidates_leave_their_statistics_in_the_result():
-    search = replace(SEARCH, spaces=("ps", "svd"), recalibrate=128)
+    search = change(SEARCH, spaces=("ps", "svd"), recalibrate=128)
     found = run(search, Goal(macs=0.4))
     stale = compressc.lower(trained()[0].with_plan(found.plan)).module()
     metric = found.history[-1].notes[1]
@@ -341,7 +360,7 @@ def test_recalibrated_candidates_leave_their_statistics_in_the_result():
 
 @pytest.mark.parametrize("importance", ["magnitude", "reconstruction"])
 def test_importance_can_come_from_weights_and_from_reconstruction(importance):
-    found = run(replace(SEARCH, importance=importance))
+    found = run(change(SEARCH, importance=importance))
     assert found.plan.keep
     assert found.plan != run().plan
 
@@ -404,4 +423,4 @@ def test_it_needs_a_task():
 )
 def test_impossible_settings_are_refused(fields, message):
     with pytest.raises(GoalError, match=message):
-        replace(SEARCH, **fields)
+        change(SEARCH, **fields)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from compressc.passes.ascai.scoring import Scoring
-from compressc.passes.ascai.space import build_space
 from compressc.passes.ascai.variation import Variation, select
-from compressc.passes.importance import measure_importance
+from compressc.passes.spaces.space_building import build_space
+from compressc.passes.unit_features.registry import measure_feature
 from tests.search_kit import trained
 
 SCORING = Scoring(base_metric=93.0, threshold=90.0, original=200.0, least_penalty=0.5)
@@ -63,7 +63,7 @@ def test_selection_is_proportional_to_what_beats_the_worst():
 
 def space():
     program, _ = trained()
-    return build_space(program, ("ps", "svd"), measure_importance(program, "l1"))
+    return build_space(program, ("ps", "svd"), measure_feature(program, "l1"))
 
 
 def test_crossover_exchanges_coordinates_of_neighbours_only():

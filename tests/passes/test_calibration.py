@@ -11,7 +11,7 @@ from compressc.contract.context import Context
 from compressc.errors import CompresscError, GoalError, PlanError
 from compressc.goal import Goal
 from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.surgeon import Surgeon
+from compressc.passes.surgeon import Surgeon
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.proof.equivalence import prove

@@ -66,7 +66,7 @@ def test_another_teacher_or_temperature_is_another_run(teacher, tmp_path):
     distill(epochs=1)(pupil, context)
     distill(epochs=1, temperature=2.0)(pupil, context)
     distill(epochs=1)(pupil, replace(context, original=make_program(seed=2)))
-    assert len(list(tmp_path.glob("distill-*.pt"))) == 3
+    assert len(list(tmp_path.glob("distill-*.state"))) == 3
 
 
 def test_logits_are_compared_as_hinton_does():

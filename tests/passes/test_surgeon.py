@@ -12,8 +12,8 @@ from compressc.errors import CompresscError, GoalError
 from compressc.goal import Goal
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.importance import measure_reconstruction_importance
-from compressc.passes.reconstruction.surgeon import Surgeon
+from compressc.passes.surgeon import Surgeon
+from compressc.passes.unit_features.reconstruction_errors import measure_unit_errors
 from compressc.program import Constraints, Program
 from compressc.proof.masking import masked
 from tests.noise_tasks import Noise
@@ -71,7 +71,7 @@ def test_what_it_removes_can_be_repaired_better_than_what_magnitude_removes():
 def test_every_group_is_judged_in_the_order_of_the_coupling():
     program = make()
     batches = list(Noise().calibration_batches(64, 0))
-    found = measure_reconstruction_importance(program, batches, 1e-3, lambda *_: None)
+    found = measure_unit_errors(program, batches, 1e-3, lambda *_: None)
     free = [group for group in couple(program).groups if group.pinned is None]
     assert set(found) == {group.name for group in free}
     for group in free:
@@ -102,7 +102,7 @@ def test_a_group_that_no_layer_reads_is_judged_by_its_weights():
 
     program = compressc.capture(Gate().double(), (torch.randn(2, 5, 3).double(),))
     batches = [(torch.randn(16, 5, 3).double(),)]
-    found = measure_reconstruction_importance(program, batches, 1e-3, lambda *_: None)
+    found = measure_unit_errors(program, batches, 1e-3, lambda *_: None)
     heads = found["query"] / found["query"].mean()
     assert heads.std() > 0
     assert found["query"].mean() == pytest.approx(np.median([found["stem"].mean()]), rel=1e-6)

@@ -15,6 +15,7 @@ from tests.passes.training_kit import (
     make_program,
     make_task,
     quick,
+    read_standing,
 )
 
 BATCHES = 8
@@ -47,10 +48,10 @@ def test_the_best_epoch_before_it_comes_back(value, tmp_path):
     assert "stopping with the weights of epoch 5" in seen[-1]
     assert all(torch.isfinite(tensor).all() for tensor in trained.state().values())
     (file,) = tmp_path.iterdir()
-    state = torch.load(file, weights_only=True)["standing"]
-    assert state["epoch"] == state["best_epoch"] == 5
+    standing = read_standing(file)
+    assert standing["epoch"] == standing["kept_epoch"] == 5
     for name, tensor in trained.state().items():
-        assert torch.equal(tensor, state["best"][name])
+        assert torch.equal(tensor, standing["kept"][name])
 
 
 def test_divergence_at_once_gives_back_what_came_in():

@@ -15,11 +15,11 @@ import torch
 from compressc.contract.context import Context
 from compressc.errors import OutputError
 from compressc.passes.finetune import Finetune
-from compressc.passes.training.training_state import StateFile
 from compressc.program import Program
 from tests.passes.training_child import KILLED
 from tests.passes.training_kit import (
     assert_same_weights,
+    epochs_done,
     make_context,
     make_program,
     make_task,
@@ -73,8 +73,7 @@ def test_a_run_that_was_cut_off_goes_on(fields, tmp_path):
     whole = one(program, make_context())
     cut_off(one, program, make_context(tmp_path), done=16)
     (file,) = tmp_path.iterdir()
-    state = torch.load(file, weights_only=True)
-    assert state["standing"]["epoch"] == 2
+    assert epochs_done(file) == 2
     seen: list[int] = []
     context = make_context(tmp_path, progress=lambda done, *_: seen.append(done))
     resumed = one(program, context)
@@ -108,27 +107,39 @@ def test_another_run_never_goes_on_from_this_one(tmp_path):
         assert len(list(tmp_path.iterdir())) == count
 
 
-def test_a_state_under_a_wrong_name_is_refused(tmp_path):
-    program, context = make_program(), make_context(tmp_path)
-    quick(epochs=1)(program, context)
-    (first,) = tmp_path.iterdir()
-    quick(epochs=2)(program, context)
-    (second,) = set(tmp_path.iterdir()) - {first}
-    first.replace(second)
-    with pytest.raises(OutputError, match=r"state of another run; delete it"):
-        quick(epochs=2)(program, context)
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
-def test_a_broken_state_is_named(content, tmp_path):
-    program, context = make_program(), make_context(tmp_path)
-    quick(epochs=1)(program, context)
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def take_that_of_another_run(path: Path) -> None:
+    other = path.with_name("other")
+    quick(epochs=3)(make_program(seed=1), make_context(other))
+    (theirs,) = other.iterdir()
+    theirs.replace(path)
+    other.rmdir()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, take_that_of_another_run])
+def test_a_damaged_state_is_not_trusted(damage, tmp_path):
+    method, program = quick(epochs=3), make_program()
+    cut_off(method, program, make_context(tmp_path), done=8)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(content)
-    with pytest.raises(OutputError, match=r"cannot be read.*delete it to train anew") as caught:
-        quick(epochs=1)(program, context)
-    assert str(file) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    damage(file)
+    seen: list[int] = []
+    again = method(program, make_context(tmp_path, progress=lambda done, *_: seen.append(done)))
+    assert seen[0] <= 8
+    assert_same_weights(again, method(program, make_context()))
+    assert "not a usable state of finetune, which began anew" in again.history[-1].notes[1]
+    seen.clear()
+    # What was damaged has been replaced.
+    method(program, make_context(tmp_path, progress=lambda done, *_: seen.append(done)))
+    assert not seen
 
 
 def test_a_full_disk_keeps_the_state_before_it(tmp_path):
@@ -151,9 +162,5 @@ def test_a_full_disk_keeps_the_state_before_it(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/work: cannot be made.*--work-dir"):
+    with pytest.raises(OutputError, match=r"file/work: state .* cannot be kept.*--work-dir"):
         quick(epochs=1)(make_program(), make_context(tmp_path / "file" / "work"))
-
-
-def test_a_file_that_is_not_there_is_no_state(tmp_path):
-    assert StateFile(tmp_path, "finetune", "0" * 64).read() is None

@@ -22,7 +22,13 @@ torch.set_num_threads(1)
 from compressc.goal import Goal  # noqa: E402
 from compressc.passes.decore.agent_pruning import Decore  # noqa: E402
 from compressc.passes.distill import Distill  # noqa: E402
-from tests.passes.training_kit import make_context, make_program, make_task, quick  # noqa: E402
+from tests.passes.training_kit import (  # noqa: E402
+    epochs_done,
+    make_context,
+    make_program,
+    make_task,
+    quick,
+)
 
 KILLED = {"epochs": 24, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.01}
 # Batches of 33, and three images in the last one: neither can be split evenly.
@@ -77,13 +83,13 @@ def train_killed(folder: Path) -> None:
             time.sleep(moments.uniform(0, 0.1))
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        (file,) = work.glob("finetune-*.pt")
-        epochs.append(torch.load(file, weights_only=True)["standing"]["epoch"])
+        (file,) = work.glob("finetune-*.state")
+        epochs.append(epochs_done(file))
     (folder / "epochs").write_text(" ".join(map(str, epochs)))
 
 
 def written(work: Path) -> list[int]:
-    return [file.stat().st_mtime_ns for file in work.glob("finetune-*.pt")]
+    return [file.stat().st_mtime_ns for file in work.glob("finetune-*.state")]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +77,18 @@ def assert_same_weights(one: Program, other: Program) -> None:
     assert list(one.state()) == list(others)
     for name, tensor in one.state().items():
         assert torch.equal(tensor, others[name]), name
+
+
+def read_standing(file: Path) -> dict[str, Any]:
+    """Return how far training has come, from its state on disk."""
+    content = file.read_bytes()[len("compressc-store-1 ") + 64 :]
+    standing: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)["standing"]
+    return standing
+
+
+def epochs_done(file: Path) -> int:
+    """Return how many epochs the state on disk has seen."""
+    return int(read_standing(file)["epoch"])
 
 
 def differ(one: Program, other: Program) -> bool:

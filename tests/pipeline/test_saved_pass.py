@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from compressc.compression import Result, compress
@@ -18,7 +20,8 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import OutputError
 from compressc.goal import Goal
-from compressc.pipeline import pass_runs
+from compressc.passes.dead_channels import DeadChannels
+from compressc.pipeline import pass_runs, saved_pass
 from compressc.pipeline.saved_pass import remove_saved_passes
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
@@ -51,6 +54,7 @@ class Trim(Pass):
     """Decides, repairs and remarks; counts its calls."""
 
     share: float = 0.75
+    score: Callable[[int], int] | None = None
     calls: ClassVar[list[int]] = []
     name: ClassVar[str] = "trim"
     declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep", "zero", "weights"}))
@@ -121,9 +125,9 @@ def weights(result: Result) -> dict[str, bytes]:
     return {tensor.name: tensor.raw_data for tensor in result.onnx.graph.initializer}
 
 
-def saved(tmp_path: Path) -> Path:
-    (found,) = tmp_path.glob("state/*/result.safetensors")
-    return found
+def saved_file(tmp_path: Path) -> Path:
+    (path,) = tmp_path.glob("state/*/result-*.state")
+    return path
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
@@ -138,7 +142,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
     assert result.plans == undisturbed.plans
     assert result.program.sparse_weights == ("fc.weight",)
     trim, train = result.report.passes
-    assert (trim.settings, trim.notes) == ({"share": 0.75}, ("hm",))
+    assert (trim.settings, trim.notes) == ({"share": 0.75, "score": None}, ("hm",))
     assert train.notes == ("went on",)
     assert any(note.startswith("trim was done by an earlier run") for note in result.report.notes)
     first = result.report.verdict.checks[0]
@@ -148,7 +152,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(
 def test_state_of_a_finished_pass_makes_room(run: Run, tmp_path: Path) -> None:
     run()
     assert not list(tmp_path.glob("state/*/epoch.txt"))
-    assert len(list(tmp_path.glob("state/*/result.safetensors"))) == 2
+    assert len(list(tmp_path.glob("state/*/result-*.state"))) == 2
     run()
     assert len(Trim.calls) == 1
 
@@ -158,7 +162,7 @@ def test_nothing_is_kept_of_what_is_done_at_once(
 ) -> None:
     monkeypatch.setattr(pass_runs, "_WORTH_SAVING_SECONDS", 100.0)
     run()
-    assert not list(tmp_path.glob("state/*/result.safetensors"))
+    assert not list(tmp_path.glob("state/*/result-*.state"))
 
 
 def test_other_settings_seeds_and_weights_run_anew(
@@ -202,7 +206,7 @@ def test_a_damaged_file_is_ignored_with_a_note(
 ) -> None:
     undisturbed = run(work=None)
     cut_off(run, monkeypatch)
-    damage(saved(tmp_path))
+    damage(saved_file(tmp_path))
     result = run()
     assert len(Trim.calls) == 3
     assert weights(result) == weights(undisturbed)
@@ -215,12 +219,12 @@ def test_a_result_of_another_run_is_not_taken(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(run, monkeypatch)
-    mine = saved(tmp_path)
-    foreign = tmp_path / "foreign.safetensors"
+    mine = saved_file(tmp_path)
+    foreign = tmp_path / "foreign"
     shutil.copy(mine, foreign)
     shutil.rmtree(tmp_path / "state")
     undisturbed = run(share=0.5)
-    first = min(tmp_path.glob("state/*/result.safetensors"), key=lambda p: p.stat().st_mtime_ns)
+    first = min(tmp_path.glob("state/*/result-*.state"), key=lambda p: p.stat().st_mtime_ns)
     shutil.copy(foreign, first)
     result = run(share=0.5)
     assert weights(result) == weights(undisturbed)
@@ -232,7 +236,7 @@ def test_a_full_disk_is_said_in_one_line(run: Run, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputError, match=r"result.safetensors.*No space left on device"):
+    with pytest.raises(OutputError, match=r"result-.*No space left on device"):
         run()
 
 
@@ -252,3 +256,104 @@ def test_removing_leaves_what_others_put_there(run: Run, tmp_path: Path) -> None
     remove_saved_passes(state)
     assert not state.exists()
     remove_saved_passes(state)
+
+
+class Deadly(nn.Module):
+    """A quarter of the channels always carry 0.5: removed, they become a bias that is new."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.middle = nn.Conv2d(16, 8, 1, bias=False)
+        self.fc = nn.Linear(8, 4)
+        with torch.no_grad():
+            self.norm.weight[:4], self.norm.bias[:4] = 0.0, 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.middle(self.norm(self.conv(x)).relu()).relu().mean((2, 3)))
+
+
+def test_a_pass_that_changes_the_graph_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    real = DeadChannels.__call__
+
+    def counted(self: DeadChannels, program: Program, context: Context) -> Program:
+        calls.append(1)
+        return real(self, program, context)
+
+    monkeypatch.setattr(DeadChannels, "__call__", counted)
+
+    def run_dead(work: str | None) -> Result:
+        return compress(
+            seeded_program(Deadly),
+            goal=Goal(),
+            passes=[DeadChannels(), Train()],
+            settings=Settings(measure=False),
+            multiple_of=1,
+            work_dir=None if work is None else tmp_path / work,
+        )
+
+    undisturbed = run_dead(None)
+    assert "middle.bias" in undisturbed.program.state()
+    with monkeypatch.context() as patch:
+        patch.setattr(Train, "dies", True)
+        with pytest.raises(KeyboardInterrupt):
+            run_dead("state")
+    assert len(calls) == 2
+    result = run_dead("state")
+    assert len(calls) == 2
+    assert weights(result) == weights(undisturbed)
+    assert result.plans == undisturbed.plans
+    # What runs behind it finds its own state again: it begins with the very same graph.
+    assert result.report.passes[1].notes == ("went on",)
+    assert not any("would run anew" in note for note in result.report.notes)
+
+
+def keep_all(count: int) -> int:
+    return count
+
+
+def keep_most(count: int) -> int:
+    return count - 1
+
+
+def test_functions_in_the_fields_of_a_pass_count(program: Program, tmp_path: Path) -> None:
+    def start(score: Callable[[int], int]) -> Result:
+        return compress(
+            program,
+            goal=Goal(),
+            passes=[Trim(score=score)],
+            settings=Settings(measure=False),
+            work_dir=tmp_path,
+        )
+
+    start(keep_all)
+    start(keep_most)
+    start(lambda count: count)
+    start(lambda count: count + 0)
+    assert len(Trim.calls) == 4
+    start(keep_all)
+    start(lambda count: count)  # another object with the same code, at another address
+    assert len(Trim.calls) == 4
+    lock = threading.Lock()
+    for calls in (5, 6):
+        result = start(lambda count: count if lock else 0)
+        assert len(Trim.calls) == calls
+        assert any("trim would run anew" in note for note in result.report.notes)
+
+
+def test_a_result_that_cannot_be_kept_says_so(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("its graph holds a graph")
+
+    monkeypatch.setattr(saved_pass, "describe_change", refuse)
+    result = compress(
+        program, goal=Goal(), passes=[Trim()], settings=Settings(measure=False), work_dir=tmp_path
+    )
+    assert not list(tmp_path.glob("*/result-*.state"))
+    assert any("its graph holds a graph" in note for note in result.report.notes)

@@ -8,29 +8,26 @@ from dataclasses import replace
 
 import pytest
 
+from compressc.costs import Cost
 from compressc.reporting.search_page import render_search
-from compressc.search.history import Candidate, Generation, History
+from compressc.search.history import Event, Generation, History, Note, ScoredPoint, SearchHead
+from compressc.search.trials import Trial
 
 
 def history(generations: int = 4, individuals: int = 5) -> History:
-    def one(number: int, index: int) -> Candidate:
+    def score(number: int, index: int) -> ScoredPoint:
         macs = 1000 - 60 * number - 20 * index
         metric = 99.0 - index - 0.2 * number
-        return Candidate(
-            (0.2 * index, 8.0 - index),
-            f"{number}-{index}",
-            metric,
-            macs,
-            macs,
-            macs,
-            1 / (1 + index),
-        )
+        point = (0.2 * index, 8.0 - index)
+        trial = Trial(f"{number}-{index}", metric, Cost(macs, macs, macs), 0.1, point)
+        return ScoredPoint(point, trial, 1 / (1 + index))
 
-    rounds = tuple(
-        Generation(n, 5 * (n + 1), tuple(one(n, i) for i in range(individuals)))
-        for n in range(generations)
-    )
-    return History(
+    events: list[Event] = [Note("drawn <near> the bound")]
+    for number in range(generations):
+        population = tuple(score(number, index) for index in range(individuals))
+        events += [scored.trial for scored in population]
+        events.append(Generation(number, 5 * (number + 1), population))
+    head = SearchHead(
         "ascai",
         ("ps <a>", "svd fc"),
         ((0.0, 1.0), (8.0, 1.0)),
@@ -38,8 +35,8 @@ def history(generations: int = 4, individuals: int = 5) -> History:
         {"macs": 1000, "params": 1000, "size_bytes": 1000},
         97.0,
         {"population": 5},
-        rounds,
     )
+    return History(head, tuple(events))
 
 
 def svgs(page: str) -> list[ElementTree.Element]:
@@ -58,6 +55,7 @@ def test_it_shows_score_cost_and_population():
     assert "ps &lt;a&gt;" in page
     assert "generation 0" in page
     assert "generation 3" in page
+    assert "drawn &lt;near&gt; the bound" in page
 
 
 def test_curves_have_a_point_per_generation_inside_the_drawing():
@@ -83,4 +81,4 @@ def test_every_cost_can_be_plotted(amount):
 
 def test_short_and_empty_searches_have_a_page_too():
     assert len(svgs(render_search(history(generations=1, individuals=1)))) == 4
-    assert svgs(render_search(replace(history(), generations=()))) == []
+    assert svgs(render_search(replace(history(), events=()))) == []

@@ -104,15 +104,18 @@ def test_an_interrupted_search_finds_its_trials_again(tmp_path):
 
 def test_other_conditions_have_a_journal_of_their_own(tmp_path):
     program, task = trained()
-    one = evaluator(work_dir=tmp_path)
-    one.evaluate(plans(2))
-    for other in (
-        evaluator(work_dir=tmp_path, conditions=Conditions(samples=100)),
-        evaluator(work_dir=tmp_path, conditions=Conditions(recalibrate=64)),
-        Evaluator(program, replace(task, batch_size=1), Goal(), work_dir=None),
+    evaluator(work_dir=tmp_path).evaluate(plans(2))
+    for options in (
+        {"conditions": Conditions(samples=100)},
+        {"conditions": Conditions(recalibrate=64)},
+        {"task": replace(task, batch_size=1)},
     ):
         executor = Counting()
-        other._executor = executor
+        other = Evaluator(
+            program,
+            **{"task": task, "goal": Goal(), "executor": executor, **options},
+            work_dir=tmp_path,
+        )
         other.evaluate(plans(2))
         assert executor.done == 2
 

@@ -9,14 +9,12 @@ import threading
 import time
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 
 import pytest
 
 from compressc.contract.context import Context
 from compressc.errors import ExecutorError
 from compressc.goal import Goal
-from compressc.passes.ascai.genetic_search import Ascai
 from compressc.search.executors import (
     InProcess,
     LocalProcesses,
@@ -24,15 +22,15 @@ from compressc.search.executors import (
     is_lost_worker,
     open_executor,
 )
-from tests.search_kit import trained
+from tests.search_kit import change, make_ascai, trained
 
-SEARCH = Ascai(spaces=("ps", "svd", "tucker"), population=12, generations=6, val_samples=150)
+SEARCH = make_ascai(spaces=("ps", "svd", "tucker"), population=12, generations=6, val_samples=150)
 
 
 def answer(**fields) -> tuple[str, tuple[str, ...]]:
     """Return what a search finds."""
     program, task = trained()
-    found = replace(SEARCH, **fields)(program, Context(Goal(seed=3), task=task))
+    found = change(SEARCH, **fields)(program, Context(Goal(seed=3), task=task))
     return found.plan.digest, found.history[-1].notes
 
 
@@ -101,7 +99,7 @@ def test_a_cluster_that_loses_a_worker_finds_the_same():
 
         killer = threading.Thread(target=kill)
         killer.start()
-        search = replace(SEARCH, dask=cluster.scheduler_address)
+        search = change(SEARCH, dask=cluster.scheduler_address)
         result = search(program, Context(Goal(seed=3), task=task, progress=watch))
         killer.join()
         assert busy.is_set()

@@ -9,7 +9,7 @@ from compressc.errors import OutputError
 from compressc.search.journal import Journal
 from compressc.search.trials import Trial, pareto_front
 
-TRIALS = [Trial(f"d{i}", 90.0 + i / 3, Cost(10 * i, i, 4 * i), 0.5) for i in range(4)]
+TRIALS = [Trial(f"d{i}", 90.0 + i / 3, Cost(10 * i, i, 4 * i), 0.5, (i / 7, 2.0)) for i in range(4)]
 
 
 def test_trials_come_back_exactly(tmp_path):

@@ -9,22 +9,28 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 from torch import nn
 
 import compressc
+from compressc.backend.onnx_export import export_onnx
 from compressc.errors import GoalError, OutputError
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.passes import importance
 from compressc.pipeline.job import Job
 from compressc.program import Constraints, Program
+from compressc.runtime.cost_table import CostTable
+from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.sweeping import driver
 from compressc.sweeping.driver import sweep
+from compressc.sweeping.inputs import drift_inputs
 from compressc.sweeping.page import draw_front, render_sweep
 from compressc.sweeping.result import Sweep, SweepRow
+from compressc.sweeping.run import Run
 from compressc.sweeping.table import print_sweep
 from compressc.sweeping.targets import label
-from compressc.target import Target
+from compressc.target import Target, read_target
 from tests.small_networks import TwoConvs, seeded_program
 
 QUICK = Settings(measure=False)
@@ -151,6 +157,59 @@ def test_what_changed_is_made_again(program: Program, tmp_path: Path) -> None:
     assert other.key != before.key
     assert other.sha256 != before.sha256
     assert run(program, tmp_path, 0.6, goal=Goal(seed=1)).rows[1].key != before.key
+
+
+class Answers:
+    """Says how often a network finds the labels of its test split, which are its fingerprint."""
+
+    metric_name = "accuracy"
+
+    def __init__(self, labels: list[int]) -> None:
+        self.labels = torch.tensor(labels)
+
+    def evaluate(self, module: nn.Module) -> float:
+        x = torch.randn(len(self.labels), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return 100.0 * float((module(x).argmax(1) == self.labels).double().mean())
+
+    def test_fingerprint(self) -> str:
+        return str(self.labels.tolist())
+
+
+def test_other_test_labels_are_judged_anew(program: Program, tmp_path: Path) -> None:
+    right, wrong = ([label] * 8 for label in (0, 1))
+    before = run(program, tmp_path, 0.6, task=Answers(right)).rows
+    after = run(program, tmp_path, 0.6, task=Answers(wrong)).rows
+    fresh = run(program, tmp_path / "fresh", 0.6, task=Answers(wrong)).rows
+    assert [row.metric for row in after] == [row.metric for row in fresh]
+    assert [row.metric for row in after] != [row.metric for row in before]
+    assert [row.sha256 for row in after] == [row.sha256 for row in before]
+
+
+def test_a_device_that_was_profiled_again_is_asked_again(program: Program, tmp_path: Path) -> None:
+    path, table = (
+        tmp_path / "phone.json",
+        CostTable(describe_machine(), 1, 16, node_ms=0.0002, call_ms=0.1),
+    )
+
+    def key(milliseconds: float, place: Path = path) -> str:
+        place.write_text(replace(table, call_ms=milliseconds).to_json())
+        job = Job(program, multiple_of=4, settings=QUICK, target=read_target(place))
+        return any_run(job, tmp_path).key(Goal(latency_ms=0.5))
+
+    assert key(0.1) == key(0.1) == key(0.1, tmp_path / "moved.json")
+    assert key(0.1) != key(0.2)
+    # Without a latency in the goal no table counts.
+    here = Job(program, multiple_of=4, settings=QUICK)
+    there = replace(here, target=read_target(path))
+    goal = Goal(macs=0.5)
+    assert any_run(there, tmp_path).key(goal) == any_run(here, tmp_path).key(goal)
+
+
+def any_run(job: Job, folder: Path) -> Run:
+    assert isinstance(job.model, Program)
+    model = export_onnx(job.model)
+    return Run(job, job.model, folder, model, drift_inputs(job.model, model, None, QUICK, 0))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": "compressc-sweep-1"}', "\x00"])

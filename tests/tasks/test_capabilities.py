@@ -18,6 +18,7 @@ from compressc.tasks.capabilities import (
     GivesTraining,
     HasFingerprint,
     HasNotes,
+    HasTestFingerprint,
     SamplesValidation,
     TellsCorrect,
 )
@@ -50,7 +51,14 @@ def test_each_task_offers_what_it_has():
     bare: Scored = OnlyScored()
     assert offered(bare) == set()
     loaders = LoaderTask([], [], [], torch.nn.functional.mse_loss, lambda _: 1.0, "m")
-    assert offered(loaders) == {GivesTraining, GivesSamples, CountsSteps, ChecksModel}
+    assert offered(loaders) == {
+        GivesTraining,
+        GivesSamples,
+        CountsSteps,
+        ChecksModel,
+        HasFingerprint,
+        HasTestFingerprint,
+    }
     assert offered(trained()[1]) == ALL - {TellsCorrect}
 
 
@@ -63,6 +71,7 @@ def test_each_task_offers_what_it_has():
         ("correct", lambda outputs, targets: outputs == targets, TellsCorrect),
         ("check_model", lambda program: None, ChecksModel),
         ("fingerprint", lambda: "abc", HasFingerprint),
+        ("test_fingerprint", lambda: "abc", HasTestFingerprint),
         ("metadata", {"compressc.data": "mine"}, DescribesInput),
         ("notes", ("two files were skipped",), HasNotes),
         ("sample_validation", lambda samples, seed: None, SamplesValidation),

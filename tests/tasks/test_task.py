@@ -13,7 +13,7 @@ from compressc.models.training_data import DataSet, Labeled
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.loaders import LoaderTask, mean_of
 from compressc.tasks.protocol import Task, require_task
-from compressc.tasks.training_survey import survey_training
+from compressc.tasks.training_length import count_training_steps
 
 
 def labeled(count: int, seed: int) -> Labeled:
@@ -82,7 +82,7 @@ def test_the_number_of_batches_is_known_before_they_are_drawn(count):
     task = make_task()
     task = replace(task, data=replace(task.data, train=labeled(count, 0)))
     drawn = list(task.train_batches(0, 1))
-    assert task.train_steps() == len(drawn) == survey_training(task, 1, "test")[1]
+    assert task.train_steps() == len(drawn) == count_training_steps(task, 1, "test")
 
 
 def test_loaders_are_counted_where_they_do_not_say_how_long_they_are():
@@ -93,7 +93,7 @@ def test_loaders_are_counted_where_they_do_not_say_how_long_they_are():
     for loader, known in ((list(Stream()), 5), (Stream(), None)):
         task = LoaderTask(loader, [], [], nn.functional.mse_loss, mean_of(torch.eq), "m")
         assert task.train_steps() == known
-        assert survey_training(task, 0, "test")[1] == 5
+        assert count_training_steps(task, 0, "test") == 5
 
 
 def test_calibration_takes_each_image_once_and_no_augmentation():
