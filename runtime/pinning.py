@@ -58,7 +58,7 @@ def choose_cores(threads: int) -> tuple[int, ...] | None:
 def pick(
     allowed: list[int], busy: dict[int, float], siblings: dict[int, str], threads: int
 ) -> tuple[int, ...]:
-    """Return the quietest cores, hardware threads of cores that are taken already last."""
+    """Return the quietest cores; hardware threads of a core already chosen come last."""
     order = sorted(allowed, key=lambda core: (busy.get(core, 0.0), core))
     chosen: list[int] = []
     for fresh_only in (True, False):

@@ -139,7 +139,7 @@ def make_reference(
 
 
 def write_reference(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> None:
-    """Write a reference as ``.npz``; whatever the name ends in, that is the file."""
+    """Write a reference in the format of ``.npz`` to exactly this path, whatever its ending."""
     with Path(path).open("wb") as stream:
         # numpy's stubs take the arrays by keyword only for a flag of their own.
         np.savez_compressed(stream, **dict(arrays))  # type: ignore[arg-type]

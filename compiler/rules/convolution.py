@@ -188,7 +188,7 @@ def _couple_grouped(
     channels: Axis,
     column_role: Literal["in", "out"],
 ) -> None:
-    """Let every conv group lose as many inputs and outputs as any other, but its own ones.
+    """Require equal counts in every conv group; which channels leave, each group decides.
 
     Where the weight has other readers or is computed, its slices cannot be cut group by group: the
     same positions then leave the compact axis in every group.

@@ -29,13 +29,13 @@ def _constant(site: Site, index: int, argument: str, sizes: Sequence[object]) ->
 
 @rule(aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format)
 def create(site: Site) -> Value:
-    """Identical positions, free to shrink with what they meet."""
+    """All positions are identical, so the tensor may shrink with what it is combined with."""
     return _constant(site, 0, "size", site.arg("size"))
 
 
 @rule(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
 def create_beside(site: Site) -> Value:
-    """Identical positions, free to shrink with what they meet."""
+    """All positions are identical, so the tensor may shrink with what it is combined with."""
     return _constant(site, 1, "size", site.arg("size"))
 
 

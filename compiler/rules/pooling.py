@@ -62,7 +62,7 @@ def over_space(site: Site) -> Value:
 
 
 def _meet(site: Site, x: Axes, other: Axes, rank: int) -> None:
-    """Join the channels of indices that came with x; pin the places of a sampling grid."""
+    """Join the channels of a second operand with those of x, and pin a sampling grid."""
     channel = len(x) - rank - 1
     if len(other) == len(x) and size_of(other[channel]) == size_of(x[channel]):
         join_axes(site.space, x[channel], other[channel], site.name)

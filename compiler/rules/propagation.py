@@ -91,7 +91,7 @@ def propagate(program: Program) -> Propagation:
 
 
 def _with_siblings(propagation: Propagation, names: frozenset[str]) -> frozenset[str]:
-    """Return these cuts and those of the same layers into as many blocks: heads leave as a whole.
+    """Return these cuts and the other cuts of the same layers into as many blocks.
 
     Where queries and keys cannot lose positions, their heads can only leave with the values'.
     """
@@ -101,7 +101,7 @@ def _with_siblings(propagation: Propagation, names: frozenset[str]) -> frozenset
 
 
 def _stuck(propagation: Propagation, *, blocks: bool) -> frozenset[str]:
-    """Return the cuts of one kind of which no part can leave."""
+    """Return the cuts (into positions, or into blocks) none of whose parts may leave."""
     solution = propagation.space.solve()
     return frozenset(
         split.name

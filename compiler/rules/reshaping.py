@@ -55,7 +55,7 @@ def regroup(site: Site, source: Sequence[Axis], sizes: Sequence[int]) -> Axes:
 
 
 def _merge_plain(factors: Sequence[Factor]) -> list[Factor]:
-    """Merge neighbours that cannot be pruned: where one ends says nothing."""
+    """Merge neighbouring factors that cannot be pruned: their border does not matter."""
     merged: list[Factor] = []
     for factor in factors:
         if merged and merged[-1].ids is None and factor.ids is None:
@@ -164,7 +164,7 @@ def unflatten(site: Site) -> Value:
 
 @rule(aten.expand.default)
 def expand(site: Site) -> Value:
-    """An axis of size 1 becomes identical positions, free to shrink with what they meet."""
+    """An axis of size 1 becomes identical positions, which may shrink with other operands."""
     x = site.axes("self")
     sizes = list(site.arg("size"))
     shape = site.shape()
@@ -198,7 +198,7 @@ def expand_like(site: Site) -> Value:
 
 @rule(aten.repeat.default, aten.tile.default)
 def repeat(site: Site) -> Value:
-    """Copies of an axis are one more factor in front of it; copies of one position are free."""
+    """Copies of an axis add a factor in front of it; copies of one position may shrink."""
     x = site.axes("self")
     name = "repeats" if site.node.target is aten.repeat.default else "dims"
     counts = list(site.arg(name))
