@@ -18,6 +18,7 @@ from compressc.plan import Plan as Plan
 from compressc.program import Constraints as Constraints
 from compressc.program import Program as Program
 from compressc.proof.masking import masked as masked
+from compressc.reporting.report_file import write_report as write_report
 from compressc.settings import Int8 as Int8
 from compressc.settings import Repair as Repair
 from compressc.settings import Settings as Settings

@@ -185,8 +185,8 @@ def test_plans_that_do_not_fit_are_refused() -> None:
     ]
     for decisions, message in cases:
         with pytest.raises(PlanError, match=message):
-            program.with_plan(Plan(**decisions))
-    program.with_plan(Plan(keep={"classify": np.ones(5, dtype=bool)}))
+            couple(program).check(Plan(**decisions))
+    couple(program).check(Plan(keep={"classify": np.ones(5, dtype=bool)}))
 
 
 @pytest.mark.parametrize(("name", "variant"), every_block()[::9])

@@ -317,7 +317,7 @@ class Refused(nn.Module):
 def test_layers_that_cannot_be_factorised_say_why(layer: str, reason: str) -> None:
     program = capture(Refused(), (torch.randn(2, 8, 9, 9),))
     with pytest.raises(PlanError, match=f"'{layer}'.*({reason})"):
-        program.with_plan(Plan(rank={layer: (2,)}))
+        couple(program).check(Plan(rank={layer: (2,)}))
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_ranks_that_do_not_fit_are_refused(
     program: Program, ranks: dict[str, tuple[int, ...]], reason: str
 ) -> None:
     with pytest.raises(PlanError, match=reason):
-        program.with_plan(Plan(rank=ranks))
+        couple(program).check(Plan(rank=ranks))
     with pytest.raises(PlanError, match=reason):
         lower(replace(program, plan=Plan(rank=ranks)))
 
@@ -372,4 +372,4 @@ def test_ranks_follow_the_channels_that_stay(program: Program) -> None:
 def test_zeros_and_ranks_of_one_weight_exclude_each_other(program: Program) -> None:
     mask = np.ones((24, 16, 3, 3), dtype=bool)
     with pytest.raises(PlanError, match="'b' is to be factorised"):
-        program.with_plan(Plan(zero={"b.weight": mask}, rank={"b": (4, 4)}))
+        couple(program).check(Plan(zero={"b.weight": mask}, rank={"b": (4, 4)}))
