@@ -30,6 +30,7 @@ from kit.records import describe_run, read_record, write_record
 import compressc
 from compressc.contract.context import Context
 from compressc.coupling.graph import cost_of, couple
+from compressc.coupling.priced_costs import price_plan
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.pass_fields import build_pass, read_settings
@@ -37,8 +38,8 @@ from compressc.passes.ascai.genetic_search import Ascai
 from compressc.passes.distill import Distill
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.program import Program
-from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
+from compressc.zero_price import SPARSE
 
 # Bounded searches compare candidates that all lose much as cut: above a wide threshold the score
 # tells them apart. Zeros cannot be bounded: the smallest within a loss is taken.
@@ -89,7 +90,7 @@ def run_row(
             compressc.lower(repaired), task, context, clock, options
         )
         notes += told
-    cost, full = PlanCosts(couple(program)).cost(decided.plan), cost_of(program)
+    cost, full = price_plan(couple(program), decided.plan, SPARSE), cost_of(program)
     return {
         "case": case,
         "importance": options.importance,

@@ -16,10 +16,7 @@ from onnx import ModelProto
 
 import compressc
 from compressc.array_types import IntArray
-from compressc.backend.onnx_export import export_onnx
 from compressc.clock import ignore_progress
-from compressc.compression import Result
-from compressc.contract.registry import find_pass
 from compressc.errors import HandOverError
 from compressc.models.augmentation import shift_by_one
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -27,8 +24,6 @@ from compressc.models.digits_data import digits_split
 from compressc.models.registry import weights_path
 from compressc.models.training_data import DataSet, Labeled
 from compressc.runtime.session import create_session, run_session
-from compressc.target import Target
-from compressc.tasks.classification import ClassificationTask
 
 ARCHITECTURE = "digits_resnet"
 # The split that the shipped weights were trained with: its test part was never trained on.
@@ -48,7 +43,7 @@ class DemoResult:
         images: how many held-out images they were judged on.
     """
 
-    result: Result
+    result: compressc.Result
     original_onnx: ModelProto
     accuracy_original: float
     accuracy_pruned: float
@@ -81,32 +76,33 @@ def run_demo(
     if weights is None:
         raise HandOverError(f"the weights of {ARCHITECTURE} are missing; reinstall compressc")
     task = digits_task(load_checkpoint(weights).normalization)
-    finetune: Any = find_pass("finetune")
-    passes = [find_pass("magnitude")()]
+    model, goal = compressc.load(weights), compressc.Goal(macs=macs, seed=seed)
+    passes: list[str | compressc.Pass] = ["magnitude"]
     if epochs:
+        finetune: Any = compressc.find_pass("finetune")
         passes.append(finetune(epochs=epochs, learning_rate=0.05, precision="float32"))
     result = compressc.compress(
-        compressc.load(weights),
-        goal=compressc.Goal(macs=macs, seed=seed),
+        model,
+        goal=goal,
         passes=passes,
         task=task,
-        target=Target(threads=threads),
+        target=compressc.Target(threads=threads),
         progress=progress,
         name=weights.name,
     )
 
     test = task.data.test
     images = task.normalization.apply(test.images).numpy()
-    original_onnx = export_onnx(result.original)
-    pruned = compressc.lower(result.original.with_plan(result.plans[0]))
+    untimed = compressc.Settings(measure=False)
+    whole = compressc.compress(model, goal=compressc.Goal(), passes=(), settings=untimed)
+    pruned = compressc.compress(model, goal=goal, passes="magnitude", settings=untimed)
     before, between, after = (
-        accuracy(model, images, test.labels.numpy())
-        for model in (original_onnx, export_onnx(pruned), result.onnx)
+        accuracy(each.onnx, images, test.labels.numpy()) for each in (whole, pruned, result)
     )
-    return DemoResult(result, original_onnx, before, between, after, len(test))
+    return DemoResult(result, whole.onnx, before, between, after, len(test))
 
 
-def digits_task(normalization: Normalization) -> ClassificationTask:
+def digits_task(normalization: Normalization) -> compressc.ClassificationTask:
     """Return the handwritten digits as a task.
 
     Raises:
@@ -124,7 +120,7 @@ def digits_task(normalization: Normalization) -> ClassificationTask:
             (digits.test_images, digits.test_labels),
         )
     )
-    return ClassificationTask(
+    return compressc.ClassificationTask(
         DataSet("handwritten digits", train, val, test, _SPLIT_SEED),
         tuple("0123456789"),
         normalization,

@@ -10,6 +10,7 @@ from compressc.errors import GoalError
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import Machine, channel_multiple, describe_machine
+from compressc.zero_price import DENSE, ZeroPrice
 
 # What executes the file. Both run the same ONNX file; they differ in what a zero weight costs.
 Engine = Literal["onnxruntime"]
@@ -61,6 +62,11 @@ class Target:
         """What another machine is called in messages; empty for this one."""
         table = self.cost_table
         return f"{table.machine.cpu_model}, {table.threads} threads" if table else ""
+
+    @property
+    def zero_price(self) -> ZeroPrice:
+        """What a zero weight costs there: as much as any other in stock ONNX Runtime."""
+        return DENSE
 
     @property
     def channel_step(self) -> int:

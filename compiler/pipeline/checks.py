@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compressc.backend.onnx_parity import Parity
+from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.latency.measured_latency import read_latency
@@ -97,18 +98,22 @@ def check_costs(
         before: what the original's ONNX file says; None where it was not exported.
         after: what the compressed ONNX file says.
     """
-    checks = []
+    bounds, checks = Bounds(goal.bounds, original), []
+    full_bytes = before.file_bytes if before else original.size_bytes
+    full_macs = before.macs if before and before.macs else original.macs
     for what, bound in goal.bounds.items():
         if what == "size_bytes":
-            full = before.file_bytes if before else original.size_bytes
-            checks.append(_bound_check("ONNX file bytes", bound, full, after.file_bytes, 0.0))
+            # The file, not the weights alone.
+            whole = replace(original, size_bytes=full_bytes)
+            reached = replace(result, size_bytes=after.file_bytes)
+            checks.append(_check("ONNX file bytes", what, replace(bounds, original=whole), reached))
             continue
-        checks.append(_bound_check(what, bound, getattr(original, what), getattr(result, what), 0))
+        checks.append(_check(what, what, bounds, result))
         if what == "macs" and after.macs is not None:
-            full = before.macs if before and before.macs else original.macs
-            checks.append(
-                _bound_check("macs in the ONNX file", bound, full, after.macs, _COUNT_TOLERANCE)
-            )
+            counted = replace(bounds, original=replace(original, macs=full_macs))
+            reached = replace(result, macs=after.macs)
+            name = "macs in the ONNX file"
+            checks.append(_check(name, what, counted, reached, _COUNT_TOLERANCE))
         elif what == "macs" and not bound.relative:
             checks.append(
                 Check(
@@ -176,17 +181,15 @@ def latency_text(bound: LatencyBound) -> str:
     return f"{amount} at {bound.percentile}"
 
 
-def _bound_check(what: str, bound: Bound, full: float, reached: float, tolerance: float) -> Check:
-    allowed = bound.absolute(full)
-    ratio = reached / full if full else 0.0
+def _check(name: str, what: str, bounds: Bounds, cost: Cost, tolerance: float = 0.0) -> Check:
+    bound, reached, ratio = bounds.limits[what], getattr(cost, what), bounds.share(what, cost)
     text = f"{ratio:.4f} of the original" if bound.relative else f"{reached:.0f}"
-    target = f"{bound.value:g} of the original" if bound.relative else f"{bound.value:.0f}"
-    numbers: Mapping[str, float] = {"reached": reached, "allowed": allowed, "ratio": ratio}
+    allowed = bounds.allowed(what)
     return Check(
-        f"{what} within the target",
-        reached <= allowed + tolerance * full,
-        f"{text}, target {target}",
-        numbers,
+        f"{name} within the target",
+        reached <= allowed + tolerance * getattr(bounds.original, what),
+        f"{text}, target {bound_text(bound)}",
+        {"reached": reached, "allowed": allowed, "ratio": ratio},
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from compressc.clock import ProgressCallback, ignore_progress
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
+from compressc.coupling.priced_costs import price_plan
 from compressc.goal import Goal
 from compressc.plan import Plan
 from compressc.program import Program
@@ -19,13 +20,13 @@ from compressc.search.dispatch import Dispatcher
 from compressc.search.executors import InProcess
 from compressc.search.journal import Journal
 from compressc.search.judge import make_judge
-from compressc.search.plan_costs import PlanCosts
 from compressc.search.trials import Trial
 from compressc.search.validation_sample import sample_validation
 from compressc.search.worker import Answer
 from compressc.store.identity import identify
 from compressc.store.store import Store
 from compressc.tasks.protocol import Inputs, Task
+from compressc.zero_price import SPARSE
 
 Point = tuple[float, ...]
 
@@ -83,7 +84,7 @@ class Evaluator:
         conditions = conditions or Conditions()
         self._started = time.perf_counter()
         self.goal, self._progress = goal, progress
-        self._costs = PlanCosts(couple(program))
+        self._coupling = couple(program)
         self.calibration: tuple[Inputs, ...] = ()
         if conditions.recalibrate:
             drawn = task.calibration_batches(conditions.recalibrate, conditions.seed)
@@ -130,7 +131,7 @@ class Evaluator:
 
     def cost(self, plan: Plan) -> Cost:
         """Return what a plan costs, zeros not counted; free, and no part of the budget."""
-        return self._costs.cost(plan)
+        return price_plan(self._coupling, plan, SPARSE)
 
     def submit(self, plan: Plan, point: Point = ()) -> Future[Trial | None]:
         """Ask for the trial of a plan, and do not wait for it.
@@ -154,7 +155,7 @@ class Evaluator:
         if digest in self._known:
             future = _finished(self._known[digest])
         else:
-            record = partial(self._record, digest, point, self._costs.cost(plan))
+            record = partial(self._record, digest, point, price_plan(self._coupling, plan, SPARSE))
             future = self._dispatcher.submit(plan, record)
         self._asked[digest] = future
         future.add_done_callback(partial(self._refund, digest))

@@ -16,7 +16,7 @@ class Trial:
     Attributes:
         digest: of its plan.
         metric: the task's metric on the search-validation split, higher is better.
-        cost: what it costs, zeros not counted (see ``plan_costs``).
+        cost: what it costs, zeros not counted: as papers count, by ``SPARSE`` of ``zero_price``.
         seconds: what the evaluation took.
         point: the values of the search space's coordinates from which the plan was made, so that
             it can be made again after this process has ended; empty where the plan came from no

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from compressc.array_types import FloatArray, IntArray
 from compressc.latency.latency_model import LatencyModel
+from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.ladders import Ladder
-
-Scope = Literal["uniform", "global"]
 
 _BISECTIONS = 30
 _SWEEPS = 8

@@ -20,11 +20,12 @@ from compressc.latency.latency_model import LatencyModel
 from compressc.latency.measured_latency import read_latency
 from compressc.latency.network_listing import write_original
 from compressc.lowering.lowered import lower
-from compressc.passes.latency.knapsack import LatencyAllocator, Scope, losses_of
+from compressc.passes.latency.knapsack import LatencyAllocator, losses_of
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.latency.search import LatencySearch, Measure
 from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
+from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.ladders import Ladder, build_ladder
 from compressc.program import Program
 from compressc.runtime.benchmark import bench

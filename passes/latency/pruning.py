@@ -9,7 +9,6 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
 from compressc.passes.latency.fastest import seek_fastest
-from compressc.passes.latency.knapsack import Scope
 from compressc.passes.latency.meeting import (
     LatencyRule,
     describe_prediction,
@@ -18,6 +17,7 @@ from compressc.passes.latency.meeting import (
 )
 from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.unit_features.weight_slices import VectorNorm
+from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import WidthRule
 from compressc.program import Program
 

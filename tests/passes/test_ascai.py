@@ -9,6 +9,7 @@ import compressc
 from compressc.bounds import Bounds
 from compressc.contract.context import Context
 from compressc.coupling.graph import cost_of, couple
+from compressc.coupling.priced_costs import price_plan
 from compressc.errors import DataError, GoalError, OutputError, SearchError
 from compressc.goal import Goal
 from compressc.passes.ascai import warm_start
@@ -23,8 +24,8 @@ from compressc.program import Program
 from compressc.search.evaluation import Evaluator
 from compressc.search.history import History
 from compressc.search.history_file import read_history
-from compressc.search.plan_costs import PlanCosts
 from compressc.tasks.classification import ClassificationTask
+from compressc.zero_price import SPARSE
 from tests.search_kit import change, make_ascai, trained
 
 SEARCH = make_ascai(population=8, generations=3, spaces=("ps",))
@@ -37,7 +38,7 @@ def run(search: Ascai = SEARCH, goal: Goal | None = None, **fields) -> Program:
 
 def ratio(program: Program, what: str = "macs") -> float:
     whole = couple(program).cost(Plan())
-    cost = PlanCosts(couple(program)).cost(program.plan)
+    cost = price_plan(couple(program), program.plan, SPARSE)
     return getattr(cost, what) / getattr(whole, what)
 
 
@@ -247,7 +248,7 @@ def test_room_that_a_bound_leaves_is_taken(spaces):
     moved = bounding.enforce(drawn)
     full = bounding.bounds.original.macs
     shares = [
-        PlanCosts(couple(space.program)).cost(space.plan_of(space.point(v))).macs / full
+        price_plan(couple(space.program), space.plan_of(space.point(v)), SPARSE).macs / full
         for v in moved
     ]
     assert max(shares) <= 0.6
