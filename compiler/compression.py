@@ -40,7 +40,7 @@ from compressc.pipeline.measuring import (
     time_files,
 )
 from compressc.pipeline.preparing import begin, bounds_file_size, couple_channels, export_original
-from compressc.pipeline.recipe import follow_recipe
+from compressc.pipeline.recipe import check_reach, follow_recipe
 from compressc.pipeline.sampling import makes_samples, take_samples
 from compressc.pipeline.stage import Stage, run_stages
 from compressc.plan import Plan
@@ -54,9 +54,10 @@ from compressc.tasks.protocol import Scored
 # From the captured model to a small one, each lowering proven. Several processes that train
 # together all come so far; only the first goes on.
 RECIPE = (
-    Stage("", take_samples, makes_samples),
     Stage("coupling channels", couple_channels),
     Stage("exporting the original", export_original, bounds_file_size),
+    Stage("checking that the goal is within reach", check_reach, makes_samples),
+    Stage("", take_samples, makes_samples),
     Stage("", follow_recipe),
 )
 # Whether the small one is still good enough.

@@ -90,9 +90,9 @@ class Job:
         return self.repair.synthetic == "always" or (self.passes is None and removes)
 
     @property
-    def has_data(self) -> bool:
-        """Whether there is a whole task: samples to repair and to judge candidates on."""
-        return isinstance(self.task, Task)
+    def has_samples(self) -> bool:
+        """Whether there is a whole task, or will be: samples to repair and judge candidates on."""
+        return isinstance(self.task, Task) or self.makes_samples
 
 
 def resolve_passes(passes: Passes) -> tuple[Pass, ...]:

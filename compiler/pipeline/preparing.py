@@ -75,7 +75,7 @@ def couple_channels(artifact: Artifact) -> Artifact:
     elif may_relax:
         step = job.target.channel_step
         # Where it matters to be accurate, because there are data, no coarser than layers are.
-        step = _fine_enough(program, step) if job.has_data else step
+        step = _fine_enough(program, step) if job.has_samples else step
     else:
         step = job.multiple_of or asked.multiple_of
     constraints = replace(asked, multiple_of=step)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from compressc.bounds import Bounds
+from compressc.clock import Clock, ignore_progress
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.registry import find_pass
@@ -30,6 +31,26 @@ from compressc.plan import Plan
 from compressc.proof.equivalence import prove
 
 
+def check_reach(artifact: Artifact) -> Artifact:
+    """Check that the goal is within reach, before time goes into inputs to decide on.
+
+    Passes are rehearsed up to the first whose rehearsal needs data.
+
+    Raises:
+        GoalError: if the goal is out of reach even at the finest channel step, or asks for nothing.
+    """
+    rehearsals = [entry.rehearsal() for entry in _passes(artifact.job)]
+    blind = list(takewhile(lambda entry: entry.declares.needs == "nothing", rehearsals))
+    # What measures is not cheap to rehearse; it needs no data either.
+    cheap = list(takewhile(lambda entry: entry.declares.deterministic, blind))
+    planned = list(takewhile(lambda entry: entry.declares.runs_on == "planned", cheap))
+    quiet = replace(artifact, clock=Clock(ignore_progress))
+    context = replace(_context(artifact), work_dir=None, progress=ignore_progress)
+    if planned:
+        decide(quiet, planned, context)
+    return artifact
+
+
 def follow_recipe(artifact: Artifact) -> Artifact:
     """Run the passes of the job, or those of the default recipe, until nothing is pending.
 
@@ -37,19 +58,7 @@ def follow_recipe(artifact: Artifact) -> Artifact:
         GoalError: if the goal is out of reach even at the finest channel step, or asks for nothing.
         VerificationError: if a lowering does not compute what the masked network computes.
     """
-    job = artifact.job
-    passes = job.chosen_passes
-    if passes is None:
-        passes = _default_passes(job)
-    context = Context(
-        goal=goal_for_passes(artifact),
-        task=job.task,
-        progress=artifact.clock.progress,
-        work_dir=Path(job.work_dir) if job.work_dir else None,
-        original=replace(artifact.original, plan=Plan()),
-        target=job.target,
-    )
-    return run_recipe(artifact, passes, context)
+    return run_recipe(artifact, _passes(artifact.job), _context(artifact))
 
 
 def run_recipe(artifact: Artifact, passes: Sequence[Pass], context: Context) -> Artifact:
@@ -101,11 +110,25 @@ def _in_amounts(goal: Goal, full: Cost) -> Goal:
     return replace(goal, **amounts)  # type: ignore[arg-type]
 
 
-def _default_passes(job: Job) -> tuple[Pass, ...]:
-    goal = job.goal
+def _context(artifact: Artifact) -> Context:
+    job = artifact.job
+    return Context(
+        goal=goal_for_passes(artifact),
+        task=job.task,
+        progress=artifact.clock.progress,
+        work_dir=Path(job.work_dir) if job.work_dir else None,
+        original=replace(artifact.original, plan=Plan()),
+        target=job.target,
+    )
+
+
+def _passes(job: Job) -> tuple[Pass, ...]:
+    chosen, goal = job.chosen_passes, job.goal
+    if chosen is not None:
+        return chosen
     if not goal.bounds and goal.latency_ms is None:
         raise GoalError(
             "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
         )
-    names = choose_recipe(latency=goal.latency_ms is not None, samples=job.has_data)
+    names = choose_recipe(latency=goal.latency_ms is not None, samples=job.has_samples)
     return tuple(find_pass(name)() for name in names)
