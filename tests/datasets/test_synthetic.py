@@ -157,7 +157,7 @@ def test_time_is_bounded():
     hurried = SyntheticSettings(samples=8, judged=8, seconds=1e-3, matching=Matching(steps=5000))
     made = make_inputs(trained(), hurried, 0, lambda done, total, text: steps.append((done, text)))
     assert len(steps) < 20
-    assert len(made.repairing[0]) == 16
+    assert len(made.repairing[0]) == 2 * 12
 
 
 def test_memory_is_bounded_by_batches():
