@@ -55,8 +55,8 @@ from compressc.tasks.protocol import Scored
 # From the captured model to a small one, each lowering proven. Several processes that train
 # together all come so far; only the first goes on.
 RECIPE = (
-    Stage("", take_samples, makes_samples),
     Stage("coupling channels", couple_channels),
+    Stage("", take_samples, makes_samples),
     Stage("exporting the original", export_original, bounds_file_size),
     Stage("", follow_recipe),
 )

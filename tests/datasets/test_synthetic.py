@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import compressc
+from compressc.datasets.synthetic import sample_cache
 from compressc.datasets.synthetic.input_values import draw_input, read_input_kinds
 from compressc.datasets.synthetic.making import SyntheticSettings, make_inputs
 from compressc.datasets.synthetic.matching import Matching
@@ -180,7 +181,8 @@ def test_activations_that_are_no_numbers_are_one_clear_line():
         make_inputs(broken, FEW, 0, ignore_progress)
 
 
-def test_what_an_earlier_run_made_is_found_again(tmp_path):
+def test_what_an_earlier_run_made_is_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_cache, "_WORTH_SAVING_SECONDS", 0.0)
     program = trained()
     first = find_or_make_inputs(program, FEW, 0, ignore_progress, tmp_path)
 

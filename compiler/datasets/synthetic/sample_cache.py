@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,8 @@ _FORMAT = "compressc-synthetic-1"
 # As many digits as the folders of finished passes have, beside which these lie.
 _KEY_LENGTH = 32
 _FILE = "samples.safetensors"
+# What took less is sooner done again than read.
+_WORTH_SAVING_SECONDS = 1.0
 _UNUSABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
@@ -52,8 +55,10 @@ def find_or_make_inputs(
     path = work_dir / key[:_KEY_LENGTH] / _FILE
     known = _read(path)
     if known is None:
+        started = time.perf_counter()
         known = make_inputs(program, settings, seed, progress)
-        _write(known, path)
+        if time.perf_counter() - started > _WORTH_SAVING_SECONDS:
+            _write(known, path)
     return known
 
 
