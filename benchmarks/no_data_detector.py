@@ -56,7 +56,7 @@ class ONet(nn.Module):
         x = self.pool2(self.prelu2(self.conv2(x)))
         x = self.pool3(self.prelu3(self.conv3(x)))
         x = self.prelu4(self.conv4(x)).permute(0, 3, 2, 1).contiguous()
-        x = self.prelu5(self.dense5(x.view(len(x), -1)))
+        x = self.prelu5(self.dense5(x.flatten(1)))
         return self.dense6_2(x), self.dense6_3(x), self.softmax6_1(self.dense6_1(x))
 
 

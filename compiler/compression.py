@@ -55,6 +55,7 @@ from compressc.tasks.protocol import Scored
 # together all come so far; only the first goes on.
 RECIPE = (
     Stage("coupling channels", couple_channels),
+    Stage("", take_samples, makes_samples),
     Stage("exporting the original", export_original, bounds_file_size),
     Stage("checking that the goal is within reach", check_reach, makes_samples),
     Stage("", take_samples, makes_samples),

@@ -58,7 +58,9 @@ def open_task(
     if path.suffix == ".npz" and original is not None and not has_labels(path):
         return open_arrays(path, original, normalization, batch_size, seed)
     contents = _read(path, input_shape)
-    if not contents.has_labels:
+    # Arrays with labels have them, however few classes they name.
+    numbered = path.suffix == ".npz" or (path.is_dir() and holds_idx(path))
+    if not (numbered or contents.has_labels):
         compared = _compared(path, original)
         return open_pictures(path, contents, compared, normalization, batch_size, seed)
     if class_count is not None and len(contents.classes) > class_count:

@@ -74,7 +74,7 @@ def couple_channels(artifact: Artifact) -> Artifact:
         asked, step, may_relax = program.constraints, program.constraints.multiple_of, False
     elif may_relax:
         step = job.target.channel_step
-        # Where it matters to be accurate, because there are data, no coarser than layers are.
+        # Where it matters to be accurate, because there are samples, no coarser than layers are.
         step = _fine_enough(program, step) if job.has_samples else step
     else:
         step = job.multiple_of or asked.multiple_of

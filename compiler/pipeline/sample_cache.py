@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from compressc.clock import ProgressCallback
@@ -14,6 +15,8 @@ from compressc.store.store import Store
 _NAME = "samples"
 # As many digits as the folders of finished passes have, beside which these lie.
 _KEY_LENGTH = 32
+# What took less is sooner done again than read.
+_WORTH_SAVING_SECONDS = 1.0
 
 
 def identify_samples(program: Program, settings: SyntheticSettings, seed: int) -> str:
@@ -48,8 +51,10 @@ def find_or_make_inputs(
     content = store.load(_NAME)
     if content is not None:
         return _unpack(Record.from_bytes(content))
+    started = time.perf_counter()
     inputs = make_inputs(program, settings, seed, progress)
-    store.save(_NAME, _pack(inputs).to_bytes())
+    if time.perf_counter() - started > _WORTH_SAVING_SECONDS:
+        store.save(_NAME, _pack(inputs).to_bytes())
     return inputs
 
 

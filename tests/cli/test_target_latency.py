@@ -67,7 +67,7 @@ def test_a_device_is_aimed_at_without_naming_a_pass(
     assert code == 0, err
     assert (workplace / "small.onnx").exists()
     report = json.loads((workplace / "r.json").read_text())
-    assert [row["name"] for row in report["passes"]] == ["latency"]
+    assert [row["name"] for row in report["passes"]] == ["latency", "calibrate"]
     (check,) = [c for c in report["verdict"]["checks"] if c["name"] == "latency goal"]
     assert check["passed"]
     assert "predicted, not measured" in check["text"]

@@ -12,6 +12,7 @@ from compressc.cli.compress import warn_if_dead
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.pipeline.job import Job
+from compressc.reporting.page import render_page
 from compressc.reporting.table import print_report
 from compressc.settings import Int8, Repair, Settings
 from tests.passes.training_kit import make_program, make_task, quick
@@ -80,7 +81,7 @@ def test_without_labels_it_is_the_agreement_and_told_as_such(trained):
     metadata = {entry.key: entry.value for entry in result.onnx.metadata_props}
     assert metadata["compressc.accuracy"] == accuracy.text
     assert result.report.to_dict()["accuracy"]["is_measured"] is False
-    assert "accuracy not measured" in result.report.to_html()
+    assert "accuracy not measured" in render_page(result.report)
 
 
 def test_a_dead_network_is_red_everywhere(trained, capsys):
@@ -90,7 +91,7 @@ def test_a_dead_network_is_red_everywhere(trained, capsys):
     report = result.with_state(state).report
     assert report.accuracy.is_at_chance
     assert "AT CHANCE" in report.accuracy.text
-    assert "accuracy at chance" in report.to_html()
+    assert "accuracy at chance" in render_page(report)
     print_report(report)
     warn_if_dead(report, "small.onnx")
     said = capsys.readouterr()

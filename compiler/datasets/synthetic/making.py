@@ -90,10 +90,13 @@ def make_inputs(
         progress: called with (done, total, text).
 
     Raises:
-        DataError: if what the network computes on such inputs is no number.
+        DataError: if what the network computes on such inputs is no number, or no input has a batch
+            axis.
     """
     started = time.monotonic()
     kinds, memory = read_input_kinds(program), read_norm_memory(program)
+    if not any(kind.is_batched for kind in kinds):
+        raise DataError("no input of the model has a batch axis, so none can be made; --no-repair")
     maker = _Maker(program, kinds, memory, settings, Generator().manual_seed(seed), progress)
     if maker.can_optimize:
         count = maker.afford(settings.samples + settings.judged)
@@ -104,7 +107,8 @@ def make_inputs(
     _check_finite(program, inputs, kinds)
     batched = [kind.is_batched for kind in kinds]
     count = len(inputs[batched.index(True)])
-    judged = min(settings.judged, max(1, count // 3))
+    # An even number, so that halves of it can be told apart with their mirror images.
+    judged = min(settings.judged, max(2, count // 3)) // 2 * 2
     # Each batch is optimised as a whole, so both uses get samples of each.
     order = torch.randperm(count, generator=Generator().manual_seed(seed))
     repairing, judging = (
@@ -261,8 +265,10 @@ def _check_finite(program: Program, inputs: Inputs, kinds: tuple[InputKind, ...]
     Raises:
         DataError: if an output is no number on the first samples.
     """
-    rows = torch.arange(bound_batch(program) or _PROBE)
-    first = take_rows(inputs, [kind.is_batched for kind in kinds], rows)
+    batched = [kind.is_batched for kind in kinds]
+    count = len(inputs[batched.index(True)])
+    rows = torch.arange(bound_batch(program) or min(count, _PROBE))
+    first = take_rows(inputs, batched, rows)
     with torch.no_grad():
         outputs = pytree.tree_leaves(program.graph_module(*first))
     if any(isinstance(output, Tensor) and bool(output.isnan().any()) for output in outputs):
