@@ -9,6 +9,7 @@ from compressc.contract.registry import find_pass as find_pass
 from compressc.coupling.graph import cost_of as cost_of
 from compressc.coupling.graph import couple as couple
 from compressc.errors import CompresscError as CompresscError
+from compressc.frontend.archive import save as save
 from compressc.frontend.handover import load as load
 from compressc.frontend.tracing import capture as capture
 from compressc.goal import Goal as Goal

@@ -235,9 +235,9 @@ def _write(result: Result, options: argparse.Namespace) -> list[Path]:
     if options.output:
         written.append(result.export(options.output))
     if options.save:
-        from compressc.frontend.archive import save_program
+        from compressc.frontend.archive import save
 
-        save_program(result.program, options.save)
+        save(result.program, options.save)
         written.append(Path(options.save))
     if options.report:
         from compressc.reporting.report_file import write_report

@@ -25,7 +25,7 @@ _NOTE = "compressc.json"
 _FORMAT = "compressc-program-1"
 
 
-def save_program(program: Program, path: str | Path) -> None:
+def save(program: Program, path: str | Path) -> None:
     """Write a program as ``.pt2``, with names, axes, constraints and history beside the graph.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import nn
 
 import compressc
 from compressc.errors import HandOverError, OutputError, PlanError
-from compressc.frontend.archive import load_archive, save_program
+from compressc.frontend.archive import load_archive, save
 from compressc.frontend.handover import load
 from compressc.frontend.tracing import capture
 from compressc.plan import Plan
@@ -53,7 +53,7 @@ def program():
 @pytest.fixture
 def path(program, tmp_path):
     path = tmp_path / "small.pt2"
-    save_program(program, path)
+    save(program, path)
     return path
 
 
