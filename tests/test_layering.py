@@ -79,12 +79,6 @@ def test_the_walls_can_be_breached() -> None:
 
 
 @pytest.mark.parametrize("folder", PREFIXES)
-def test_no_room_is_too_large(folder: str) -> None:
-    long = {str(p): n for p in sources(folder) if (n := len(p.read_text().splitlines())) > 450}
-    assert long == {}
-
-
-@pytest.mark.parametrize("folder", PREFIXES)
 def test_no_file_is_named_for_nothing(folder: str) -> None:
     vague = {"utils", "helpers", "common", "misc"}
     assert [str(p) for p in sources(folder) if p.stem in vague] == []

@@ -84,6 +84,7 @@ def run(program: Program, task: Teacher | None, **settings: Any) -> Result:
         multiple_of=4,
         task=task,
         settings=Settings(**{"measure": False, "int8": INT8, **settings}),
+        repair=False,
     )
 
 
