@@ -13,21 +13,26 @@ from compressc.rules.registry import RULES
 from tests.strategies import Recipe, every_block
 
 # Files of compressc/rules that hold no rules of their own.
-_SHARED = {"registry", "targets", "broadcasting"}
+_SHARED = {"registry", "records", "site", "propagation", "targets", "broadcasting"}
 
 
 @cache
 def _families_drawn() -> dict[str, set[str]]:
     """Return the operations that random networks are drawn from, by the file of their rule."""
     load_rules()
-    found: dict[str, set[str]] = {}
+    drawn: dict[str, set[str]] = {}
     for block in every_block():
         for node in Recipe((block,)).capture().graph_module.graph.nodes:
             rule = RULES.get(node.target) if node.op == "call_function" else None
             if rule is not None:
                 family = rule.__module__.rpartition(".")[2]
-                found.setdefault(family, set()).add(str(node.target))
-    return found
+                drawn.setdefault(family, set()).add(str(node.target))
+    return drawn
+
+
+def test_the_shared_files_hold_no_rules() -> None:
+    load_rules()
+    assert not _SHARED & {rule.__module__.rpartition(".")[2] for rule in RULES.values()}
 
 
 @pytest.mark.parametrize(

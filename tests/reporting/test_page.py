@@ -79,7 +79,7 @@ def test_latency_per_layer_appears_where_it_was_measured() -> None:
 def test_the_badge_and_the_speed_are_frank() -> None:
     assert '<span class="badge good">equivalence verified' in render_page(make_report())
     failed = render_page(make_report(verdict=Verdict((Check("a", False, "off by 1"),))))
-    assert '<span class="badge bad">not verified' in failed
+    assert '<span class="badge bad">equivalence not verified' in failed
     slow = render_page(make_report(bench=make_bench(SLOWER)))
     assert "SLOWER than the original" in slow
     assert 'class="card plain"' in slow
