@@ -50,7 +50,7 @@ def prune_evenly(program: compressc.Program, multiple_of: int) -> compressc.Prog
 
 
 def prune_for_speed(program: compressc.Program, macs: float, threads: int) -> compressc.Program:
-    context = Context(goal=compressc.Goal(macs=macs), threads=threads)
+    context = Context(goal=compressc.Goal(macs=macs), target=compressc.Target(threads=threads))
     return compressc.lower(find_pass("latency")()(program, context))
 
 
