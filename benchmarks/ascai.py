@@ -32,7 +32,6 @@ from kit.records import describe_run, read_record, write_record
 import compressc
 from compressc.clock import ignore_progress
 from compressc.contract.context import Context
-from compressc.coupling.graph import cost_of
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization, load_checkpoint
@@ -321,7 +320,7 @@ def try_nsga2(search: Ascai, assessment: Assessment, context: Context) -> None:
             return
         idle = 0 if len(assessment.evaluator.trials) > before else idle + 1
         judged = assessed[0].trial
-        left = assessment.bounding.bounds.share(search.judging.score, cost_of(judged))
+        left = assessment.bounding.bounds.share(search.judging.score, judged.cost)
         study.tell(trial, [judged.metric, left])
 
 
