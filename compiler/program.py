@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compressc.errors import GoalError
+from compressc.factor_picture import FactorPicture
 from compressc.graphs.trainable import clone_module, trainable
 from compressc.plan import Plan
 
@@ -52,6 +53,7 @@ class HistoryLine:
         seconds: how long it took.
         notes: remarks for people.
         numbers: what it found, by name with unit, such as ``predicted_latency_ms``.
+        pictures: of factors that it learned, for the report.
     """
 
     name: str
@@ -59,13 +61,15 @@ class HistoryLine:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
+    pictures: tuple[FactorPicture, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
         object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        values = (self.name, dict(self.settings), self.seconds, self.notes, dict(self.numbers))
+        settings, numbers = dict(self.settings), dict(self.numbers)
+        values = (self.name, settings, self.seconds, self.notes, numbers, self.pictures)
         return (HistoryLine, values)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressc.factor_picture import FactorPicture
 from compressc.plan import Plan
 from compressc.program import Constraints, HistoryLine, Program
 from compressc.store.graph_record import describe_graph, is_same_graph, rebuild_graph
@@ -88,6 +89,7 @@ def describe_step(step: HistoryLine) -> dict[str, Any]:
         "seconds": step.seconds,
         "notes": list(step.notes),
         "numbers": dict(step.numbers),
+        "pictures": [asdict(picture) for picture in step.pictures],
     }
 
 
@@ -99,8 +101,9 @@ def read_step(document: Mapping[str, Any]) -> HistoryLine:
     """
     notes = tuple(map(str, document["notes"]))
     numbers = {str(name): float(number) for name, number in document["numbers"].items()}
+    pictures = tuple(map(FactorPicture.from_document, document["pictures"]))
     name, seconds = str(document["name"]), float(document["seconds"])
-    return HistoryLine(name, document["settings"], seconds, notes, numbers)
+    return HistoryLine(name, document["settings"], seconds, notes, numbers, pictures)
 
 
 def _with_weights(

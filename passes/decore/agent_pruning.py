@@ -20,6 +20,7 @@ from compressc.passes.decore.selection import drop_decided, drop_for_latency, dr
 from compressc.passes.decore.settings import DecoreSettings
 from compressc.passes.decore.trained_agents import TrainedAgents
 from compressc.passes.gates.gated_units import GatedUnits, find_gated_units
+from compressc.passes.training.pending import check_nothing_pending
 from compressc.passes.training.processes import Processes
 from compressc.program import HistoryLine, Program
 from compressc.tasks.protocol import require_task
@@ -77,7 +78,7 @@ class Decore(DecoreSettings, Pass):
             PolicyError: if the file of policies is damaged or of another model.
             OutputError: if state or policies cannot be written.
         """
-        _check_nothing_pending(program)
+        check_nothing_pending(program, self.name)
         timed = isinstance(context.goal.latency_ms, LatencyBound)
         if self.mode == "constraint" and not (context.goal.bounds or timed):
             raise GoalError(
@@ -124,17 +125,3 @@ class Decore(DecoreSettings, Pass):
             policies, target = trained, path
             Processes().on_main(lambda: policies.save(target, program, agents))
         return trained
-
-
-def _check_nothing_pending(program: Program) -> None:
-    """Check that what is trained is what is there; zeros that the weights have may be pending.
-
-    Raises:
-        PlanError: if it is not.
-    """
-    plan = program.plan
-    if plan.keep or plan.rank or set(plan.zero) - set(program.sparse_weights):
-        raise PlanError(
-            "decore trains the network as it is, but decisions are pending; put decore first, or "
-            "give it lower(program)"
-        )

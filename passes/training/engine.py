@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compressc.clock import ProgressCallback
+from compressc.passes.training.cut_batches import cut_batch
 from compressc.passes.training.lesson import Lesson
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
@@ -33,6 +34,7 @@ class Course:
         seed: of the batches and of everything random in an epoch.
         epochs: how many there are.
         steps: in each of them.
+        most: samples of a step; larger batches of the task are cut. 0 for batches as they come.
         keeps: "best": the outcome that is best on search-validation, what came in included;
             "last": that of the last epoch.
         patience: stop after so many epochs without a better one; 0 for never.
@@ -51,6 +53,7 @@ class Course:
     processes: Processes
     store: Store | None
     progress: ProgressCallback
+    most: int = 0
 
 
 def run_epochs(course: Course, lesson: Lesson) -> Standing:
@@ -118,7 +121,8 @@ class _Epoch:
         total = torch.zeros((), device=course.processes.device)
         lesson.begin_epoch(epoch)
         with seeded(course.processes.device, course.seed, epoch, course.processes.rank):
-            for batch in course.task.train_batches(epoch, course.seed):
+            whole = course.task.train_batches(epoch, course.seed)
+            for batch in (part for each in whole for part in cut_batch(each, course.most)):
                 total += lesson.step(batch)
                 self.samples += len(batch[0][0])
                 done += 1

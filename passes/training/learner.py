@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils import _pytree as pytree
 
+from compressc.passes.training.descent import Descent
 from compressc.passes.training.objectives import Objective
-from compressc.passes.training.optimization import make_optimizer, make_schedule
 from compressc.passes.training.placement import place_inputs, place_program, place_targets
 from compressc.passes.training.precision import Precision
 from compressc.passes.training.processes import Processes
@@ -41,7 +40,6 @@ class Learner:
         precision: Precision,
     ) -> None:
         self._settings, self._processes, self._precision = settings, processes, precision
-        self._steps = steps
         self._module = place_program(program, processes.device, settings.channels_last)
         keep_zeros(self._module, program.sparse_weights)
         self._average: AveragedModel | None = None
@@ -50,9 +48,7 @@ class Learner:
             self._average = AveragedModel(self._module, multi_avg_fn=average, use_buffers=True)
             self._average.update_parameters(self._module)
         self._model = processes.distribute(self._module)
-        self._optimizer = make_optimizer(self._module, settings)
-        self._schedule = make_schedule(self._optimizer, settings, steps)
-        self._parameters = [p for p in self._module.parameters() if p.requires_grad]
+        self._descent = Descent(self._module, settings, steps)
 
     @property
     def module(self) -> nn.Module:
@@ -61,28 +57,32 @@ class Learner:
 
     def step(self, batch: Batch, objective: Objective) -> Tensor:
         """Learn from one batch and return this process's part of its mean loss, detached."""
+        loss = self._loss(self._model, batch, objective)
+        self._descent.clear()
+        torch.autograd.backward(loss)
+        self._descent.step(loss)
+        if self._average is not None:
+            self._average.update_parameters(self._module)
+        return loss.detach()
+
+    def loss(self, batch: Batch, objective: Objective) -> Tensor:
+        """Return this process's part of a batch's mean loss, for somebody else to learn from.
+
+        Gradients through it are those of this process alone.
+        """
+        return self._loss(self._module, batch, objective)
+
+    def _loss(self, model: nn.Module, batch: Batch, objective: Objective) -> Tensor:
         (inputs, targets), factor = self._processes.take_rows(batch)
         device = self._processes.device
         inputs = place_inputs(inputs, device, self._settings.channels_last)
         targets = place_targets(targets, device)
         with self._precision.autocast():
-            outputs = self._model(*inputs)
+            outputs = model(*inputs)
         if self._precision.bfloat16:
             outputs = _as_float32(outputs)
         loss = objective(inputs, outputs, targets)
-        if factor != 1:
-            loss = loss * factor
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        if self._settings.clip_norm:
-            clip_grad_norm_(self._parameters, self._settings.clip_norm)
-        self._optimizer.step()
-        # An epoch may turn out longer than the first one was.
-        if self._schedule.last_epoch < self._steps - 1:
-            self._schedule.step()
-        if self._average is not None:
-            self._average.update_parameters(self._module)
-        return loss.detach()
+        return loss if factor == 1 else loss * factor
 
     def begin_epoch(self) -> None:
         """Switch to training mode."""
@@ -90,13 +90,14 @@ class Learner:
 
     def end_epoch(self) -> None:
         """Bring running statistics, which each process took from its own rows, together."""
+        self._descent.end_epoch(self._processes)
         self._processes.average_in_place(self._module.buffers())
         if self._average is not None:
             self._processes.average_in_place(self._average.module.buffers())
 
     def is_finite(self) -> bool:
         """Return whether every parameter is a number; buffers may be infinite, as masks are."""
-        return all(bool(torch.isfinite(p).all()) for p in self._parameters)
+        return self._descent.is_finite()
 
     def weights(self) -> dict[str, Tensor]:
         """Return what is judged and kept: the module's weights, or their moving average."""
@@ -107,8 +108,7 @@ class Learner:
         return {
             "module": self._module.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            "descent": self._descent.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -116,8 +116,7 @@ class Learner:
         self._module.load_state_dict(state["module"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._descent.load(state["descent"])
 
 
 def _as_float32(outputs: Any) -> Any:

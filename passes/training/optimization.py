@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import (
     LinearLR,
     LRScheduler,
     OneCycleLR,
+    ReduceLROnPlateau,
     SequentialLR,
 )
 
@@ -18,6 +19,9 @@ from compressc.passes.training.settings import TrainingSettings
 
 # Kernels that update all of a tensor in one go exist for these devices.
 _FUSED = ("cpu", "cuda")
+# "plateau": a loss counts as better from this share below the best one on; otherwise the rate falls
+# by the factor, once so many epochs have been no better.
+_BETTER, _FALL, _WORSE_EPOCHS = 0.01, 1 / 3, 2
 
 
 def make_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
@@ -36,14 +40,19 @@ def make_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     fused = all(p.device.type in _FUSED for p in parameters)
     if settings.optimizer == "adamw":
         return AdamW(groups, lr=settings.peak_rate, fused=fused)
-    return SGD(groups, lr=settings.peak_rate, momentum=0.9, nesterov=True, fused=fused)
+    momentum = settings.momentum
+    return SGD(groups, lr=settings.peak_rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> LRScheduler:
     """Return the learning rate over ``steps`` steps.
 
-    A warm-up of fewer than two steps is left out.
+    A warm-up of fewer than two steps is left out. "plateau" steps by epochs, given their losses.
     """
+    if settings.schedule == "plateau":
+        return ReduceLROnPlateau(
+            optimizer, factor=_FALL, patience=_WORSE_EPOCHS - 1, threshold=_BETTER
+        )
     rising = round(settings.warmup * steps)
     if rising < 2:
         rising = 0

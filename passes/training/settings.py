@@ -17,10 +17,12 @@ class TrainingSettings:
 
     Attributes:
         epochs: passes over the training split.
-        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
+        optimizer: "sgd" or "adamw".
         learning_rate: the highest one; none for 0.02 with sgd, 0.001 with adamw.
-        schedule: "one-cycle" (up, then down to almost zero) or "cosine" (down to zero).
+        schedule: "one-cycle" (up, then down to almost zero), "cosine" (down to zero), or "plateau"
+            (down to a third after two epochs whose training loss is no better; no warm-up).
         weight_decay: of weights of two or more axes; none for 0.0005 with sgd, 0.01 with adamw.
+        momentum: of sgd (Nesterov); 0 for none.
         warmup: share of all steps in which the learning rate rises.
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where it is faster.
         channels_last: memory layout that convolutions run fastest on.
@@ -35,8 +37,9 @@ class TrainingSettings:
     epochs: int = 10
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float | None = None
-    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    schedule: Literal["one-cycle", "cosine", "plateau"] = "one-cycle"
     weight_decay: float | None = None
+    momentum: float = 0.9
     warmup: float = 0.2
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
@@ -47,7 +50,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         known: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("optimizer", ("sgd", "adamw")),
-            ("schedule", ("one-cycle", "cosine")),
+            ("schedule", ("one-cycle", "cosine", "plateau")),
             ("precision", ("auto", "float32", "bfloat16")),
         )
         for field, choices in known:
@@ -59,6 +62,8 @@ class TrainingSettings:
             raise GoalError(f"learning_rate {self.peak_rate:g}: must be above 0")
         if not 0 <= self.warmup < 1:
             raise GoalError(f"warmup {self.warmup:g}: give a share of the steps from 0 to below 1")
+        if not 0 <= self.momentum < 1:
+            raise GoalError(f"momentum {self.momentum:g}: give a number from 0 to below 1")
         if not 0 <= self.ema < 1:
             raise GoalError(f"ema {self.ema:g}: give a decay from 0 (off) to below 1, like 0.999")
         for field, value in (

@@ -1,0 +1,1 @@
+"""SNN: networks that read the weights of layers and switch their connections or neurons."""
