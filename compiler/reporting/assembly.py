@@ -47,6 +47,7 @@ def assemble_report(artifact: Artifact) -> Report:
         version=version("compressc"),
         int8=artifact.int8,
         accuracy=artifact.accuracy,
+        pictures=tuple(picture for line in artifact.program.history for picture in line.pictures),
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from compressc.reporting.factor_plots import LEVELS, draw_factors
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
@@ -78,6 +79,8 @@ def render_page(report: Report) -> str:
         widest=max((max(row.widths_before) for row in layers), default=1) or 1,
         heaviest=max((row.macs_before for row in layers), default=1) or 1,
         pins=_pin_groups(report),
+        factors=[draw_factors(picture) for picture in report.pictures],
+        levels=LEVELS,
         count=readable_count,
         ratio=readable_ratio,
         size=readable_bytes,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compressc.factor_picture import FactorPicture
 from compressc.lowering.folded_constants import FoldedConstants
 from compressc.pipeline.findings import Accuracy, IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
@@ -89,6 +90,7 @@ class Report:
         bench: original and compressed file timed in the same rounds, then the compressed one in
             float32 where it is int8; None if not measured.
         metric: the task's metric; None without a task.
+        pictures: factors that passes learned, one for each layer.
         accuracy: what is known of whether the result still does the original's work.
         data: the name of the data set, where it has one.
         machine: fingerprint of the machine that compressed and measured.
@@ -120,6 +122,7 @@ class Report:
     version: str = ""
     int8: IntegerRow | None = None
     accuracy: Accuracy | None = None
+    pictures: tuple[FactorPicture, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""

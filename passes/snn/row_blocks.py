@@ -22,7 +22,8 @@ def count_block_rows(rows: int, columns: int, switcher: Switcher, bound_mb: floa
     Weights, factors and the gradients of both are as large as the matrix and not counted.
 
     Args:
-        rows, columns: of the matrix.
+        rows: of the matrix.
+        columns: of the matrix.
         switcher: that reads it.
         bound_mb: in megabytes (10^6 bytes).
         who: the layer, for the error.

@@ -104,8 +104,9 @@ class SwitchLesson:
         return float(self._task.validate(self._learner.module.eval()))
 
     def outcome(self) -> Mapping[str, Any]:
-        """Return the network's weights, each layer's factors as its switcher gave them, and how
-        they were distributed after each epoch so far.
+        """Return the network's weights, and each layer's factors as its switcher gave them.
+
+        With them, how they were distributed after each epoch so far.
         """
         return {
             "network": self._learner.weights(),

@@ -148,8 +148,8 @@ def _describe(standing: Standing, settings: SnnSettings) -> tuple[str, ...]:
     """Return remarks on a finished training."""
     start = "fresh weights" if settings.from_scratch else "the trained weights"
     notes = [
-        f"{standing.epoch} of {settings.epochs} epochs in turn, {settings.mode} mode, from {start}; "
-        f"search-validation {standing.metric:.2f}, {standing.images_per_second:.0f} images/s"
+        f"{standing.epoch} of {settings.epochs} epochs in turn, {settings.mode} mode, from {start}"
+        f"; search-validation {standing.metric:.2f}, {standing.images_per_second:.0f} images/s"
     ]
     if standing.remark:
         notes.append(standing.remark)

@@ -69,10 +69,7 @@ def follow_unread(
     left = {layer.weight: living[layer.weight].copy() for layer in layers}
     unread: dict[str, BoolArray] = {}
     while True:
-        reading: dict[str, BoolArray] = {
-            name: np.moveaxis(mask, 1, 0).reshape(mask.shape[1], -1).any(axis=1)
-            for name, mask in left.items()
-        }
+        reading = {name: _rows(mask).sum(axis=1) > 0 for name, mask in left.items()}
         more = find_unread(program, reading)
         if sum(int(mask.sum()) for mask in more.values()) == sum(
             int(mask.sum()) for mask in unread.values()
@@ -83,6 +80,11 @@ def follow_unread(
             for member in coupling.group(name).members:
                 if member.tensor in left and member.axis == 0:
                     left[member.tensor][member.position[mask[member.unit]]] = False
+
+
+def _rows(mask: BoolArray) -> BoolArray:
+    """Return what each input of a layer is read with, one row each."""
+    return np.moveaxis(mask, 1, 0).reshape(mask.shape[1], -1)
 
 
 def _weight_of(node: fx.Node) -> str:
