@@ -1,8 +1,8 @@
-"""Aims: thresholds on factors, swept until the result is as small as it is meant to be."""
+"""Aims: thresholds, swept until the result is as small as it is meant to be."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -16,12 +16,13 @@ from compressc.array_types import BoolArray, FloatArray
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.coupling.graph import couple
-from compressc.passes.snn.switched_layers import SwitchedLayer
+from compressc.passes.snn.settings import Threshold
+from compressc.passes.snn.switched_layers import SwitchedLayer, matrices
 from compressc.passes.snn.unread_units import find_unread
 from compressc.passes.widths.ladders import sparing_mask
 from compressc.program import Program
 
-# Of the factors that a layer would keep if all layers were alike, it keeps this part at least.
+# Of what a layer would keep if all layers were alike, it keeps this part at least.
 _SPARED = 0.1
 # The aim is reached when this share of the epochs is over; the rest is for getting used to it.
 _REACHED = 0.6
@@ -30,17 +31,59 @@ _REACHED = 0.6
 class Aim(Protocol):
     """Says which factors are switched off besides those that are 0 by themselves."""
 
-    def masks(self, factors: Sequence[Tensor], share: float) -> list[Tensor]:
+    def masks(self, strengths: Sequence[Tensor], share: float) -> list[Tensor]:
         """Return what stays of each layer's factors, bool.
 
         Args:
-            factors: of each layer, as its switcher gives them.
+            strengths: of each layer, one for each factor; see :func:`measure_strengths`.
             share: of the way to the aim that has been gone, from 0 to 1.
 
         Shape:
-            factors: (rows, columns) or (rows, 1) each; result: the same, or (rows, 1).
+            strengths: (rows, columns) or (rows, 1) each; result: the same, or (rows, 1).
         """
         ...
+
+
+def measure_strengths(factors: Tensor, matrix: Tensor, threshold: Threshold) -> Tensor:
+    """Return what a threshold decides by, 0 or above, for each factor of a layer.
+
+    Args:
+        factors: as the switcher gives them.
+        matrix: the layer's weights.
+        threshold: "factors" for the factors themselves; "weights" for the size of the weights that
+            they make, the root of the mean square of a neuron's.
+
+    Shape:
+        factors: (rows, columns) or (rows, 1); matrix: (rows, columns); result: that of factors.
+    """
+    if threshold == "factors":
+        return factors
+    if factors.shape == matrix.shape:
+        return factors * matrix.abs()
+    return factors * matrix.square().mean(1, keepdim=True).sqrt()
+
+
+def aim_at(
+    aims: Sequence[Aim],
+    layers: Sequence[SwitchedLayer],
+    state: Mapping[str, Tensor],
+    factors: Sequence[Tensor],
+    threshold: Threshold,
+    share: float = 1.0,
+) -> list[list[Tensor]]:
+    """Return what each aim leaves of each layer's factors.
+
+    Args:
+        aims: that are aimed at.
+        layers: the switched layers.
+        state: the network's weights by name.
+        factors: of each layer, as its switcher gives them.
+        threshold: what aims decide by.
+        share: of the way to them.
+    """
+    read = zip(factors, matrices(layers, state), strict=True)
+    strengths = [measure_strengths(*each, threshold) for each in read]
+    return [aim.masks(strengths, share) for aim in aims]
 
 
 def share_of_way(epoch: int, epochs: int) -> float:
@@ -67,11 +110,11 @@ class SparsityAim:
     sparsity: float
     layers: tuple[SwitchedLayer, ...]
 
-    def masks(self, factors: Sequence[Tensor], share: float) -> list[Tensor]:
-        """Return masks under which the lowest factors are off; see :class:`Aim`."""
+    def masks(self, strengths: Sequence[Tensor], share: float) -> list[Tensor]:
+        """Return masks under which the weakest factors are off; see :class:`Aim`."""
         sparsity = share * self.sparsity
         values, sizes = [], []
-        for layer, picture in zip(self.layers, factors, strict=True):
+        for layer, picture in zip(self.layers, strengths, strict=True):
             flat = picture.flatten()
             spared = flat.topk(ceil(_SPARED * (1 - sparsity) * len(flat))).indices
             values.append(flat.index_fill(0, spared, torch.inf))
@@ -85,15 +128,15 @@ class SparsityAim:
         count = int((weights_off < asked).sum()) + 1 if asked > 0 else 0
         stays = torch.ones(len(order), dtype=torch.bool)
         stays[order[:count]] = False
-        parts = stays.split([picture.numel() for picture in factors])  # type: ignore[no-untyped-call]
-        return [part.view(picture.shape) for part, picture in zip(parts, factors, strict=True)]
+        parts = stays.split([picture.numel() for picture in strengths])  # type: ignore[no-untyped-call]
+        return [part.view(picture.shape) for part, picture in zip(parts, strengths, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class BoundsAim:
     """Bounds on the cost of the network, by one threshold on what units are worth.
 
-    A unit is worth the largest factor that any of its connections has. Units leave whole, so no
+    A unit is worth as much as the strongest of its connections. Units leave whole, so no
     factor of a unit that stays is touched.
 
     Attributes:
@@ -118,9 +161,9 @@ class BoundsAim:
         nothing = {name: np.where(free, 0.0, np.inf) for name, free in self._removable.items()}
         return self._cost(self._keep(nothing, 0.0))
 
-    def masks(self, factors: Sequence[Tensor], share: float) -> list[Tensor]:
+    def masks(self, strengths: Sequence[Tensor], share: float) -> list[Tensor]:
         """Return masks under which the least worthy units are off; see :class:`Aim`."""
-        worth = self._worth(factors)
+        worth = self._worth(strengths)
         levels = np.unique(np.concatenate([*worth.values(), [-1.0]]))
         levels = levels[np.isfinite(levels)]
         whole = self.bounds.original
@@ -142,10 +185,10 @@ class BoundsAim:
                 low = middle + 1
         return self._as_masks(self._keep(worth, levels[low]))
 
-    def _worth(self, factors: Sequence[Tensor]) -> dict[str, FloatArray]:
+    def _worth(self, strengths: Sequence[Tensor]) -> dict[str, FloatArray]:
         best = {
             layer.weight: picture.amax(1).double().cpu().numpy()
-            for layer, picture in zip(self.layers, factors, strict=True)
+            for layer, picture in zip(self.layers, strengths, strict=True)
         }
         worth = {}
         for name, free in self._removable.items():

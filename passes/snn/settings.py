@@ -10,6 +10,7 @@ from compressc.passes.training.settings import TrainingSettings
 
 Mode = Literal["connection", "neuron"]
 Layers = Literal["fc", "conv", "all"]
+Threshold = Literal["weights", "factors"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class SnnSettings(TrainingSettings):
             which takes all that leaves it together.
         layers: what is switched: "fc" fully connected layers, "conv" convolutions, "all" both.
         from_scratch: begin with fresh weights instead of the trained ones.
-        sparsity: share of zeros in the switched weights, which a threshold on the factors is swept
-            for; none for what the switchers set to zero by themselves.
+        sparsity: share of zeros in the switched weights, which a threshold is swept for; none for
+            what the switchers set to zero by themselves.
+        threshold: what the threshold is on: "weights", what weights are once they are switched, or
+            "factors" alone, whatever the weights are.
         batch: the largest number of samples of one step; larger batches of the task are cut.
         switch_every: the switchers take one step for so many batches, with their mean gradient.
         switcher_channels: of a switcher's convolutions.
@@ -43,10 +46,12 @@ class SnnSettings(TrainingSettings):
     schedule: Literal["one-cycle", "cosine", "plateau"] = "plateau"
     learning_rate: float | None = 0.1
     momentum: float = 0.0
+    clip_norm: float = 1.0
     mode: Mode = "connection"
     layers: Layers = "fc"
     from_scratch: bool = False
     sparsity: float | None = None
+    threshold: Threshold = "weights"
     batch: int = 64
     switch_every: int = 16
     switcher_channels: int = 4
@@ -58,6 +63,7 @@ class SnnSettings(TrainingSettings):
         known: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("mode", ("connection", "neuron")),
             ("layers", ("fc", "conv", "all")),
+            ("threshold", ("weights", "factors")),
         )
         for field, choices in known:
             if getattr(self, field) not in choices:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx
 
 from compressc.passes.gates.weight_gates import GatedWeights
-from compressc.passes.snn.aims import Aim, share_of_way, switch
+from compressc.passes.snn.aims import Aim, aim_at, share_of_way, switch
 from compressc.passes.snn.factor_pictures import count_levels
+from compressc.passes.snn.settings import Threshold
 from compressc.passes.snn.switchers import Switchers
 from compressc.passes.training.descent import Descent
 from compressc.passes.training.learner import Learner
@@ -35,6 +36,7 @@ class SwitchLesson:
         learner: the network in training.
         switchers, descent: who answers with factors, and how they learn.
         aims: which factors are switched off besides.
+        threshold: what they decide by.
         every: batches of one step of the switchers.
         epochs: of the whole run.
     """
@@ -48,18 +50,21 @@ class SwitchLesson:
         switchers: Switchers,
         descent: Descent,
         aims: Sequence[Aim],
+        threshold: Threshold,
         every: int,
         epochs: int,
     ) -> None:
         self._task, self._objective, self._processes = task, objective, processes
         self._learner, self._switchers, self._descent = learner, switchers, descent
-        self._aims, self._every, self._epochs = aims, every, epochs
+        self._aims, self._threshold = aims, threshold
+        self._every, self._epochs = every, epochs
         module = learner.module
         assert isinstance(module, fx.GraphModule)
         self._gates = GatedWeights(module, [layer.weight for layer in switchers.layers])
         self._switching = False
         self._histograms: list[list[list[float]]] = []
         self._masks: list[list[Tensor]] = []
+        self._share = 0.0
         # Until something was learned, the network is what it was.
         self._pictures = [torch.ones_like(picture) for picture in self._read()]
         self._open: _Reading | None = None
@@ -106,11 +111,14 @@ class SwitchLesson:
     def outcome(self) -> Mapping[str, Any]:
         """Return the network's weights, and each layer's factors as its switcher gave them.
 
-        With them, how they were distributed after each epoch so far.
+        With them, what aims leave of them, how far the way to the aims was gone, and how factors
+        were distributed after each epoch so far.
         """
         return {
             "network": self._learner.weights(),
-            "factors": dict(zip(self._names(), self._pictures, strict=True)),
+            "factors": list(self._pictures),
+            "masks": [list(masks) for masks in self._masks],
+            "share": self._share,
             "histograms": [list(epoch) for epoch in self._histograms],
         }
 
@@ -142,9 +150,6 @@ class SwitchLesson:
             return text
         return f"{text}, search-validation {standing.metric:.4g}"
 
-    def _names(self) -> list[str]:
-        return [layer.weight for layer in self._switchers.layers]
-
     def _read(self) -> list[Tensor]:
         with torch.no_grad():
             pictures: list[Tensor] = self._switchers(self._learner.module.state_dict())
@@ -153,7 +158,10 @@ class SwitchLesson:
     def _show(self, pictures: list[Tensor], share: float | None) -> None:
         """Let the next steps run under these factors, with new masks for a share of the way."""
         if share is not None:
-            self._masks = [aim.masks(pictures, share) for aim in self._aims]
+            self._share = share
+            state = self._learner.module.state_dict()
+            layers = self._switchers.layers
+            self._masks = aim_at(self._aims, layers, state, pictures, self._threshold, share)
         self._pictures = pictures
         self._set(self._factors(pictures))
 

@@ -9,7 +9,7 @@ from math import ceil
 from torch import Tensor
 
 from compressc.contract.context import Context
-from compressc.passes.snn.aims import Aim
+from compressc.passes.snn.aims import Aim, aim_at
 from compressc.passes.snn.settings import SnnSettings
 from compressc.passes.snn.switch_lesson import SwitchLesson
 from compressc.passes.snn.switched_layers import SwitchedLayer
@@ -41,12 +41,15 @@ class Switched:
     Attributes:
         network: the task network's weights by name.
         factors: of each layer, as its switcher gave them, in the order of the layers.
+        masks: what each aim left of them; where training ended before the whole way to the aims
+            was gone, what they would leave.
         levels: of each layer, how factors were distributed after each epoch.
         notes: how training went.
     """
 
     network: dict[str, Tensor]
     factors: list[Tensor]
+    masks: list[list[Tensor]]
     levels: list[list[list[float]]]
     notes: tuple[str, ...] = field(default=())
 
@@ -105,6 +108,7 @@ def train_switchers(
         switchers,
         Descent(switchers, plain, switcher_steps),
         aims,
+        settings.threshold,
         settings.switch_every,
         settings.epochs,
     )
@@ -122,13 +126,14 @@ def train_switchers(
         most=settings.batch,
     )
     standing = run_epochs(course, lesson)
-    kept = standing.kept
-    return Switched(
-        {name: tensor.cpu() for name, tensor in kept["network"].items()},
-        [kept["factors"][layer.weight].cpu() for layer in layers],
-        [[epoch[index] for epoch in kept["histograms"]] for index in range(len(layers))],
-        _describe(standing, settings),
-    )
+    network = {name: tensor.cpu() for name, tensor in standing.kept["network"].items()}
+    factors = [each.cpu() for each in standing.kept["factors"]]
+    masks = [[each.cpu() for each in masks] for masks in standing.kept["masks"]]
+    if standing.kept["share"] < 1:
+        masks = aim_at(aims, layers, network, factors, settings.threshold)
+    epochs = standing.kept["histograms"]
+    levels = [[epoch[index] for epoch in epochs] for index in range(len(layers))]
+    return Switched(network, factors, masks, levels, _describe(standing, settings))
 
 
 def _count_steps(task: Task, seed: int, most: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -146,6 +146,6 @@ def _conv_groups(node: fx.Node) -> int:
     return groups
 
 
-def matrices(layers: tuple[SwitchedLayer, ...], state: Mapping[str, Tensor]) -> list[Tensor]:
+def matrices(layers: Sequence[SwitchedLayer], state: Mapping[str, Tensor]) -> list[Tensor]:
     """Return the matrix of each layer, (rows, columns) each, detached."""
     return [layer.read(state[layer.weight].detach()) for layer in layers]

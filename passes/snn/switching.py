@@ -17,14 +17,12 @@ from compressc.passes.snn.aims import Aim, BoundsAim, SparsityAim, switch
 from compressc.passes.snn.factor_pictures import draw
 from compressc.passes.snn.folding import fold_factors
 from compressc.passes.snn.settings import SnnSettings
-from compressc.passes.snn.switch_training import train_switchers
+from compressc.passes.snn.switch_training import Switched, train_switchers
 from compressc.passes.snn.switched_layers import SwitchedLayer, find_switched_layers
 from compressc.passes.training.fresh_weights import draw_fresh_weights
 from compressc.passes.training.pending import check_nothing_pending
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
-
-_WHOLE_WAY = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Snn(SnnSettings, Pass):
     task's loss; no term asks for zeros. Then the weights are multiplied with the factors: an
     ordinary network is left. Neurons that nothing reads leave, with all that feeds them; other
     zeros are kept as any sparse weight's. With --sparsity, or a goal such as --target-params, a
-    threshold on the factors rises while they learn, until the result is as small.
+    threshold on what switching leaves rises while they learn, until the result is as small.
 
     The attributes are those of :class:`compressc.passes.snn.settings.SnnSettings`.
 
@@ -74,7 +72,7 @@ class Snn(SnnSettings, Pass):
         aims, remarks = self._aims(program, layers, context)
         start = draw_fresh_weights(program, context.goal.seed) if self.from_scratch else program
         switched = train_switchers(start, layers, aims, self, context)
-        factors, kept = _switch(layers, switched.factors, aims)
+        factors, kept = _switch(layers, switched)
         folded = fold_factors(program, switched.network, layers, factors)
         lines = (*notes, *remarks, *switched.notes, *kept, *_describe(layers, factors, folded))
         return folded.with_line(
@@ -92,6 +90,10 @@ class Snn(SnnSettings, Pass):
         """Return a pass that decides nothing: switchers need no channel step to be sought."""
         return _Rehearsal()
 
+    @property
+    def _thresholded(self) -> str:
+        return "the factors" if self.threshold == "factors" else "the switched weights"
+
     def _aims(
         self, program: Program, layers: tuple[SwitchedLayer, ...], context: Context
     ) -> tuple[tuple[Aim, ...], tuple[str, ...]]:
@@ -101,8 +103,8 @@ class Snn(SnnSettings, Pass):
         if self.sparsity is not None:
             aims.append(SparsityAim(self.sparsity, layers))
             remarks.append(
-                f"a threshold on the factors was swept to a sparsity of {self.sparsity:g} (not in "
-                "the paper)"
+                f"a threshold on {self._thresholded} was swept to a sparsity of {self.sparsity:g} "
+                "(not in the paper)"
             )
         original = couple(program).cost(Plan())
         least = BoundsAim(program, Bounds({}, original), layers).least
@@ -124,8 +126,8 @@ class Snn(SnnSettings, Pass):
             aims.append(BoundsAim(program, Bounds(reached, original), layers))
             asked = " and ".join(COST_WORDS[what] for what in reached)
             remarks.append(
-                f"a threshold on the neurons' largest factors was swept to the goal in {asked} "
-                "(not in the paper)"
+                f"a threshold on {self._thresholded} was swept to the goal in {asked}, neuron by "
+                "neuron (not in the paper)"
             )
         return tuple(aims), tuple(remarks)
 
@@ -144,13 +146,12 @@ class _Rehearsal(Pass):
 
 
 def _switch(
-    layers: Sequence[SwitchedLayer], pictures: Sequence[Tensor], aims: Sequence[Aim]
+    layers: Sequence[SwitchedLayer], switched: Switched
 ) -> tuple[list[Tensor], tuple[str, ...]]:
-    """Return the factors of each layer at the end, and remarks on what was kept against them."""
-    masks = [aim.masks(pictures, _WHOLE_WAY) for aim in aims]
+    """Return each layer's factors at the end, and remarks on what was kept against them."""
     factors, remarks = [], []
-    for index, (layer, picture) in enumerate(zip(layers, pictures, strict=True)):
-        each, remark = switch(picture, [mask[index] for mask in masks])
+    for index, (layer, picture) in enumerate(zip(layers, switched.factors, strict=True)):
+        each, remark = switch(picture, [masks[index] for masks in switched.masks])
         factors.append(each)
         if remark:
             remarks.append(f"{layer.name}: {remark}")
