@@ -18,7 +18,7 @@ from compressc.costs import Cost
 from compressc.coupling.graph import couple
 from compressc.passes.snn.settings import Threshold
 from compressc.passes.snn.switched_layers import SwitchedLayer, matrices
-from compressc.passes.snn.unread_units import find_unread
+from compressc.passes.snn.unread_units import find_unread, follow_unread
 from compressc.passes.widths.ladders import sparing_mask
 from compressc.program import Program
 
@@ -51,7 +51,7 @@ def measure_strengths(factors: Tensor, matrix: Tensor, threshold: Threshold) -> 
         factors: as the switcher gives them.
         matrix: the layer's weights.
         threshold: "factors" for the factors themselves; "weights" for the size of the weights that
-            they make, the root of the mean square of a neuron's.
+            they make, for a neuron the root of their mean square beside that of its layer.
 
     Shape:
         factors: (rows, columns) or (rows, 1); matrix: (rows, columns); result: that of factors.
@@ -60,7 +60,8 @@ def measure_strengths(factors: Tensor, matrix: Tensor, threshold: Threshold) -> 
         return factors
     if factors.shape == matrix.shape:
         return factors * matrix.abs()
-    return factors * matrix.square().mean(1, keepdim=True).sqrt()
+    strengths = factors * matrix.square().mean(1, keepdim=True).sqrt()
+    return strengths / strengths.square().mean().sqrt().clamp_min(torch.finfo(factors.dtype).tiny)
 
 
 def aim_at(
@@ -100,36 +101,56 @@ def share_of_way(epoch: int, epochs: int) -> float:
 class SparsityAim:
     """A share of zeros in the switched weights, by one threshold for all layers.
 
-    No layer loses everything: each keeps a tenth of what it would keep if all were alike.
+    What feeds a neuron that nothing reads counts as zero in the neuron mode. No layer loses
+    everything: each keeps a tenth of what it would keep if all were alike.
 
     Attributes:
+        program: with the layers.
         sparsity: share of zeros.
-        layers: the switched layers.
+        layers: the switched layers, all in the same mode.
     """
 
+    program: Program
     sparsity: float
     layers: tuple[SwitchedLayer, ...]
 
     def masks(self, strengths: Sequence[Tensor], share: float) -> list[Tensor]:
         """Return masks under which the weakest factors are off; see :class:`Aim`."""
         sparsity = share * self.sparsity
-        values, sizes = [], []
-        for layer, picture in zip(self.layers, strengths, strict=True):
+        values = []
+        for picture in strengths:
             flat = picture.flatten()
             spared = flat.topk(ceil(_SPARED * (1 - sparsity) * len(flat))).indices
             values.append(flat.index_fill(0, spared, torch.inf))
-            # A factor of the neuron mode stands for a whole row of weights.
-            weights = layer.rows * layer.columns / len(flat)
-            sizes.append(torch.full((len(flat),), weights, dtype=torch.float64))
-        order = torch.cat(values).argsort(stable=True)
-        weights_off = torch.cat(sizes)[order].cumsum(0)
-        # A hair less than asked counts as reached: the sum is not exact.
-        asked = sparsity * float(weights_off[-1]) - 1e-6
-        count = int((weights_off < asked).sum()) + 1 if asked > 0 else 0
-        stays = torch.ones(len(order), dtype=torch.bool)
-        stays[order[:count]] = False
-        parts = stays.split([picture.numel() for picture in strengths])  # type: ignore[no-untyped-call]
-        return [part.view(picture.shape) for part, picture in zip(parts, strengths, strict=True)]
+        order = torch.cat(values).argsort(stable=True).cpu()
+        sizes = [picture.shape for picture in strengths]
+        if self.layers[0].mode == "connection":
+            return _without(order, ceil(round(sparsity * len(order), 6)), sizes)
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            if self._zeros(_without(order, middle, sizes)) >= sparsity:
+                high = middle
+            else:
+                low = middle + 1
+        return _without(order, low, sizes)
+
+    def _zeros(self, masks: Sequence[Tensor]) -> float:
+        living = {
+            layer.weight: np.broadcast_to(layer.fit(mask).numpy(), layer.shape)
+            for layer, mask in zip(self.layers, masks, strict=True)
+        }
+        _, left = follow_unread(self.program, self.layers, living)
+        count = sum(int(mask.sum()) for mask in left.values())
+        return 1 - count / sum(mask.size for mask in left.values())
+
+
+def _without(order: Tensor, count: int, sizes: Sequence[torch.Size]) -> list[Tensor]:
+    """Return masks of these sizes without the first ``count`` places of an order."""
+    stays = torch.ones(len(order), dtype=torch.bool)
+    stays[order[:count]] = False
+    parts = stays.split([size.numel() for size in sizes])  # type: ignore[no-untyped-call]
+    return [part.view(size) for part, size in zip(parts, sizes, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from compressc.array_types import BoolArray
@@ -38,17 +39,21 @@ def fold_factors(
     for layer, each in zip(layers, factors, strict=True):
         weight = state[layer.weight]
         folded = weight * layer.fit(each.detach()).to(weight)
+        state[layer.weight] = folded
+        zero[layer.weight] = (folded != 0).cpu().numpy()
+    dead, zero = follow_unread(program, layers, zero)
+    for layer in layers:
+        folded = state[layer.weight]
+        folded = folded * torch.from_numpy(zero[layer.weight]).to(folded)
         for name in _names_of(program, layer.weight):
             state[name] = folded
-        zero[layer.weight] = (folded != 0).cpu().numpy()
     switched = program.with_state(state)
-    dead = follow_unread(switched, layers, zero)
     for name, mask in find_dead(switched).items():
         dead[name] = dead.get(name, np.zeros_like(mask)) | mask
     keep: dict[str, BoolArray] = {}
     for name, gone in dead.items():
-        living = ~gone
-        mask = sparing_mask(couple(switched).group(name), living.astype(np.float64), living)
+        stays = ~gone
+        mask = sparing_mask(couple(switched).group(name), stays.astype(np.float64), stays)
         if not mask.all():
             keep[name] = mask
     plan = program.plan.with_keep(keep)

@@ -101,7 +101,7 @@ class Snn(SnnSettings, Pass):
         aims: list[Aim] = []
         remarks: list[str] = []
         if self.sparsity is not None:
-            aims.append(SparsityAim(self.sparsity, layers))
+            aims.append(SparsityAim(program, self.sparsity, layers))
             remarks.append(
                 f"a threshold on {self._thresholded} was swept to a sparsity of {self.sparsity:g} "
                 "(not in the paper)"

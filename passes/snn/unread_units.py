@@ -54,7 +54,7 @@ def find_unread(program: Program, reading: Mapping[str, BoolArray]) -> dict[str,
 
 def follow_unread(
     program: Program, layers: Iterable[SwitchedLayer], living: Mapping[str, BoolArray]
-) -> dict[str, BoolArray]:
+) -> tuple[dict[str, BoolArray], dict[str, BoolArray]]:
     """Return which units are unread, those included that only unread units read.
 
     Args:
@@ -62,8 +62,8 @@ def follow_unread(
         layers: the switched layers.
         living: per weight of theirs, which weights are not zero, in its shape.
 
-    Shape:
-        as :func:`find_unread`.
+    Returns:
+        The unread units, as :func:`find_unread`; and ``living`` without what feeds them.
     """
     coupling = couple(program)
     left = {layer.weight: living[layer.weight].copy() for layer in layers}
@@ -74,7 +74,7 @@ def follow_unread(
         if sum(int(mask.sum()) for mask in more.values()) == sum(
             int(mask.sum()) for mask in unread.values()
         ):
-            return more
+            return more, left
         unread = more
         for name, mask in unread.items():
             for member in coupling.group(name).members:

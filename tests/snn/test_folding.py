@@ -110,7 +110,9 @@ def test_what_only_dead_neurons_read_is_dead_too() -> None:
     # fc2's units 0 and 1 feed nothing; fc1's unit 7 feeds only these.
     living["fc3.weight"][:, :2] = False
     living["fc2.weight"][2:, 7] = False
-    dead = follow_unread(program, switched, living)
+    dead, left = follow_unread(program, switched, living)
+    assert not left["fc2.weight"][:2].any()
+    assert not left["fc1.weight"][7].any()
     assert {name: np.flatnonzero(mask).tolist() for name, mask in dead.items()} == {
         "fc1": [7],
         "fc2": [0, 1],
@@ -127,7 +129,7 @@ def test_what_is_read_elsewhere_is_not_dead() -> None:
     switched, _ = find_switched_layers(program, "fc", "connection")
     living = {layer.weight: np.ones(layer.shape, dtype=bool) for layer in switched}
     living["fc2.weight"][:, :6] = False
-    dead = follow_unread(program, switched, living)
+    dead, _ = follow_unread(program, switched, living)
     assert not any(mask[:3].any() for name, mask in dead.items() if len(mask) == 20)
 
 

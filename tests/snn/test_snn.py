@@ -219,6 +219,7 @@ def test_pictures_say_what_is_off() -> None:
         weight = result.state()[f"{picture.layer}.weight"]
         share = float((weight == 0).float().mean())
         cells = [cell for row in picture.zeros for cell in row]
+        assert len(cells) == picture.rows * picture.columns
         assert sum(cells) / len(cells) == pytest.approx(share, abs=2e-3)
         assert picture.levels[-1][0] == pytest.approx(share, abs=2e-3)
 

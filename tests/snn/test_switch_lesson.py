@@ -46,7 +46,8 @@ class Parts:
             self.learner,
             self.switchers,
             self.descent,
-            [SparsityAim(sparsity, layers)] if sparsity else [],
+            [SparsityAim(program, sparsity, layers)] if sparsity else [],
+            "weights",
             every,
             4,
         )
@@ -123,12 +124,12 @@ def test_in_odd_epochs_factors_stay_and_are_what_is_judged_and_kept() -> None:
     parts = Parts(sparsity=0.5)
     for epoch in range(2):
         parts.lesson.begin_epoch(epoch)
-        kept = [each.clone() for each in parts.lesson.outcome()["factors"].values()]
+        kept = [each.clone() for each in parts.lesson.outcome()["factors"]]
         for batch in parts.batches:
             parts.lesson.step(batch)
         parts.lesson.end_epoch()
     outcome = parts.lesson.outcome()
-    for one, other in zip(kept, outcome["factors"].values(), strict=True):
+    for one, other in zip(kept, outcome["factors"], strict=True):
         assert torch.equal(one, other)
     assert [len(epoch) for epoch in outcome["histograms"]] == [3, 3]
     for epoch in outcome["histograms"]:

@@ -37,11 +37,11 @@ def test_any_size_gets_a_factor_for_each_entry_or_row(
     assert torch.isfinite(factors).all()
 
 
-def test_factors_begin_around_one_and_some_are_zero() -> None:
+def test_factors_begin_near_one() -> None:
     for mode in MODES:
         factors = build(130, mode)(drawn(400, 130))
-        assert 0.5 < factors.mean() < 2.5
-        assert (factors == 0).any()
+        assert 0.5 < factors.mean() < 2
+        assert 0.01 < factors.std() < 0.5
 
 
 def test_the_decoder_widens_with_its_channels_unchanged() -> None:
