@@ -13,8 +13,10 @@ from compressc.cli.parsing import field_options
 from compressc.errors import GoalError
 from compressc.passes.distill import Distill
 from compressc.passes.finetune import Finetune
+from compressc.passes.training.descent import Descent
 from compressc.passes.training.optimization import make_optimizer, make_schedule
 from compressc.passes.training.precision import choose_precision
+from compressc.passes.training.processes import Processes
 from compressc.passes.training.settings import TrainingSettings
 
 
@@ -31,6 +33,7 @@ from compressc.passes.training.settings import TrainingSettings
         ({"warmup": 1.0}, "warmup 1"),
         ({"ema": 1.0}, "ema 1"),
         ({"clip_norm": -1.0}, "clip_norm -1"),
+        ({"momentum": 1.0}, "momentum 1"),
         ({"patience": -1}, "patience -1"),
     ],
 )
@@ -80,6 +83,29 @@ def test_rates_rise_to_the_peak_and_fall_to_almost_nothing(schedule, steps, warm
         top = rates.index(max(rates))
         assert abs(top - warmup * steps) <= 1
         assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_on_a_plateau_the_rate_falls_to_a_third_after_two_epochs() -> None:
+    settings = TrainingSettings(learning_rate=0.9, schedule="plateau", momentum=0.0)
+    descent = Descent(nn.Linear(2, 2), settings, 100)
+    rates = []
+    for loss in (1.0, 0.5, 0.499, 0.6, 0.4, 0.4, 0.4):
+        descent.step(torch.tensor(loss))
+        descent.step(torch.tensor(loss))
+        descent.end_epoch(Processes())
+        rates.append(round(descent.rate, 6))
+    # Half a percent better is not better.
+    assert rates == [0.9, 0.9, 0.9, 0.3, 0.3, 0.3, 0.1]
+    again = Descent(nn.Linear(2, 2), settings, 100)
+    again.load(descent.state())
+    assert again.rate == descent.rate
+
+
+def test_momentum_is_nesterovs_or_none() -> None:
+    for momentum in (0.0, 0.9):
+        optimizer = make_optimizer(nn.Linear(2, 2), TrainingSettings(momentum=momentum))
+        assert optimizer.defaults["momentum"] == momentum
+        assert optimizer.defaults["nesterov"] == (momentum > 0)
 
 
 def test_bfloat16_is_chosen_where_the_processor_is_fast_at_it(monkeypatch):
