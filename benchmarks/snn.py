@@ -181,7 +181,7 @@ def main() -> None:
                 "start": options.start,
                 "threshold": options.threshold if switching else None,
                 "layers": options.layers if switching else None,
-                "sparsity": sparsity or None,
+                "sparsity": sparsity,
                 "epochs": options.epochs,
                 "seed": seed,
             }

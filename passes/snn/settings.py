@@ -27,8 +27,10 @@ class SnnSettings(TrainingSettings):
             which takes all that leaves it together.
         layers: what is switched: "fc" fully connected layers, "conv" convolutions, "all" both.
         from_scratch: begin with fresh weights instead of the trained ones.
-        sparsity: share of zeros in the switched weights, which a threshold is swept for; none for
-            what the switchers set to zero by themselves.
+        sparsity: share of zeros in the switched weights, which a threshold is swept for; 0 for what
+            the switchers set to zero by themselves, as in the paper. None for 0 from scratch or
+            where a goal is met by neurons that leave, else for 0.8: factors of trained weights
+            begin near 1 and seldom fall to 0 by themselves.
         threshold: what the threshold is on: "weights", what weights are once they are switched, or
             "factors" alone, whatever the weights are.
         batch: the largest number of samples of one step; larger batches of the task are cut.
@@ -68,9 +70,9 @@ class SnnSettings(TrainingSettings):
         for field, choices in known:
             if getattr(self, field) not in choices:
                 raise GoalError(f"{field} '{getattr(self, field)}': give one of {choices}")
-        if self.sparsity is not None and not 0 < self.sparsity < 1:
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise GoalError(
-                f"sparsity {self.sparsity:g}: give a share of zeros between 0 and 1, such as 0.8"
+                f"sparsity {self.sparsity:g}: give a share of zeros from 0 to below 1, such as 0.8"
             )
         for field in ("batch", "switch_every", "switcher_channels", "switcher_depth"):
             if getattr(self, field) < 1:

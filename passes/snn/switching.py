@@ -24,6 +24,9 @@ from compressc.passes.training.pending import check_nothing_pending
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 
+# Share of zeros that is aimed at where trained weights are switched and nobody says how many.
+_SPARSITY = 0.8
+
 
 @dataclass(frozen=True)
 class Snn(SnnSettings, Pass):
@@ -100,12 +103,6 @@ class Snn(SnnSettings, Pass):
         """Return what thresholds are swept for, and remarks on it."""
         aims: list[Aim] = []
         remarks: list[str] = []
-        if self.sparsity is not None:
-            aims.append(SparsityAim(program, self.sparsity, layers))
-            remarks.append(
-                f"a threshold on {self._thresholded} was swept to a sparsity of {self.sparsity:g} "
-                "(not in the paper)"
-            )
         original = couple(program).cost(Plan())
         least = BoundsAim(program, Bounds({}, original), layers).least
         reached: dict[str, Bound] = {}
@@ -128,6 +125,15 @@ class Snn(SnnSettings, Pass):
             remarks.append(
                 f"a threshold on {self._thresholded} was swept to the goal in {asked}, neuron by "
                 "neuron (not in the paper)"
+            )
+        sparsity = self.sparsity
+        if sparsity is None:
+            sparsity = 0.0 if self.from_scratch or reached else _SPARSITY
+        if sparsity:
+            aims.append(SparsityAim(program, sparsity, layers))
+            remarks.append(
+                f"a threshold on {self._thresholded} was swept to a sparsity of {sparsity:g} (not "
+                "in the paper)"
             )
         return tuple(aims), tuple(remarks)
 
