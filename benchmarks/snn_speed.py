@@ -3,8 +3,8 @@
 Claim: averaged over even epochs (switchers) and odd ones (network), at most 1.5 times. An epoch is
 whole: loading and augmenting, reading the weights, the threshold, and running statistics. All are
 steps of the same learner; the ratio is taken pair by pair, so that a busy machine disturbs both,
-and from processor time too. Fewer images than MNIST has make it worse for SNN, whose readings at the
-beginning and the end of an epoch cost the same.
+and from processor time too. Fewer images than MNIST has make it worse for SNN, whose readings at
+the beginning and the end of an epoch cost the same.
 
     python benchmarks/snn_speed.py --data mnist --arch lenet300_100 lenet5_caffe
 """
