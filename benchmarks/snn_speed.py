@@ -23,8 +23,8 @@ from kit.turns import Seconds, Stopwatch, median_seconds, summarize_ratios, take
 import compressc
 from compressc.datasets.opening import open_task
 from compressc.models.registry import architectures, weights_path
-from compressc.passes.snn.aims import SparsityAim
 from compressc.passes.snn.settings import Mode, SnnSettings
+from compressc.passes.snn.sparsity_aim import SparsityAim
 from compressc.passes.snn.switch_lesson import SwitchLesson
 from compressc.passes.snn.switched_layers import find_switched_layers
 from compressc.passes.snn.switchers import Switchers

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compressc.array_types import BoolArray
 from compressc.coupling.graph import couple
+from compressc.coupling.weight_masks import staying_weights
 from compressc.lowering.constants import absorb_constants, find_dead
 from compressc.passes.snn.switched_layers import SwitchedLayer
 from compressc.passes.snn.unread_units import follow_unread
@@ -57,7 +58,11 @@ def fold_factors(
         if not mask.all():
             keep[name] = mask
     plan = program.plan.with_keep(keep)
-    plan = plan.with_zero({name: mask for name, mask in zero.items() if not mask.all()})
+    # What leaves with its neuron is no zero of the weight that stays.
+    for name, stays in staying_weights(couple(switched), plan, zero).items():
+        mask = zero[name] | ~stays
+        if not mask.all():
+            plan = plan.with_zero({name: mask})
     return absorb_constants(switched.with_plan(plan)).program
 
 

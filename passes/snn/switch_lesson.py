@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from compressc.passes.gates.weight_gates import GatedWeights
 from compressc.passes.snn.aims import Aim, aim_at, share_of_way, switch
 from compressc.passes.snn.factor_pictures import count_levels
+from compressc.passes.snn.reading import Reading
 from compressc.passes.snn.settings import Threshold
 from compressc.passes.snn.switchers import Switchers
 from compressc.passes.training.descent import Descent
@@ -67,7 +68,7 @@ class SwitchLesson:
         self._share = 0.0
         # Until something was learned, the network is what it was.
         self._pictures = [torch.ones_like(picture) for picture in self._read()]
-        self._open: _Reading | None = None
+        self._open: Reading | None = None
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the switchers read the weights, and say who learns."""
@@ -81,7 +82,7 @@ class SwitchLesson:
             return self._learner.step(batch, self._objective)
         if self._open is None:
             pictures = self._switchers(self._learner.module.state_dict())
-            self._open = _Reading(self._factors(pictures))
+            self._open = Reading(self._factors(pictures))
             self._set(self._open.factors)
         loss = self._learner.loss(batch, self._objective)
         self._open.add(loss)
@@ -186,47 +187,3 @@ class SwitchLesson:
             if parameter.grad is not None:
                 self._processes.average_in_place([parameter.grad])
         self._descent.step(reading.loss)
-
-
-class _Reading:
-    """Factors of one reading of the weights, and the gradients that batches gave them.
-
-    Attributes:
-        factors: what the network runs under; gradients stop here.
-        batches: how many were added.
-    """
-
-    def __init__(self, factors: Sequence[Tensor]) -> None:
-        self._behind = list(factors)
-        self.factors = [each.detach().requires_grad_() for each in factors]
-        self._sums = [torch.zeros_like(each) for each in self.factors]
-        self._losses: list[Tensor] = []
-
-    @property
-    def batches(self) -> int:
-        return len(self._losses)
-
-    @property
-    def loss(self) -> Tensor:
-        """The mean loss of the batches."""
-        return torch.stack(self._losses).mean()
-
-    def add(self, loss: Tensor) -> None:
-        """Collect the gradients of one batch's loss."""
-        gradients = torch.autograd.grad(loss, self.factors)
-        for total, gradient in zip(self._sums, gradients, strict=True):
-            total += gradient
-        self._losses.append(loss.detach())
-
-    def backward(self) -> None:
-        """Give the switchers the mean gradient."""
-        learning = [
-            (each, total / self.batches)
-            for each, total in zip(self._behind, self._sums, strict=True)
-            if each.requires_grad
-        ]
-        if not learning:
-            return
-        torch.autograd.backward(
-            [each for each, _ in learning], [gradient for _, gradient in learning]
-        )

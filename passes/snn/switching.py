@@ -8,12 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from compressc.bounds import COST_WORDS, Bounds
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
-from compressc.coupling.graph import couple
-from compressc.goal import Bound
-from compressc.passes.snn.aims import Aim, BoundsAim, SparsityAim, switch
+from compressc.passes.snn.aim_choice import choose_aims
+from compressc.passes.snn.aims import switch
 from compressc.passes.snn.factor_pictures import draw
 from compressc.passes.snn.folding import fold_factors
 from compressc.passes.snn.settings import SnnSettings
@@ -21,11 +19,7 @@ from compressc.passes.snn.switch_training import Switched, train_switchers
 from compressc.passes.snn.switched_layers import SwitchedLayer, find_switched_layers
 from compressc.passes.training.fresh_weights import draw_fresh_weights
 from compressc.passes.training.pending import check_nothing_pending
-from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
-
-# Share of zeros that is aimed at where trained weights are switched and nobody says how many.
-_SPARSITY = 0.8
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class Snn(SnnSettings, Pass):
         """
         check_nothing_pending(program, self.name)
         layers, notes = find_switched_layers(program, self.layers, self.mode)
-        aims, remarks = self._aims(program, layers, context)
+        aims, remarks = choose_aims(program, layers, self, context.goal)
         start = draw_fresh_weights(program, context.goal.seed) if self.from_scratch else program
         switched = train_switchers(start, layers, aims, self, context)
         factors, kept = _switch(layers, switched)
@@ -92,50 +86,6 @@ class Snn(SnnSettings, Pass):
     def rehearsal(self) -> Pass:
         """Return a pass that decides nothing: switchers need no channel step to be sought."""
         return _Rehearsal()
-
-    @property
-    def _thresholded(self) -> str:
-        return "the factors" if self.threshold == "factors" else "the switched weights"
-
-    def _aims(
-        self, program: Program, layers: tuple[SwitchedLayer, ...], context: Context
-    ) -> tuple[tuple[Aim, ...], tuple[str, ...]]:
-        """Return what thresholds are swept for, and remarks on it."""
-        aims: list[Aim] = []
-        remarks: list[str] = []
-        original = couple(program).cost(Plan())
-        least = BoundsAim(program, Bounds({}, original), layers).least
-        reached: dict[str, Bound] = {}
-        for what, bound in context.goal.bounds.items():
-            bounds = Bounds({what: bound}, original)
-            if bounds.hold(least):
-                reached[what] = bound
-            elif what == "params":
-                raise bounds.out_of_reach(
-                    least, "switching neurons off", advice=("give --sparsity for zeros",)
-                )
-            else:
-                remarks.append(
-                    f"the goal in {COST_WORDS[what]} is left to other passes: the neurons of "
-                    "switched layers have too few"
-                )
-        if reached:
-            aims.append(BoundsAim(program, Bounds(reached, original), layers))
-            asked = " and ".join(COST_WORDS[what] for what in reached)
-            remarks.append(
-                f"a threshold on {self._thresholded} was swept to the goal in {asked}, neuron by "
-                "neuron (not in the paper)"
-            )
-        sparsity = self.sparsity
-        if sparsity is None:
-            sparsity = 0.0 if self.from_scratch or reached else _SPARSITY
-        if sparsity:
-            aims.append(SparsityAim(program, sparsity, layers))
-            remarks.append(
-                f"a threshold on {self._thresholded} was swept to a sparsity of {sparsity:g} (not "
-                "in the paper)"
-            )
-        return tuple(aims), tuple(remarks)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def draw_fresh_weights(program: Program, seed: int) -> Program:
     """Return the program with new weights: Kaiming normal for layers, norms as they begin.
 
     Layers are linear ones and convolutions (biases 0); norms have scale 1 and shift 0, running
-    statistics of mean 0 and variance 1.
+    statistics of mean 0 and variance 1. Zeros that are decisions stay.
 
     Args:
         program: stays as it is.
@@ -76,6 +76,8 @@ def draw_fresh_weights(program: Program, seed: int) -> Program:
                 if name not in done:
                     role(state[name])
                     done.add(name)
+    for name in program.sparse_weights:
+        state[name].mul_(program.state()[name] != 0)
     for name in state:
         first = canonical.get(name, name)
         if first in done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 import compressc
 from compressc.errors import PlanError
 from compressc.passes.training.fresh_weights import draw_fresh_weights
+from compressc.plan import Plan
 from tests.passes.training_kit import assert_same_weights, make_program
 
 
@@ -57,6 +59,13 @@ def test_a_shared_weight_stays_shared() -> None:
     expected = (x @ state["one.weight"].T).relu() @ state["one.weight"].T
     torch.testing.assert_close(fresh.module()(x), expected)
     assert not torch.equal(state["one.weight"], program.state()["one.weight"])
+
+
+def test_zeros_that_are_decisions_stay() -> None:
+    zero = np.arange(48).reshape(4, 12) % 3 > 0
+    program = compressc.lower(make_program().with_plan(Plan(zero={"fc.weight": zero})))
+    fresh = draw_fresh_weights(program, 0).state()["fc.weight"]
+    assert torch.equal(fresh != 0, torch.from_numpy(zero))
 
 
 def test_what_has_no_usual_beginning_is_named() -> None:

@@ -10,9 +10,11 @@ from torch import Tensor
 from compressc.bounds import Bounds
 from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal
-from compressc.passes.snn.aims import BoundsAim, SparsityAim, share_of_way, switch
+from compressc.passes.snn.aims import share_of_way, switch
+from compressc.passes.snn.bounds_aim import BoundsAim
 from compressc.passes.snn.folding import fold_factors
 from compressc.passes.snn.settings import Mode
+from compressc.passes.snn.sparsity_aim import SparsityAim
 from compressc.passes.snn.switched_layers import find_switched_layers
 from compressc.plan import Plan
 from compressc.program import Constraints

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressc.passes.gates.weight_gates import GatedWeights
-from compressc.passes.snn.aims import SparsityAim
 from compressc.passes.snn.settings import Mode
+from compressc.passes.snn.sparsity_aim import SparsityAim
 from compressc.passes.snn.switch_lesson import SwitchLesson
 from compressc.passes.snn.switched_layers import find_switched_layers
 from compressc.passes.snn.switchers import Switchers
