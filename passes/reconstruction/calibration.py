@@ -183,14 +183,20 @@ def _as_trained(program: Program, original: Program | None) -> Program:
         return program
     weights = [name for name, _ in program.graph_module.named_parameters()]
     changed = any(not torch.equal(before[name], now[name]) for name in weights)
-    return program if changed and _was_trained(program, original) else program.with_state(before)
+    if changed and not _was_repaired(program, original):
+        return program
+    return program.with_state(before)
 
 
-def _was_trained(program: Program, original: Program) -> bool:
-    """Return whether a pass that trains was run since, or one that nobody registered."""
+def _was_repaired(program: Program, original: Program) -> bool:
+    """Return whether new weights come from passes that decide, and from nothing that trains."""
     known = registered_passes()
     names = [line.name for line in program.history[len(original.history) :]]
-    return any(name not in known or find_pass(name).declares.runs_on == "lowered" for name in names)
+    if not names or any(name not in known for name in names):
+        return False
+    declared = [find_pass(name).declares for name in names]
+    decided = all(declares.runs_on == "planned" for declares in declared)
+    return decided and any("weights" in declares.changes for declares in declared)
 
 
 def _is_layer(node: fx.Node) -> bool:
