@@ -36,6 +36,7 @@ from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.models.registry import architectures, weights_path
 from compressc.passes.finetune import Finetune
+from compressc.passes.snn.settings import SnnSettings
 from compressc.passes.snn.switching import Snn
 from compressc.passes.sparsify import Sparsify
 from compressc.program import Constraints, Program
@@ -51,7 +52,7 @@ ASKED = {
 }
 TOOLS = ("connection", "neuron", "sparsify")
 STARTS = ("trained", "scratch")
-KEY = ("arch", "tool", "start", "threshold", "layers", "sparsity", "epochs", "seed")
+KEY = ("arch", "tool", "start", "threshold", "layers", "sparsity", "epochs", "switch_every", "seed")
 
 
 def count_params(program: Program, dense_only: bool) -> int:
@@ -86,6 +87,7 @@ def prune(row: dict[str, Any], program: Program, context: Context) -> Program:
         from_scratch=row["start"] == "scratch",
         sparsity=row["sparsity"],
         threshold=row["threshold"],
+        switch_every=row["switch_every"],
         schedule="cosine",
         warmup=0.0,
     )
@@ -155,6 +157,7 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, help="instead of the paper's; 0 for no threshold")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--switch-every", type=int, default=SnnSettings().switch_every)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--work-dir", type=Path, help="for the state of a row in training")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -183,6 +186,7 @@ def main() -> None:
                 "layers": options.layers if switching else None,
                 "sparsity": sparsity,
                 "epochs": options.epochs,
+                "switch_every": options.switch_every if switching else None,
                 "seed": seed,
             }
             if tuple(row[key] for key in KEY) in done:

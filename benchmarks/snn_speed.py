@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kit.records import describe_run, write_record
+from kit.records import describe_run, read_record, write_record
 from kit.turns import Seconds, Stopwatch, median_seconds, summarize_ratios, take_turns
 
 import compressc
@@ -51,8 +51,10 @@ def teach(lesson: Lesson, epoch: int, task: ClassificationTask) -> Seconds:
     return watch.read()
 
 
-def compare(program: Program, task: ClassificationTask, mode: Mode, rounds: int) -> dict[str, Any]:
-    settings = SnnSettings(mode=mode, schedule="cosine", warmup=0.0)
+def compare(
+    program: Program, task: ClassificationTask, mode: Mode, every: int, rounds: int
+) -> dict[str, Any]:
+    settings = SnnSettings(mode=mode, schedule="cosine", warmup=0.0, switch_every=every)
     processes, objective = Processes(), TaskLoss(task)
     precision = choose_precision(settings.precision, processes.device)
     layers, _ = find_switched_layers(program, "fc", mode)
@@ -87,6 +89,7 @@ def compare(program: Program, task: ClassificationTask, mode: Mode, rounds: int)
     ]
     return {
         "mode": mode,
+        "switch_every": every,
         "precision": str(precision),
         "seconds_per_epoch": {name: round(median_seconds(each), 3) for name, each in times.items()},
         **summarize_ratios("even_by_plain", times["even"], times["plain"]),
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--arch", nargs="+", default=["lenet300_100"])
     parser.add_argument("--images", type=int, default=12_800)
+    parser.add_argument("--switch-every", type=int, default=SnnSettings().switch_every)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -114,16 +118,12 @@ def main() -> None:
         program = compressc.load(str(weights_path(arch)), arch=arch, input_shape=shape)
         modes: tuple[Mode, ...] = ("connection", "neuron")
         for mode in modes:
-            rows.append({"arch": arch, **compare(program, task, mode, options.rounds)})
+            compared = compare(program, task, mode, options.switch_every, options.rounds)
+            rows.append({"arch": arch, **compared})
             print(rows[-1], flush=True)
-    record = {
-        **describe_run(),
-        "images": options.images,
-        "rounds": options.rounds,
-        "threads": 1,
-        "rows": rows,
-    }
-    write_record(options.out, record)
+    made = {**describe_run(), "images": options.images, "rounds": options.rounds, "threads": 1}
+    earlier = read_record(options.out)["rows"]
+    write_record(options.out, {"rows": [*earlier, *({**row, **made} for row in rows)]})
 
 
 if __name__ == "__main__":
