@@ -82,8 +82,8 @@ class SwitchLesson:
             return self._learner.step(batch, self._objective)
         if self._open is None:
             pictures = self._switchers(self._learner.module.state_dict())
-            self._open = Reading(self._factors(pictures))
-            self._set(self._open.factors)
+            self._open = Reading(self._fit(self._factors(pictures)))
+            self._gate(self._open.factors)
         loss = self._learner.loss(batch, self._objective)
         self._open.add(loss)
         if self._open.batches == self._every:
@@ -106,7 +106,7 @@ class SwitchLesson:
 
     def judge(self) -> float:
         """Return the metric on search-validation under the factors."""
-        self._set(self._factors(self._pictures))
+        self._gate(self._fit(self._factors(self._pictures)))
         return float(self._task.validate(self._learner.module.eval()))
 
     def outcome(self) -> Mapping[str, Any]:
@@ -164,7 +164,7 @@ class SwitchLesson:
             layers = self._switchers.layers
             self._masks = aim_at(self._aims, layers, state, pictures, self._threshold, share)
         self._pictures = pictures
-        self._set(self._factors(pictures))
+        self._gate(self._fit(self._factors(pictures)))
 
     def _factors(self, pictures: Sequence[Tensor]) -> list[Tensor]:
         return [
@@ -172,9 +172,14 @@ class SwitchLesson:
             for index, picture in enumerate(pictures)
         ]
 
-    def _set(self, factors: Sequence[Tensor]) -> None:
+    def _fit(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Return factors in the shapes and the memory layout of the weights: faster every time."""
         layers = zip(self._switchers.layers, factors, strict=True)
-        self._gates.set_factors({layer.weight: layer.fit(each) for layer, each in layers})
+        return [layer.fit(each).contiguous() for layer, each in layers]
+
+    def _gate(self, fitted: Sequence[Tensor]) -> None:
+        layers = zip(self._switchers.layers, fitted, strict=True)
+        self._gates.set_factors({layer.weight: each for layer, each in layers})
 
     def _teach(self) -> None:
         """Let the switchers take a step along what was collected."""
