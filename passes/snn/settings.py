@@ -55,7 +55,7 @@ class SnnSettings(TrainingSettings):
     sparsity: float | None = None
     threshold: Threshold = "weights"
     batch: int = 64
-    switch_every: int = 16
+    switch_every: int = 32
     switcher_channels: int = 4
     switcher_depth: int = 2
     memory_mb: float = 256.0
