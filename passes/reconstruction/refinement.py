@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,22 +40,26 @@ class RefinementSettings:
         refine_batch: samples in each step.
         refine_macs: that all steps together may take, about a minute of a core for each 1e12;
             fewer steps are made where they would take more.
+        refine_seconds: that they may take on this machine; None for any time. What a clock cuts
+            short does not come out the same again.
 
     Raises:
         GoalError: if a number is out of range.
     """
 
     refine_steps: int = 200
-    refine_rate: float = 1e-3
-    refine_batch: int = 64
+    refine_rate: float = 3e-3
+    refine_batch: int = 32
     refine_macs: float = 5e12
+    refine_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.refine_steps < 0:
             raise GoalError(f"refine_steps {self.refine_steps}: must be 0 or more")
-        for what in ("refine_rate", "refine_batch", "refine_macs"):
-            if not getattr(self, what) > 0:
-                raise GoalError(f"{what} {getattr(self, what):g}: must be above 0")
+        for what in ("refine_rate", "refine_batch", "refine_macs", "refine_seconds"):
+            value = getattr(self, what)
+            if value is not None and not value > 0:
+                raise GoalError(f"{what} {value:g}: must be above 0")
 
     def affordable_steps(self, macs: int) -> int:
         """Return how many steps are made on a network of so many MACs per sample."""
@@ -108,12 +113,18 @@ def refine_blocks(
     pupil_values: Sequence[Any] = _cut_batches(program, batches, settings.refine_batch)
     teacher_values: Sequence[Any] = pupil_values
     outcome = []
+    started = time.monotonic()
     for done, block in enumerate(blocks):
+        # What a block leaves of its time, those behind it get.
+        share = (done + 1) / len(blocks)
+        until = math.inf
+        if settings.refine_seconds is not None:
+            until = started + share * settings.refine_seconds
         progress(done, len(blocks), f"refining block {done + 1} of {len(blocks)}")
         aims = _run(extract_block(teacher, block), teacher_values)
         module = extract_block(small.module, block)
         kept = [trained.keep(block, aim) for aim in aims]
-        outcome.append(trained.fit(module, pupil_values, kept))
+        outcome.append(trained.fit(module, pupil_values, kept, until))
         if block.end is not None:
             pupil_values = [(value,) for value in _run(module, pupil_values)]
             teacher_values = [(value,) for value in aims]
@@ -146,9 +157,9 @@ class _Trainer:
         return value
 
     def fit(
-        self, module: fx.GraphModule, inputs: Sequence[Any], aims: Sequence[Any]
+        self, module: fx.GraphModule, inputs: Sequence[Any], aims: Sequence[Any], until: float
     ) -> RefinedBlock:
-        """Train the weights of a block, in place."""
+        """Train the weights of a block, in place, not beyond a time of :func:`time.monotonic`."""
         weights = {
             name: parameter
             for name, parameter in module.named_parameters()
@@ -165,12 +176,16 @@ class _Trainer:
         for weight in weights.values():
             weight.requires_grad_(True)
         optimizer = torch.optim.Adam(weights.values(), lr=self._rate)
-        done = 0
-        while done < self._steps:
+        done, steps, began = 0, self._steps, time.monotonic()
+        while done < steps:
             for place in torch.randperm(taught, generator=self._generator).tolist():
-                if done == self._steps:
+                if done >= steps:
                     break
-                share = done / self._steps
+                now = time.monotonic()
+                if done and now + (now - began) / done > until:
+                    steps = done
+                    break
+                share = done / steps
                 for group in optimizer.param_groups:
                     group["lr"] = self._rate * 0.5 * (1 + math.cos(math.pi * share))
                 optimizer.zero_grad(set_to_none=True)

@@ -15,6 +15,7 @@ from compressc.passes.ascai.proposals import propose_plans
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.judged_weights import JudgedWeights
+from compressc.passes.reconstruction.refinement import RefinementSettings
 from compressc.passes.spaces.space_building import build_space
 from compressc.passes.surgeon import Surgeon
 from compressc.passes.unit_features.registry import measure_feature
@@ -91,6 +92,20 @@ def test_what_is_handed_over_has_the_judged_weights():
     assert validated(found) > validated(cut) + 5
     state = program.state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in cut.state().items())
+
+
+def test_finalists_are_repaired_in_full_and_the_best_of_them_wins():
+    program, _ = trained()
+    plain = SHORT(program, context())
+    found = change(SHORT, finalists=2)(program, context())
+    closed = Calibration(refinement=RefinementSettings(refine_steps=0))
+    again = closed(program.with_plan(found.plan), context())
+    state = again.state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.state().items())
+    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+    assert any("finalists after calibrate" in note for note in found.history[-1].notes)
+    for plan in (*proposed(GOAL).values(), plain.plan):
+        assert validated(found) >= validated(closed(program.with_plan(plan), context()))
 
 
 def test_calibrate_behind_it_still_reproduces_the_original():

@@ -112,3 +112,22 @@ def test_calibrate_refines_behind_the_closed_form():
 def test_settings_out_of_range_are_named(settings, message):
     with pytest.raises(GoalError, match=message):
         RefinementSettings(**settings)
+
+
+def test_no_more_is_computed_than_is_allowed():
+    settings = RefinementSettings(refine_steps=200, refine_batch=10, refine_macs=3e6)
+    assert settings.affordable_steps(1000) == 100
+    assert settings.affordable_steps(100) == 200
+    before = closed_form()
+    after, outcome = refined(before, replace(SETTINGS, refine_macs=1.0))
+    state = before.state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in after.state().items())
+    assert all(block.after == block.before for block in outcome)
+
+
+def test_time_cuts_steps_short():
+    before = closed_form()
+    hurried, outcome = refined(before, replace(SETTINGS, refine_seconds=1e-9, refine_steps=10_000))
+    once, expected = refined(before, replace(SETTINGS, refine_steps=1))
+    assert len(outcome) == len(expected)
+    assert error(hurried) == pytest.approx(error(once), rel=0.05)
