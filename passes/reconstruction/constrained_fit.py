@@ -66,8 +66,8 @@ def descend(free: Tensor, gram: Tensor, mask: Tensor) -> Tensor:
         free (outputs, features), gram (features, features), mask as free, bool; the result as free.
     """
     diagonal = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny)
-    parts = zip(free.split(_ROWS_AT_A_TIME), mask.split(_ROWS_AT_A_TIME), strict=True)
-    return torch.cat([_descend_rows(rows, gram, alive, diagonal) for rows, alive in parts])
+    parts = [slice(at, at + _ROWS_AT_A_TIME) for at in range(0, len(free), _ROWS_AT_A_TIME)]
+    return torch.cat([_descend_rows(free[part], gram, mask[part], diagonal) for part in parts])
 
 
 def _descend_rows(rows: Tensor, gram: Tensor, alive: Tensor, diagonal: Tensor) -> Tensor:

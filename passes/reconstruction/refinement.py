@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,9 +168,10 @@ class _Trainer:
         held = max(1, len(inputs) // _HELD_BACK) if len(inputs) > 1 else 0
         taught = len(inputs) - held
         judged = list(zip(inputs[taught:], aims[taught:], strict=True))
-        if not weights or not judged:
-            return RefinedBlock(0.0, 0.0)
         spread = _spread(aims)
+        if not (weights and judged and spread):
+            # Nothing to change, to judge by, or to aim at: outputs may be chosen indices.
+            return RefinedBlock(0.0, 0.0)
         before = _mean_loss(module, judged, spread)
         old = {name: weight.detach().clone() for name, weight in weights.items()}
         for weight in weights.values():
@@ -202,7 +203,7 @@ class _Trainer:
                 weight.copy_(old[name])
         return RefinedBlock(before, after)
 
-    def _restore_zeros(self, weights: dict[str, Tensor]) -> None:
+    def _restore_zeros(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, weight in weights.items():
                 if name in self._small.alive:
@@ -217,8 +218,12 @@ def _cut_batches(program: Program, batches: Batches, size: int) -> list[tuple[Te
     return [
         take_rows(batch, batched, rows)
         for batch in batches
-        for rows in torch.arange(len(batch[batched.index(True)])).split(size)
+        for rows in _split(len(batch[batched.index(True)]), size)
     ]
+
+
+def _split(count: int, size: int) -> list[Tensor]:
+    return [torch.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _fixed_weights(program: Program) -> set[str]:
