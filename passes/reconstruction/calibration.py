@@ -106,14 +106,21 @@ class Calibration(Pass):
                 f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
                 "such as magnitude before it"
             )
-        samples, note = self._affordable(program)
+        most = self._most_samples(program)
+        samples = min(self.samples, most)
         batches = draw_samples(task, samples, context.goal.seed, self.name)
-        used = sum(len(batch[0]) for batch in batches)
         trained = _as_trained(program, context.original)
         repaired = self._repair(trained, batches, context)
-        notes = [f"repaired from {used} unlabelled samples", *note]
+        notes = [f"repaired from {_count(batches)} unlabelled samples"]
+        if most < self.samples:
+            notes.append(
+                f"{most} of {self.samples} samples are used: more would take over "
+                f"{self.memory_bytes / 2**30:.1f} GB"
+            )
         if self.reconstruct and self.refinement.refine_steps:
-            repaired, said = self._refine(repaired, trained, batches, context)
+            samples = min(self.refinement.refine_samples, most)
+            more = draw_samples(task, samples, context.goal.seed, self.name)
+            repaired, said = self._refine(repaired, trained, more, context)
             notes.append(said)
         return repaired.with_line(HistoryLine(self.name, notes=tuple(notes)))
 
@@ -131,23 +138,18 @@ class Calibration(Pass):
             context.progress,
         )
         better = [block for block in blocks if block.after < block.before]
-        said = f"{len(better)} of {len(blocks)} blocks refined"
+        said = f"{len(better)} of {len(blocks)} blocks refined on {_count(batches)} samples"
         if better:
             share = sum(block.after / block.before for block in better) / len(better)
             said += f", to {share:.0%} of their squared error on samples held back"
         return program.with_state(state), said
 
-    def _affordable(self, program: Program) -> tuple[int, tuple[str, ...]]:
+    def _most_samples(self, program: Program) -> int:
+        """Return how many samples there is memory for."""
         nodes = list(program.graph_module.graph.nodes)
         # Two networks, and unfolded input beside them.
         per_sample = 2 * 4 * peak_values_per_sample(nodes)
-        most = max(1, self.memory_bytes // max(1, per_sample))
-        if most >= self.samples:
-            return self.samples, ()
-        return most, (
-            f"{most} of {self.samples} samples are used: more would take over "
-            f"{self.memory_bytes / 2**30:.1f} GB",
-        )
+        return max(1, self.memory_bytes // max(1, per_sample))
 
     def _repair(self, program: Program, batches: Batches, context: Context) -> Program:
         original = program.graph_module
@@ -193,6 +195,10 @@ class Calibration(Pass):
             if norm is not None and node.name not in settled:
                 norms[node.name] = norm
         return layers, norms
+
+
+def _count(batches: Batches) -> int:
+    return sum(len(batch[0]) for batch in batches)
 
 
 def _as_trained(program: Program, original: Program | None) -> Program:

@@ -37,6 +37,7 @@ class RefinementSettings:
     Attributes:
         refine_steps: of Adam for each block; 0 for the closed form alone.
         refine_rate: its learning rate at the start; it falls to 0 along a cosine.
+        refine_samples: unlabelled samples that the steps are made on; the closed form needs fewer.
         refine_batch: samples in each step.
         refine_macs: that all steps together may take, about a minute of a core for each 1e12;
             fewer steps are made where they would take more.
@@ -47,8 +48,9 @@ class RefinementSettings:
         GoalError: if a number is out of range.
     """
 
-    refine_steps: int = 200
+    refine_steps: int = 500
     refine_rate: float = 3e-3
+    refine_samples: int = 2048
     refine_batch: int = 32
     refine_macs: float = 5e12
     refine_seconds: float | None = None
@@ -56,7 +58,13 @@ class RefinementSettings:
     def __post_init__(self) -> None:
         if self.refine_steps < 0:
             raise GoalError(f"refine_steps {self.refine_steps}: must be 0 or more")
-        for what in ("refine_rate", "refine_batch", "refine_macs", "refine_seconds"):
+        for what in (
+            "refine_rate",
+            "refine_samples",
+            "refine_batch",
+            "refine_macs",
+            "refine_seconds",
+        ):
             value = getattr(self, what)
             if value is not None and not value > 0:
                 raise GoalError(f"{what} {value:g}: must be above 0")
