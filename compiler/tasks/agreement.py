@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -174,21 +173,3 @@ def float_outputs(outputs: Any) -> list[Tensor]:
             "what it chooses by (logits, scores), or give --data with labels"
         )
     return floats
-
-
-def measure_divergence(outputs: Any, targets: Any) -> Tensor:
-    """Return how far outputs lie from those of the original, a scalar with a gradient.
-
-    Logits by the divergence of distributions; everything else by the mean square of the error,
-    beside that of the original's outputs, averaged over the outputs.
-
-    Raises:
-        DataError: if no divergence fits the outputs.
-    """
-    if are_logits(outputs):
-        pupil, teacher = (F.log_softmax(x.float(), dim=1) for x in (outputs, targets))
-        return F.kl_div(pupil, teacher, reduction="batchmean", log_target=True)
-    tiny = torch.finfo(torch.float32).tiny
-    pairs = zip(float_outputs(outputs), float_outputs(targets), strict=True)
-    errors = [F.mse_loss(x, y) / y.square().mean().clamp_min(tiny) for x, y in pairs]
-    return torch.stack(errors).mean()

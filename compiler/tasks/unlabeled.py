@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -18,13 +19,7 @@ from compressc.models.augmentation import Augmentation
 from compressc.models.checkpoints import Normalization
 from compressc.models.training_data import as_pixels
 from compressc.program import Program
-from compressc.tasks.agreement import (
-    Agreement,
-    Comparison,
-    are_logits,
-    float_outputs,
-    measure_divergence,
-)
+from compressc.tasks.agreement import Agreement, Comparison, are_logits, float_outputs
 from compressc.tasks.protocol import Batch, Inputs
 
 _SHARES = (0.15, 0.15)
@@ -122,8 +117,18 @@ class UnlabeledTask:
             yield self._inputs(self.train, rows)
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
-        """Return the divergence from the original's outputs."""
-        return measure_divergence(outputs, targets)
+        """Return the divergence from the original's outputs.
+
+        Logits by the divergence of distributions; everything else by the mean square of the
+        error, beside that of the original's outputs, averaged over the outputs.
+        """
+        if are_logits(outputs):
+            pupil, teacher = (F.log_softmax(x.float(), dim=1) for x in (outputs, targets))
+            return F.kl_div(pupil, teacher, reduction="batchmean", log_target=True)
+        tiny = torch.finfo(torch.float32).tiny
+        pairs = zip(float_outputs(outputs), float_outputs(targets), strict=True)
+        errors = [F.mse_loss(x, y) / y.square().mean().clamp_min(tiny) for x, y in pairs]
+        return torch.stack(errors).mean()
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return whether each sample gets the original's answer, (N,) bool."""
