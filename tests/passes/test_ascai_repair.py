@@ -25,6 +25,7 @@ from tests.search_kit import change, make_ascai, trained
 
 SHORT = make_ascai(population=4, generations=0, spaces=("ps",), importance="magnitude")
 GOAL = Goal(macs=0.35)
+CLOSED = Calibration(refinement=RefinementSettings(refine_steps=0))
 
 
 def context(goal: Goal = GOAL) -> Context:
@@ -98,7 +99,7 @@ def test_finalists_are_repaired_in_full_and_the_best_of_them_wins():
     program, _ = trained()
     plain = SHORT(program, context())
     found = change(SHORT, finalists=2)(program, context())
-    closed = Calibration(refinement=RefinementSettings(refine_steps=0))
+    closed = CLOSED
     again = closed(program.with_plan(found.plan), context())
     state = again.state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in found.state().items())
@@ -112,8 +113,8 @@ def test_calibrate_behind_it_still_reproduces_the_original():
     program, _ = trained()
     found = change(SHORT, recalibrate=64)(program, context())
     assert not torch.equal(found.state()["b.weight"], program.state()["b.weight"])
-    behind = Calibration()(found, context()).state()
-    alone = Calibration()(program.with_plan(found.plan), context()).state()
+    behind = CLOSED(found, context()).state()
+    alone = CLOSED(program.with_plan(found.plan), context()).state()
     assert all(torch.equal(tensor, alone[name]) for name, tensor in behind.items())
 
 
@@ -122,11 +123,11 @@ def test_calibrate_reproduces_what_a_pass_trained():
     plan = Surgeon()(program, context()).plan
     moved = {name: tensor * 1.1 for name, tensor in program.state().items()}
     trained_since = program.with_state(moved).with_line(HistoryLine("finetune"))
-    found = Calibration()(trained_since.with_plan(plan), context()).state()
-    alone = Calibration()(trained_since.with_plan(plan), replace(context(), original=None))
+    found = CLOSED(trained_since.with_plan(plan), context()).state()
+    alone = CLOSED(trained_since.with_plan(plan), replace(context(), original=None))
     assert all(torch.equal(tensor, alone.state()[name]) for name, tensor in found.items())
     unknown = program.with_state(moved).with_line(HistoryLine("somebody's own"))
-    again = Calibration()(unknown.with_plan(plan), context()).state()
+    again = CLOSED(unknown.with_plan(plan), context()).state()
     assert all(torch.equal(tensor, again[name]) for name, tensor in found.items())
 
 
