@@ -1,0 +1,74 @@
+"""Preparation: what is known before a search begins: units, features, the way to the goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compressc.array_types import BoolArray, FloatArray
+from compressc.contract.context import Context
+from compressc.passes.rl_mcts.aims import Route, plan_route
+from compressc.passes.rl_mcts.foresight import make_guide, measure_worth_per_cost
+from compressc.passes.rl_mcts.masks import allow_least, check_reach
+from compressc.passes.rl_mcts.prunable_units import list_units
+from compressc.passes.rl_mcts.settings import Lookahead
+from compressc.passes.rl_mcts.state_matrix import FeatureSheet, fill_sheet
+from compressc.passes.unit_features.registry import FeatureName
+from compressc.program import Program
+
+# Measures a feature of a program by group name.
+MeasureOf = Callable[[Program, FeatureName], Mapping[str, FloatArray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a search begins with.
+
+    Attributes:
+        route: from the whole network to the goal; it has the units.
+        sheet: features of the units.
+        allowed: units that may leave, shape (units,).
+        worth: of each unit per cost, by which the guide removes them, shape (units,); None where
+            there is no guide.
+        guide: logits of that order, 0 without one, shape (units,).
+    """
+
+    route: Route
+    sheet: FeatureSheet
+    allowed: BoolArray
+    worth: FloatArray | None
+    guide: FloatArray
+
+
+def prepare(
+    program: Program, context: Context, rule: Lookahead, measure: MeasureOf, name: str
+) -> Prepared:
+    """Return what a search of a program begins with; channels that it decided on are forgotten.
+
+    Args:
+        program: decisions other than ``keep`` stay.
+        context: its goal.
+        rule: mask and guide.
+        measure: measures features.
+        name: the pass, for errors.
+
+    Raises:
+        GoalError: if there is nothing to aim at, or the goal cannot be met.
+        PlanError: if nothing can be pruned.
+        FeatureError: if a feature is no number.
+    """
+    bare = program.with_plan(replace(program.plan, keep={}))
+    order = measure(bare, "taylor" if rule.guide == "none" else rule.guide)
+    units = list_units(bare, order)
+    sheet = fill_sheet(units, lambda feature: measure(bare, feature))
+    route = plan_route(units, context, name)
+    taylor = sheet.raw["taylor"]
+    allowed = allow_least(units, taylor, rule.mask)
+    check_reach(route, taylor, allowed, rule.mask)
+    if rule.guide == "none":
+        return Prepared(route, sheet, allowed, None, np.zeros(units.count))
+    what = next(iter(context.goal.bounds), "macs")
+    worth = measure_worth_per_cost(units, units.flatten(order), what)
+    return Prepared(route, sheet, allowed, worth, make_guide(worth, rule.guide_spread))

@@ -1,0 +1,139 @@
+"""The pruning game: units leave move by move until an aim is met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from compressc.array_types import BoolArray, FloatArray, IntArray
+from compressc.passes.rl_mcts.aims import Aim
+from compressc.passes.rl_mcts.prunable_units import PrunableUnits
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """What is left at some point of a game.
+
+    Attributes:
+        kept: which units stay, shape (units,).
+        counts: how many units each group keeps.
+    """
+
+    kept: BoolArray
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PruningGame:
+    """A game (see :mod:`compressc.passes.rl_mcts.tree`) whose actions are units.
+
+    A move removes the unit that it names, and with it, least important first, as many others of its
+    group as make up ``units_per_move`` and an allowed count; the last move removes no more than the
+    aim asks for. Nodes are told apart by the counts of the groups alone, as in the paper.
+
+    Attributes:
+        units: of the network.
+        aim: when the game is over.
+        allowed: which units may be named or removed, shape (units,).
+        units_per_move: how many units a move removes, if there are so many.
+    """
+
+    units: PrunableUnits
+    aim: Aim
+    allowed: BoolArray
+    units_per_move: int = 1
+    _met: dict[tuple[int, ...], bool] = field(default_factory=dict, repr=False)
+
+    def position(self, kept: BoolArray) -> Position:
+        """Return the position at which some units are left."""
+        return Position(kept, self.units.counts(kept))
+
+    def key(self, state: Position) -> tuple[int, ...]:
+        """Return the counts of the groups."""
+        return state.counts
+
+    def is_over(self, state: Position) -> bool:
+        """Return whether the aim is met."""
+        if state.counts not in self._met:
+            self._met[state.counts] = self.aim.is_met(np.array(state.counts))
+        return self._met[state.counts]
+
+    def legal(self, state: Position) -> BoolArray:
+        """Return which units a move may name, shape (units,)."""
+        free = state.kept & self.allowed
+        available = np.bincount(self.units.owner[free], minlength=len(state.counts))
+        may_fall = [
+            count in steps and count - steps[count] <= there
+            for count, steps, there in zip(
+                state.counts, self.units.next_count, available, strict=True
+            )
+        ]
+        legal: BoolArray = free & np.array(may_fall)[self.units.owner]
+        return legal
+
+    def step(self, state: Position, action: int) -> Position:
+        """Return the position after a move.
+
+        Args:
+            state: at which the game is not over.
+            action: a legal unit.
+        """
+        group = int(self.units.owner[action])
+        steps, kept, counts = self.units.next_count[group], state.kept.copy(), list(state.counts)
+        leaving = self._leaving(state.kept, group, action)
+        last = counts[group] - self.units_per_move
+        while counts[group] > last and counts[group] in steps:
+            below = steps[counts[group]]
+            batch: list[IntArray] = []
+            while counts[group] > below and (units := next(leaving, None)) is not None:
+                batch.append(units)
+                counts[group] -= len(units)
+            if counts[group] != below:
+                # Too few are left that may go.
+                counts[group] += sum(map(len, batch))
+                break
+            kept[np.concatenate(batch)] = False
+            if self.is_over(Position(kept, tuple(counts))):
+                break
+        return Position(kept, tuple(counts))
+
+    def play_in_order(self, root: Position, worth: FloatArray) -> Position:
+        """Return the end of the game in which the legal unit of least worth always leaves.
+
+        Args:
+            root: where it begins.
+            worth: of each unit, shape (units,).
+        """
+        position = root
+        while not self.is_over(position):
+            legal = self.legal(position)
+            position = self.step(position, int(np.argmin(np.where(legal, worth, np.inf))))
+        return position
+
+    def lowest_counts(self, kept: BoolArray) -> IntArray:
+        """Return the counts beyond which no move leads, shape (groups,)."""
+        counts = list(self.units.counts(kept))
+        free = np.bincount(self.units.owner[kept & self.allowed], minlength=len(counts))
+        for group, steps in enumerate(self.units.next_count):
+            least = counts[group] - int(free[group])
+            while counts[group] in steps and steps[counts[group]] >= least:
+                counts[group] = steps[counts[group]]
+        return np.array(counts, dtype=np.int64)
+
+    @cached_property
+    def _allowed_bundles(self) -> tuple[tuple[bool, ...], ...]:
+        return tuple(
+            tuple(bool(self.allowed[units].all()) for units in parts)
+            for parts in self.units.bundles
+        )
+
+    def _leaving(self, kept: BoolArray, group: int, action: int) -> Iterator[IntArray]:
+        """Yield the bundles that a move may remove, that of the named unit first."""
+        bundles, named = self.units.bundles[group], int(self.units.bundle_of[action])
+        yield bundles[named]
+        for place, units in enumerate(bundles):
+            if place != named and self._allowed_bundles[group][place] and kept[units[0]]:
+                yield units
