@@ -33,6 +33,7 @@ class Ground:
         rule: how to look ahead.
         context: gives random numbers and takes progress.
         store: where the standing is kept, or None.
+        keeps_network: whether the network is of use when the search is over.
     """
 
     prepared: Prepared
@@ -40,6 +41,7 @@ class Ground:
     rule: Lookahead
     context: Context
     store: Store | None
+    keeps_network: bool = False
 
     def game_of(self, segment: int) -> PruningGame:
         """Return the game of a segment, from 0."""
@@ -172,8 +174,10 @@ class ChannelSearch:
 
         games = play.play(root, rng, tell)
         best = max((game.score for game in games), default=-inf)
-        lessons = [lesson for game in games for lesson in game.lessons]
-        self.learner.learn(lessons, self._ground.prepared.guide, rng)
+        is_last = standing.segment == self._ground.segments - 1 and self.arena.is_spent
+        if not is_last or self._ground.keeps_network:
+            lessons = [lesson for game in games for lesson in game.lessons]
+            self.learner.learn(lessons, self._ground.prepared.guide, rng)
         is_better = best > self.arena.baseline
         self.arena.baseline = max(self.arena.baseline, best)
         standing = replace(

@@ -30,15 +30,33 @@ class Foresight:
     def __init__(self, network: PolicyValueNetwork, sheet: FeatureSheet, guide: FloatArray) -> None:
         self.network, self.sheet, self.guide = network, sheet, guide
         self.seconds = 0.0
+        self._guessed: dict[bytes, float] = {}
 
-    def look(self, game: PruningGame, positions: Sequence[Position]) -> list[Outlook]:
-        """Return the outlook of positions at which the game is not over."""
-        return self._ask(positions, [game.legal(position) for position in positions])
+    def look(
+        self, game: PruningGame, positions: Sequence[Position], ends: Sequence[Position] = ()
+    ) -> tuple[list[Outlook], list[float]]:
+        """Return what is expected of positions, all in one batch.
 
-    def guess(self, positions: Sequence[Position]) -> list[float]:
-        """Return the worth that the network expects of ends that nobody judges."""
+        Args:
+            game: the rules.
+            positions: at which the game is not over.
+            ends: at which it is over, and nobody judges.
+
+        Returns:
+            The outlook of each position, and the worth of each end.
+        """
+        fresh = {end.kept.tobytes(): end for end in ends}
+        fresh = {key: end for key, end in fresh.items() if key not in self._guessed}
         everything = self.sheet.units.everything
-        return [look.worth for look in self._ask(positions, [everything] * len(positions))]
+        legal = [game.legal(position) for position in positions] + [everything] * len(fresh)
+        outlooks = self._ask([*positions, *fresh.values()], legal)
+        for key, outlook in zip(fresh, outlooks[len(positions) :], strict=True):
+            self._guessed[key] = outlook.worth
+        return outlooks[: len(positions)], [self._guessed[end.kept.tobytes()] for end in ends]
+
+    def forget(self) -> None:
+        """Forget what was expected of ends: the network, or the features, are others now."""
+        self._guessed.clear()
 
     def _ask(self, positions: Sequence[Position], legal: Sequence[BoolArray]) -> list[Outlook]:
         started = time.perf_counter()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressc.array_types import BoolArray, FloatArray
-from compressc.passes.rl_mcts.policy_value_network import PolicyValueNetwork, policy_value_loss
+from compressc.passes.rl_mcts.policy_value_network import PolicyValueNetwork, sum_loss
 from compressc.passes.rl_mcts.replay import Lesson
 
 # Returns the state of kept units under a sheet of features, shape (7, units).
@@ -74,9 +74,9 @@ def train_network(
             for start in range(0, len(order), rule.batch):
                 rows = order[start : start + rule.batch]
                 logs, worths = network(states[rows], legal[rows], added)
-                value, policy = policy_value_loss(logs, worths, shares[rows], ends[rows])
+                loss = sum_loss(logs, worths, shares[rows], ends[rows])
                 optimizer.zero_grad()
-                (value + policy).backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                total += float(value + policy) * len(rows)
+                total += loss.item() * len(rows)
     return total / len(lessons)

@@ -104,18 +104,15 @@ def foresee(
     return [Outlook(p, float(w)) for p, w in zip(priors, worths, strict=True)]
 
 
-def policy_value_loss(
-    logs: Tensor, worths: Tensor, shares: Tensor, ends: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the two parts of Eq. 1 that data decide: (v_t - v)^2 and -pi^T log p, means.
+def sum_loss(logs: Tensor, worths: Tensor, shares: Tensor, ends: Tensor) -> Tensor:
+    """Return the part of Eq. 1 that data decide: (v_t - v)^2 - pi^T log p, mean over states.
 
     Shape:
-        logs, shares (N, units); worths, ends (N,); results scalars.
+        logs, shares (N, units); worths, ends (N,); result scalar.
     """
-    value = (worths - ends).square().mean()
     # Illegal units have no share; 0 times their infinite logarithm counts as 0.
-    policy = -(shares * logs.masked_fill(shares == 0, 0.0)).sum(1).mean()
-    return value, policy
+    policy = (shares * logs.masked_fill(shares == 0, 0.0)).sum(1)
+    return ((ends - worths).square() - policy).mean()
 
 
 def load_weights(network: PolicyValueNetwork, weights: Mapping[str, Any]) -> None:

@@ -13,6 +13,10 @@ from compressc.passes.rl_mcts.aims import Aim
 from compressc.passes.rl_mcts.prunable_units import PrunableUnits
 
 
+# A move takes at most one in so many units of a group.
+_FRACTION = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Position:
     """What is left at some point of a game.
@@ -31,14 +35,14 @@ class PruningGame:
     """A game (see :mod:`compressc.passes.rl_mcts.tree`) whose actions are units.
 
     A move removes the unit that it names, and with it, least important first, as many others of its
-    group as make up ``units_per_move`` and an allowed count; the last move removes no more than the
-    aim asks for. Nodes are told apart by the counts of the groups alone, as in the paper.
+    group as make up ``units_per_move`` and an allowed count, but hardly more than a quarter of the
+    group, so that narrow layers are cut finely. The last move removes no more than the aim asks for. Nodes are told apart by the counts of the groups alone, as in the paper.
 
     Attributes:
         units: of the network.
         aim: when the game is over.
         allowed: which units may be named or removed, shape (units,).
-        units_per_move: how many units a move removes, if there are so many.
+        units_per_move: how many units of a group a move removes at most.
     """
 
     units: PrunableUnits
@@ -84,7 +88,8 @@ class PruningGame:
         group = int(self.units.owner[action])
         steps, kept, counts = self.units.next_count[group], state.kept.copy(), list(state.counts)
         leaving = self._leaving(state.kept, group, action)
-        last = counts[group] - self.units_per_move
+        leave = min(self.units_per_move, max(1, counts[group] // _FRACTION))
+        last = counts[group] - leave
         while counts[group] > last and counts[group] in steps:
             below = steps[counts[group]]
             batch: list[IntArray] = []

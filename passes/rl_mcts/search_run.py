@@ -97,7 +97,12 @@ class SearchRun:
             standing = saved.standing
             arena = _go_on(saved, arena, learner, retraining, recorder)
         ground = Ground(
-            prepared, self._count_segments(prepared), self.lookahead, self.context, store
+            prepared,
+            self._count_segments(prepared),
+            self.lookahead,
+            self.context,
+            store,
+            bool(self.learning.save_network),
         )
         search = ChannelSearch(ground, arena, learner, retraining)
         outcome = search.run(standing)

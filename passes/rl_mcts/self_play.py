@@ -88,6 +88,7 @@ class SelfPlay:
         Raises:
             SearchOverError: if the time is up.
         """
+        self.foresight.forget()
         tables = [
             _Table(root, [{} for _ in range(self.rule.trees)]) for _ in range(self.rule.self_plays)
         ]
@@ -106,7 +107,7 @@ class SelfPlay:
         """Return the end of the game in which the network's likeliest unit always leaves."""
         position = root
         while not self.game.is_over(position):
-            (outlook,) = self.foresight.look(self.game, [position])
+            (outlook,), _ = self.foresight.look(self.game, [position])
             assert outlook.prior is not None
             position = self.game.step(position, int(np.argmax(outlook.prior)))
         return position
@@ -121,7 +122,7 @@ class SelfPlay:
 
     def _open_roots(self, tables: Sequence[_Table], rng: np.random.Generator) -> None:
         """Put roots into their trees, each with noise of its own in its prior."""
-        outlooks = self.foresight.look(self.game, [table.position for table in tables])
+        outlooks, _ = self.foresight.look(self.game, [table.position for table in tables])
         for table, outlook in zip(tables, outlooks, strict=True):
             assert outlook.prior is not None
             table.expected.append(outlook.worth)
@@ -140,11 +141,11 @@ class SelfPlay:
         # The end of every game is judged, whatever the simulations before it came to.
         scores = self.arena.judge(ends, reserve=self.rule.self_plays)
         unknown = [p for p, score in zip(ends, scores, strict=True) if score is None]
-        guesses = iter(self.foresight.guess(unknown))
+        looks, guesses = self.foresight.look(self.game, rest, unknown)
+        guessed, outlooks = iter(guesses), iter(looks)
         worths = iter(
-            [next(guesses) if score is None else self.arena.worth(score) for score in scores]
+            [next(guessed) if score is None else self.arena.worth(score) for score in scores]
         )
-        outlooks = iter(self.foresight.look(self.game, rest))
         return [Outlook(None, next(worths)) if is_end else next(outlooks) for is_end in over]
 
     def _move(self, table: _Table, rng: np.random.Generator) -> None:

@@ -26,7 +26,7 @@ class Lookahead:
         root_noise: share of noise in the prior of a root.
         iterations: at most, per segment; 0 plays one game by the network alone and judges its end.
         patience: iterations without a better baseline after which a segment ends.
-        units_per_move: units of one group that leave in one move.
+        units_per_move: units of one group that leave in one move, at most a quarter of the group.
         mask: share of the units, those with the least Taylor importance, that may leave.
         segment: share of the original by which the target falls from one search to the next; fewer
             and longer ones where the goal allows few trials.
@@ -87,7 +87,7 @@ class Learning:
         GoalError: if a number is out of range.
     """
 
-    net_width: int = 16
+    net_width: int = 8
     net_epochs: int = 100
     net_rate: float = 4e-5
     net_batch: int = 64
