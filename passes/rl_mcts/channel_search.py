@@ -159,7 +159,7 @@ class ChannelSearch:
         if self.learner.is_trained:
             ends.append(play.play_alone(root))
         rng = ground.context.rng(f"rl-mcts baseline {segment}")
-        ends.append(play.play_at_random(root, rng))
+        ends.append(play.game.play_at_random(root, rng))
         scores = [score for score in self.arena.judge(ends) if score is not None]
         self.arena.baseline = max(scores, default=-inf)
 

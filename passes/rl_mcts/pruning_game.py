@@ -118,6 +118,14 @@ class PruningGame:
             position = self.step(position, int(np.argmin(np.where(legal, worth, np.inf))))
         return position
 
+    def play_at_random(self, root: Position, rng: np.random.Generator) -> Position:
+        """Return the end of a game of random moves."""
+        position = root
+        while not self.is_over(position):
+            legal = np.flatnonzero(self.legal(position))
+            position = self.step(position, int(rng.choice(legal)))
+        return position
+
     def lowest_counts(self, kept: BoolArray) -> IntArray:
         """Return the counts beyond which no move leads, shape (groups,)."""
         counts = list(self.units.counts(kept))

@@ -112,14 +112,6 @@ class SelfPlay:
             position = self.game.step(position, int(np.argmax(outlook.prior)))
         return position
 
-    def play_at_random(self, root: Position, rng: np.random.Generator) -> Position:
-        """Return the end of a game of random moves."""
-        position = root
-        while not self.game.is_over(position):
-            legal = np.flatnonzero(self.game.legal(position))
-            position = self.game.step(position, int(rng.choice(legal)))
-        return position
-
     def _open_roots(self, tables: Sequence[_Table], rng: np.random.Generator) -> None:
         """Put roots into their trees, each with noise of its own in its prior."""
         outlooks, _ = self.foresight.look(self.game, [table.position for table in tables])
