@@ -12,7 +12,6 @@ from compressc.array_types import BoolArray, FloatArray, IntArray
 from compressc.passes.rl_mcts.aims import Aim
 from compressc.passes.rl_mcts.prunable_units import PrunableUnits
 
-
 # A move takes at most one in so many units of a group.
 _FRACTION = 4
 
@@ -36,7 +35,8 @@ class PruningGame:
 
     A move removes the unit that it names, and with it, least important first, as many others of its
     group as make up ``units_per_move`` and an allowed count, but hardly more than a quarter of the
-    group, so that narrow layers are cut finely. The last move removes no more than the aim asks for. Nodes are told apart by the counts of the groups alone, as in the paper.
+    group, so that narrow layers are cut finely. The last move removes no more than the aim asks
+    for. Nodes are told apart by the counts of the groups alone, as in the paper.
 
     Attributes:
         units: of the network.

@@ -144,6 +144,9 @@ class Judging:
                 raise GoalError(f"{what} {getattr(self, what)}: must be 0 or more")
 
     def conditions(self, seed: int) -> Conditions:
-        """Return under which conditions the evaluator judges."""
-        samples = self.val_samples if self.judged_on == "validation" else 0
-        return Conditions(samples, self.recalibrate, seed)
+        """Return under which conditions the evaluator judges.
+
+        A judge of given batches has drawn its samples already.
+        """
+        has_drawn = self.judged_on == "training" or self.criterion.endswith("loss")
+        return Conditions(0 if has_drawn else self.val_samples, self.recalibrate, seed)
