@@ -56,7 +56,8 @@ Search = Callable[[argparse.Namespace, Program, Context], Program]
 # Share of the MACs that is left.
 TARGETS = {"lenet5": 0.044, "resnet56": 0.45}
 SETTINGS = (
-    "simulations self_plays segment units_per_move guide criterion net_width net_epochs net_rate"
+    "simulations self_plays ends_per_game segment units_per_move guide follow criterion judge "
+    "net_width net_epochs net_rate"
 ).split()
 CONDITIONS = ("trials", "val_samples", "recalibrate")
 KEY = ("case", "searcher", "seed", *CONDITIONS, *SETTINGS, "finetune", "epochs")
@@ -84,7 +85,10 @@ def search_at_random(options: argparse.Namespace, program: Program, context: Con
     game = PruningGame(
         units, prepared.route.aim_at(1.0), prepared.allowed, search.lookahead.units_per_move
     )
-    evaluator = Evaluator(program, task, context.goal, search.judging.conditions(context.goal.seed))
+    seed = context.goal.seed
+    repair = search.weights.open_repair(program, task, seed, "random", context.progress)
+    conditions = search.judging.conditions(seed)
+    evaluator = Evaluator(program, task, context.goal, conditions, repair=repair)
     rng = context.rng("random search")
     curve: list[float] = []
     best, kept = -1.0, units.everything
@@ -95,6 +99,8 @@ def search_at_random(options: argparse.Namespace, program: Program, context: Con
             best, kept = trial.metric, end.kept
         curve.append(best)
     decided = program.with_plan(units.plan_of(kept))
+    if repair is not None:
+        decided = repair.repaired(decided)
     if search.judging.recalibrate:
         decided = with_statistics(decided, evaluator.calibration)
     note = f"search-validation metric {best:.4g}, the original's {evaluator.base:.4g}"
@@ -108,6 +114,7 @@ def search_by_genes(options: argparse.Namespace, program: Program, context: Cont
         "generations": 10**6,
         "val_samples": options.val_samples,
         "recalibrate": options.recalibrate,
+        "judge": options.judge,
         "elite": 2,
     }
     found: Program = build_pass(Ascai, settings)(program, context)
@@ -146,7 +153,8 @@ def run_row(
     found = clock.time("search", lambda: SEARCHERS[searcher](options, program, context))
     line = found.history[-1]
     accuracies = {"as_found": _test(task, found)}
-    repaired = clock.time("calibrate", lambda: Calibration()(found, context))
+    decided = program.with_plan(found.plan)
+    repaired = clock.time("calibrate", lambda: Calibration()(decided, context))
     accuracies["calibrated"] = _test(task, repaired)
     if options.epochs:
         small = compressc.lower(repaired)
@@ -226,6 +234,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--units-per-move", type=int, default=16)
     parser.add_argument("--guide", default="reconstruction")
     parser.add_argument("--criterion", default="accuracy")
+    parser.add_argument("--ends-per-game", type=int, default=8)
+    parser.add_argument("--follow", type=float, default=1.0)
+    parser.add_argument("--judge", choices=("repaired", "as-cut"), default="repaired")
     parser.add_argument("--net-width", type=int, default=4)
     parser.add_argument("--net-epochs", type=int, default=3)
     parser.add_argument("--net-rate", type=float, default=1e-3)

@@ -61,6 +61,7 @@ class Arena:
         self.baseline = -inf
         self.best: Champion | None = None
         self._limit: int | None = None
+        self._ends_left = 0
         self._recorded: set[str] = set()
         self._known: dict[bytes, Champion] = {}
 
@@ -79,17 +80,22 @@ class Arena:
         """Whether the segment may judge no more candidate."""
         return self._limit is not None and self.evaluator.spent >= self._limit
 
-    def judge(self, positions: Sequence[Position], reserve: int = 0) -> list[float | None]:
+    def judge(self, positions: Sequence[Position]) -> list[float | None]:
         """Return the score of each position, None where the budget does not allow it.
 
         Args:
             positions: ends of games; one that was judged before costs nothing.
-            reserve: candidates of the segment that are kept for later.
 
         Raises:
             SearchOverError: if the time is up.
             ExecutorError: if workers are lost again and again.
         """
+        return self._judge(positions, 0, None)
+
+    def _judge(
+        self, positions: Sequence[Position], reserve: int, most: int | None
+    ) -> list[float | None]:
+        """Return scores, at most ``most`` of them new, with ``reserve`` candidates kept."""
         keys = [position.kept.tobytes() for position in positions]
         fresh = {
             key: position
@@ -98,7 +104,9 @@ class Arena:
         }
         if self._limit is not None:
             room = max(0, self._limit - reserve - self.evaluator.spent)
-            fresh = dict(list(fresh.items())[:room])
+            most = room if most is None else min(room, most)
+        if most is not None:
+            fresh = dict(list(fresh.items())[:most])
         if fresh:
             self._evaluate(fresh)
         judged = [self._known.get(key) for key in keys]
@@ -106,6 +114,26 @@ class Arena:
             if champion is not None and (self.best is None or champion.score > self.best.score):
                 self.best = champion
         return [None if champion is None else champion.score for champion in judged]
+
+    def limit_ends(self, count: int) -> None:
+        """Let simulations have so many candidates judged from now on."""
+        self._ends_left = count
+
+    def judge_simulated(self, positions: Sequence[Position], reserve: int) -> list[float | None]:
+        """Return the score of ends of simulations, None where their limit is reached.
+
+        Args:
+            positions: ends; one that was judged before costs nothing.
+            reserve: candidates of the segment that are kept for the ends of games.
+
+        Raises:
+            SearchOverError: if the time is up.
+            ExecutorError: if workers are lost again and again.
+        """
+        before = len(self._known)
+        scores = self._judge(positions, reserve, self._ends_left)
+        self._ends_left -= len(self._known) - before
+        return scores
 
     def worth(self, score: float) -> float:
         """Return the worth of an end: 1 where it beats the baseline, else -1."""

@@ -11,6 +11,7 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
 from compressc.pass_fields import read_settings
+from compressc.passes.reconstruction.judged_weights import JudgedWeights
 from compressc.passes.rl_mcts.masked_cut import MaskedCut
 from compressc.passes.rl_mcts.preparation import prepare
 from compressc.passes.rl_mcts.search_run import SearchRun
@@ -42,9 +43,10 @@ class RlMcts(Pass):
         lookahead: how the search looks ahead, and what a game is.
         learning: how the network learns.
         judging: how candidates are judged.
+        weights: with which weights candidates are judged, and the result is handed over.
         feature_samples: training samples on which features of units are measured.
-        epochs_per_segment: of fine-tuning between segments, after which features are measured
-            anew; 0 goes on with the network as it was cut.
+        epochs_per_segment: of fine-tuning after every segment, with features measured anew; needs
+            ``judge`` "as-cut". 0 goes on with the network as it was cut.
         history: file for the history of the search: a page with plots if its name ends in .html,
             else JSON lines.
 
@@ -54,7 +56,8 @@ class RlMcts(Pass):
     Deviations:
         A guide gives the policy a start that the paper does not have; ``--guide none`` is the
         paper's. The baseline rises after an iteration, not within one. Trees from one root differ
-        by noise in the root's prior, as AlphaZero's do. Where the trials of a segment are spent,
+        by noise in the root's prior, as AlphaZero's do. Candidates are judged with refitted layers;
+        ``--judge as-cut --judged-on training`` is the paper's. Where the trials of a segment are spent,
         the network's expectation stands in for the judgement of ends that simulations come to; the
         end of every game is judged. The network is described in
         :mod:`compressc.passes.rl_mcts.policy_value_network`.
@@ -66,6 +69,7 @@ class RlMcts(Pass):
     lookahead: Lookahead = field(default_factory=Lookahead)
     learning: Learning = field(default_factory=Learning)
     judging: Judging = field(default_factory=Judging)
+    weights: JudgedWeights = field(default_factory=JudgedWeights)
     feature_samples: int = 512
     epochs_per_segment: int = 0
     history: str = ""
@@ -79,6 +83,11 @@ class RlMcts(Pass):
             raise GoalError(f"feature_samples {self.feature_samples}: at least 1 is needed")
         if self.epochs_per_segment < 0:
             raise GoalError(f"epochs_per_segment {self.epochs_per_segment}: must be 0 or more")
+        if self.epochs_per_segment and self.weights.judge == "repaired":
+            raise GoalError(
+                f"epochs_per_segment {self.epochs_per_segment}: what is trained is not refitted to "
+                "the original; give --judge as-cut, or leave --epochs-per-segment out"
+            )
 
     def rehearsal(self) -> Pass:
         """Return a pass that plays one game by the norms of weights, without data."""
@@ -120,6 +129,7 @@ class RlMcts(Pass):
                 self.lookahead,
                 self.learning,
                 self.judging,
+                self.weights,
                 self.epochs_per_segment,
                 settings,
                 program,

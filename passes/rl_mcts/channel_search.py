@@ -11,7 +11,7 @@ import numpy as np
 from compressc.array_types import BoolArray
 from compressc.contract.context import Context
 from compressc.passes.rl_mcts.arena import Arena, Champion, SearchOverError
-from compressc.passes.rl_mcts.foresight import Foresight
+from compressc.passes.rl_mcts.foresight import Foresight, bring_forward, make_guide
 from compressc.passes.rl_mcts.learner import Learner
 from compressc.passes.rl_mcts.preparation import Prepared
 from compressc.passes.rl_mcts.pruning_game import Position, PruningGame
@@ -172,12 +172,13 @@ class ChannelSearch:
             self.simulations += count
             self._tell(standing)
 
+        self._follow_best()
         games = play.play(root, rng, tell)
         best = max((game.score for game in games), default=-inf)
         is_last = standing.segment == self._ground.segments - 1 and self.arena.is_spent
         if not is_last or self._ground.keeps_network:
             lessons = [lesson for game in games for lesson in game.lessons]
-            self.learner.learn(lessons, self._ground.prepared.guide, rng)
+            self.learner.learn(lessons, self.foresight.guide, rng)
         is_better = best > self.arena.baseline
         self.arena.baseline = max(self.arena.baseline, best)
         standing = replace(
@@ -188,6 +189,14 @@ class ChannelSearch:
         )
         self._record(standing, games)
         return self._keep(standing)
+
+    def _follow_best(self) -> None:
+        """Let the guide begin with the units that left in the best candidate so far."""
+        ground, best = self._ground, self.arena.best
+        worth = ground.prepared.worth
+        if worth is not None and best is not None:
+            order = bring_forward(worth, ~best.kept, ground.rule.follow)
+            self.foresight.guide = make_guide(order, ground.rule.guide_spread)
 
     def _with_arena(self, standing: Standing) -> Standing:
         return replace(standing, baseline=self.arena.baseline, best=self.arena.best)

@@ -16,6 +16,9 @@ from compressc.passes.rl_mcts.state_matrix import FeatureSheet
 from compressc.passes.rl_mcts.tree import Outlook
 from compressc.plan import Plan
 
+# A guide spreads over at least so many units.
+_FEWEST = 3.0
+
 
 class Foresight:
     """Asks the network, one batch at a time.
@@ -90,8 +93,8 @@ def measure_worth_per_cost(units: PrunableUnits, values: FloatArray, what: str) 
 def make_guide(worth: FloatArray, spread: float) -> FloatArray:
     """Return logits under which units leave by their worth, least first.
 
-    The probability falls by e over ``spread`` of all units. Since only differences count, what is
-    left after some moves is guided by its own order in the same way.
+    The probability falls by e over ``spread`` of all units, or a few. Since only differences count,
+    what is left after some moves is guided by its own order in the same way.
 
     Args:
         worth: of each unit, shape (units,).
@@ -100,6 +103,20 @@ def make_guide(worth: FloatArray, spread: float) -> FloatArray:
     Shape:
         result: (units,).
     """
-    ranks = np.argsort(np.argsort(worth, kind="stable"), kind="stable")
-    logits: FloatArray = -ranks / max(1.0, spread * len(worth))
+    logits: FloatArray = -_ranks(worth) / max(_FEWEST, spread * len(worth))
     return logits
+
+
+def bring_forward(worth: FloatArray, removed: BoolArray, share: float) -> FloatArray:
+    """Return an order in which some units come earlier, by a share of all units.
+
+    Shape:
+        worth (units,); removed (units,); result (units,).
+    """
+    order: FloatArray = _ranks(worth) - share * len(worth) * removed
+    return order
+
+
+def _ranks(worth: FloatArray) -> FloatArray:
+    ranks = np.argsort(np.argsort(worth, kind="stable"), kind="stable")
+    return ranks.astype(np.float64)

@@ -14,6 +14,8 @@ import numpy as np
 
 from compressc.contract.context import Context
 from compressc.goal import Goal
+from compressc.passes.reconstruction.judged_weights import JudgedWeights
+from compressc.passes.reconstruction.moment_repair import MomentRepair
 from compressc.passes.rl_mcts.aims import count_segments
 from compressc.passes.rl_mcts.arena import Arena
 from compressc.passes.rl_mcts.channel_search import ChannelSearch, Ground, Outcome
@@ -47,7 +49,7 @@ class SearchRun:
 
     Attributes:
         name: the pass.
-        lookahead, learning, judging: its settings.
+        lookahead, learning, judging, weights: its settings.
         epochs: of training between segments.
         settings: all that decide the result, by name.
         program: the whole network.
@@ -61,6 +63,7 @@ class SearchRun:
     lookahead: Lookahead
     learning: Learning
     judging: Judging
+    weights: JudgedWeights
     epochs: int
     settings: Mapping[str, Any]
     program: Program
@@ -85,7 +88,10 @@ class SearchRun:
         """
         started = time.perf_counter()
         units = prepared.route.units
-        evaluator = self._open_evaluator(units.program, self.context.goal)
+        repair = self.weights.open_repair(
+            units.program, self.task, self.context.goal.seed, self.name, self.context.progress
+        )
+        evaluator = self._open_evaluator(units.program, self.context.goal, repair)
         standard = Standard(evaluator.base, self.judging.criterion.startswith("absolute"))
         store = self._open_store(evaluator)
         recorder, saved = open_history(self._head(prepared, evaluator), store, self.name)
@@ -111,7 +117,7 @@ class SearchRun:
             write_search(history, recorder.history)
         if self.learning.save_network:
             save_network(self.learning.save_network, learner.network, learner.width)
-        return self._decide(search, ground, outcome, retraining, started)
+        return self._decide(search, ground, outcome, retraining, repair, started)
 
     def _decide(
         self,
@@ -119,6 +125,7 @@ class SearchRun:
         ground: Ground,
         outcome: Outcome,
         retraining: Retraining | None,
+        repair: MomentRepair | None,
         started: float,
     ) -> Program:
         """Return the program with the plan, and with what was trained and measured on the way."""
@@ -126,7 +133,10 @@ class SearchRun:
         plan = units.plan_of(outcome.kept)
         decided = self.program.with_plan(plan)
         if retraining is not None:
-            decided = decided.with_state(retraining.program.state())
+            trained = HistoryLine("finetune", notes=(f"{self.epochs} epochs after every segment",))
+            decided = decided.with_state(retraining.program.state()).with_line(trained)
+        if repair is not None:
+            decided = repair.repaired(decided)
         evaluator = search.arena.evaluator
         if self.judging.recalibrate:
             decided = with_statistics(decided, evaluator.calibration)
@@ -145,7 +155,9 @@ class SearchRun:
         notes = describe_outcome(outcome, search.arena, ground, plan)
         return decided.with_line(HistoryLine(self.name, notes=notes, numbers=numbers))
 
-    def _open_evaluator(self, program: Program, goal: Goal) -> Evaluator:
+    def _open_evaluator(
+        self, program: Program, goal: Goal, repair: MomentRepair | None = None
+    ) -> Evaluator:
         seed, judging = self.context.goal.seed, self.judging
         judge = choose_judge(
             self.task, judging.criterion, judging.judged_on, judging.val_samples, seed
@@ -155,6 +167,7 @@ class SearchRun:
             judge,
             goal,
             judging.conditions(seed),
+            repair=repair,
             executor=self.executor,
             work_dir=self.context.work_dir,
         )
@@ -190,7 +203,7 @@ class SearchRun:
 
     def _count_segments(self, prepared: Prepared) -> int:
         rule = self.lookahead
-        least = _RULES + 2 * rule.self_plays
+        least = _RULES + 2 * rule.self_plays * (1 + rule.ends_per_game)
         trials = self.context.goal.trials
         return count_segments(prepared.route.length, rule.segment, trials, least)
 

@@ -89,6 +89,7 @@ class SelfPlay:
             SearchOverError: if the time is up.
         """
         self.foresight.forget()
+        self.arena.limit_ends(self.rule.self_plays * self.rule.ends_per_game)
         tables = [
             _Table(root, [{} for _ in range(self.rule.trees)]) for _ in range(self.rule.self_plays)
         ]
@@ -131,7 +132,7 @@ class SelfPlay:
         ends = [p for p, is_end in zip(positions, over, strict=True) if is_end]
         rest = [p for p, is_end in zip(positions, over, strict=True) if not is_end]
         # The end of every game is judged, whatever the simulations before it came to.
-        scores = self.arena.judge(ends, reserve=self.rule.self_plays)
+        scores = self.arena.judge_simulated(ends, reserve=self.rule.self_plays)
         unknown = [p for p, score in zip(ends, scores, strict=True) if score is None]
         looks, guesses = self.foresight.look(self.game, rest, unknown)
         guessed, outlooks = iter(guesses), iter(looks)

@@ -33,6 +33,10 @@ class Lookahead:
         guide: what the policy is before it has learned: units leave by this feature per MAC that
             they cost; "none" for the paper's uniform one.
         guide_spread: share of the units over which the guide spreads its probability.
+        follow: how far the guide goes over to the best candidate so far: units that left there come
+            earlier by this share of all units; 0 to stay with the feature.
+        ends_per_game: ends that simulations of a game come to are judged up to this number; the
+            network's expectation stands in for more. The end of the game itself is always judged.
 
     Raises:
         GoalError: if a number is out of range.
@@ -51,13 +55,16 @@ class Lookahead:
     segment: float = 0.01
     guide: Guide = "reconstruction"
     guide_spread: float = 0.02
+    follow: float = 1.0
+    ends_per_game: int = 8
 
     def __post_init__(self) -> None:
         for what in ("simulations", "self_plays", "trees", "patience", "units_per_move"):
             if getattr(self, what) < 1:
                 raise GoalError(f"{what} {getattr(self, what)}: at least 1 is needed")
-        if self.iterations < 0:
-            raise GoalError(f"iterations {self.iterations}: must be 0 or more")
+        for what in ("iterations", "follow", "ends_per_game"):
+            if not getattr(self, what) >= 0:
+                raise GoalError(f"{what} {getattr(self, what):g}: must be 0 or more")
         for what in ("exploration", "temperature", "guide_spread"):
             if not getattr(self, what) > 0:
                 raise GoalError(f"{what} {getattr(self, what):g}: must be above 0")
