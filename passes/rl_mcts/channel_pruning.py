@@ -54,13 +54,13 @@ class RlMcts(Pass):
         Wang and Li, Channel Pruning via Lookahead Search Guided Reinforcement Learning, WACV 2022.
 
     Deviations:
-        A guide gives the policy a start that the paper does not have; ``--guide none`` is the
-        paper's. The baseline rises after an iteration, not within one. Trees from one root differ
-        by noise in the root's prior, as AlphaZero's do. Candidates are judged with refitted layers;
-        ``--judge as-cut --judged-on training`` is the paper's. Where the trials of a segment are spent,
-        the network's expectation stands in for the judgement of ends that simulations come to; the
-        end of every game is judged. The network is described in
-        :mod:`compressc.passes.rl_mcts.policy_value_network`.
+        A guide gives the policy a start that the paper does not have, and follows the best
+        candidate so far; ``--guide none`` is the paper's. The baseline rises after an iteration,
+        not within one. Trees from one root differ by noise in the root's prior, as AlphaZero's do.
+        Candidates are judged with refitted layers; ``--judge as-cut --judged-on training`` is the
+        paper's. Few ends that simulations come to are judged (``ends_per_game``); for the others,
+        and where the trials of a segment are spent, the network's expectation stands in. The
+        network is described in :mod:`compressc.passes.rl_mcts.policy_value_network`.
 
     Raises:
         GoalError: if a number is out of range.

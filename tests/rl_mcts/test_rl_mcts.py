@@ -272,7 +272,8 @@ def test_a_network_is_carried_to_another_search(tmp_path):
     blank = run(change(search, start_network=""), Goal(macs=0.5), work_dir=tmp_path / "blank")
     counts = [len(history(tmp_path / name).trials) for name in ("carried", "blank")]
     assert counts == [2, 1]  # its own game beside the random one
-    assert carried.plan and blank.plan
+    assert carried.plan
+    assert blank.plan
     (tmp_path / "f.safetensors").write_bytes(b"nonsense")
     with pytest.raises(PolicyError, match="is no policy and value network"):
         run(search)
