@@ -56,7 +56,7 @@ Search = Callable[[argparse.Namespace, Program, Context], Program]
 # Share of the MACs that is left.
 TARGETS = {"lenet5": 0.044, "resnet56": 0.45}
 SETTINGS = (
-    "simulations self_plays ends_per_game segment units_per_move guide follow criterion judge "
+    "simulations self_plays ends_per_game segment units_per_move guide wander criterion judge "
     "net_width net_epochs net_rate"
 ).split()
 CONDITIONS = ("trials", "val_samples", "recalibrate")
@@ -235,7 +235,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--guide", default="reconstruction")
     parser.add_argument("--criterion", default="accuracy")
     parser.add_argument("--ends-per-game", type=int, default=8)
-    parser.add_argument("--follow", type=float, default=1.0)
+    parser.add_argument("--wander", type=float, default=0.5)
     parser.add_argument("--judge", choices=("repaired", "as-cut"), default="repaired")
     parser.add_argument("--net-width", type=int, default=4)
     parser.add_argument("--net-epochs", type=int, default=3)

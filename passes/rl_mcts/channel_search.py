@@ -8,10 +8,10 @@ from math import ceil, inf
 
 import numpy as np
 
-from compressc.array_types import BoolArray
+from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
 from compressc.passes.rl_mcts.arena import Arena, Champion, SearchOverError
-from compressc.passes.rl_mcts.foresight import Foresight, bring_forward, make_guide
+from compressc.passes.rl_mcts.foresight import Foresight
 from compressc.passes.rl_mcts.learner import Learner
 from compressc.passes.rl_mcts.preparation import Prepared
 from compressc.passes.rl_mcts.pruning_game import Position, PruningGame
@@ -87,7 +87,7 @@ class ChannelSearch:
     ) -> None:
         self._ground, self.arena, self.learner = ground, arena, learner
         self._retraining = retraining
-        self.foresight = Foresight(learner.network, learner.sheets[-1], ground.prepared.guide)
+        self.foresight = Foresight(learner.network, learner.sheets[-1])
         self.simulations = 0
         self._evaluated_before = 0.0
         self._started = time.perf_counter()
@@ -150,14 +150,15 @@ class ChannelSearch:
         """Judge what rules come to without any search; the best of them is the first baseline."""
         ground = self._ground
         ends = []
-        worth = ground.prepared.worth
+        guide = ground.prepared.guide
+        worth = guide.worth
         if worth is not None:
             ends.append(play.game.play_in_order(root, worth))
             if segment == ground.segments - 1 and self._retraining is None:
                 whole = play.game.position(ground.prepared.route.units.everything)
                 ends.append(play.game.play_in_order(whole, worth))
         if self.learner.is_trained:
-            ends.append(play.play_alone(root))
+            ends.append(play.play_alone(root, guide.logits()))
         rng = ground.context.rng(f"rl-mcts baseline {segment}")
         ends.append(play.game.play_at_random(root, rng))
         scores = [score for score in self.arena.judge(ends) if score is not None]
@@ -172,13 +173,12 @@ class ChannelSearch:
             self.simulations += count
             self._tell(standing)
 
-        self._follow_best()
-        games = play.play(root, rng, tell)
+        games = play.play(root, self._draw_guides(rng), rng, tell)
         best = max((game.score for game in games), default=-inf)
         is_last = standing.segment == self._ground.segments - 1 and self.arena.is_spent
         if not is_last or self._ground.keeps_network:
             lessons = [lesson for game in games for lesson in game.lessons]
-            self.learner.learn(lessons, self.foresight.guide, rng)
+            self.learner.learn(lessons, rng)
         is_better = best > self.arena.baseline
         self.arena.baseline = max(self.arena.baseline, best)
         standing = replace(
@@ -190,13 +190,17 @@ class ChannelSearch:
         self._record(standing, games)
         return self._keep(standing)
 
-    def _follow_best(self) -> None:
-        """Let the guide begin with the units that left in the best candidate so far."""
-        ground, best = self._ground, self.arena.best
-        worth = ground.prepared.worth
-        if worth is not None and best is not None:
-            order = bring_forward(worth, ~best.kept, ground.rule.follow)
-            self.foresight.guide = make_guide(order, ground.rule.guide_spread)
+    def _draw_guides(self, rng: np.random.Generator) -> list[FloatArray]:
+        """Return the guide of each game: near the best so far first, then farther and farther."""
+        prepared, rule = self._ground.prepared, self._ground.rule
+        best = None if self.arena.best is None else self.arena.best.kept
+        groups = len(prepared.route.units.groups)
+        return [
+            prepared.guide.logits(
+                best, number * rule.wander * rng.standard_normal(groups), 2.0**number
+            )
+            for number in range(rule.self_plays)
+        ]
 
     def _with_arena(self, standing: Standing) -> Standing:
         return replace(standing, baseline=self.arena.baseline, best=self.arena.best)
@@ -257,7 +261,7 @@ class ChannelSearch:
         if last.is_over(position):
             return Outcome(kept, champion, standing, self.simulations)
         play = SelfPlay(last, self.arena, self.foresight, self._ground.rule)
-        end = play.play_alone(position)
+        end = play.play_alone(position, self._ground.prepared.guide.logits(kept))
         return Outcome(end.kept, None, standing, self.simulations)
 
     def _tell(self, standing: Standing) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressc.array_types import BoolArray, FloatArray
+from compressc.array_types import BoolArray
 from compressc.passes.rl_mcts.network_file import read_network
 from compressc.passes.rl_mcts.network_training import train_network
 from compressc.passes.rl_mcts.policy_value_network import (
@@ -55,9 +55,7 @@ class Learner:
         self.is_trained = bool(rule.start_network)
         self.seconds = 0.0
 
-    def learn(
-        self, lessons: Iterable[Lesson], guide: FloatArray, rng: np.random.Generator
-    ) -> float:
+    def learn(self, lessons: Iterable[Lesson], rng: np.random.Generator) -> float:
         """Remember lessons and train on the queue; return the loss of the last epoch."""
         started = time.perf_counter()
         self.replay.add(lessons)
@@ -67,7 +65,6 @@ class Learner:
             self._optimizer,
             list(self.replay.lessons),
             self._describe,
-            guide,
             self._rule.rule,
             rng,
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.passes.rl_mcts.aims import plan_route
-from compressc.passes.rl_mcts.foresight import measure_worth_per_cost
+from compressc.passes.rl_mcts.guide import measure_worth_per_cost
 from compressc.passes.rl_mcts.masks import allow_least, check_reach
 from compressc.passes.rl_mcts.prunable_units import list_units
 from compressc.passes.rl_mcts.pruning_game import PruningGame

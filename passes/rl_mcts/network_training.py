@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressc.array_types import BoolArray, FloatArray
+from compressc.array_types import BoolArray
 from compressc.passes.rl_mcts.policy_value_network import PolicyValueNetwork, sum_loss
 from compressc.passes.rl_mcts.replay import Lesson
 
@@ -44,7 +44,6 @@ def train_network(
     optimizer: torch.optim.Optimizer,
     lessons: Sequence[Lesson],
     describe: Describe,
-    guide: FloatArray,
     rule: TrainingRule,
     rng: np.random.Generator,
 ) -> float:
@@ -55,7 +54,6 @@ def train_network(
         optimizer: of its parameters.
         lessons: the queue.
         describe: returns states.
-        guide: logits added to the policy's, shape (units,).
         rule: how long and how fast.
         rng: shuffles.
     """
@@ -65,7 +63,7 @@ def train_network(
     legal = torch.from_numpy(np.stack([lesson.legal for lesson in lessons]))
     shares = torch.from_numpy(np.stack([lesson.shares for lesson in lessons]).astype(np.float32))
     ends = torch.tensor([lesson.worth for lesson in lessons], dtype=torch.float32)
-    added = torch.from_numpy(guide.astype(np.float32))[None]
+    added = torch.from_numpy(np.stack([lesson.guide for lesson in lessons]).astype(np.float32))
     total = 0.0
     with torch.enable_grad():
         for _ in range(rule.epochs):
@@ -73,7 +71,7 @@ def train_network(
             total = 0.0
             for start in range(0, len(order), rule.batch):
                 rows = order[start : start + rule.batch]
-                logs, worths = network(states[rows], legal[rows], added)
+                logs, worths = network(states[rows], legal[rows], added[rows])
                 loss = sum_loss(logs, worths, shares[rows], ends[rows])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

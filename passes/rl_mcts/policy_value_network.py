@@ -82,7 +82,7 @@ def foresee(
     network: PolicyValueNetwork,
     states: Sequence[Tensor],
     legal: Sequence[BoolArray],
-    guide: FloatArray,
+    guides: Sequence[FloatArray],
 ) -> list[Outlook]:
     """Return what the network expects of some states.
 
@@ -90,7 +90,7 @@ def foresee(
         network: f_theta.
         states: (7, units) each.
         legal: possible units of each state, shape (units,).
-        guide: logits for all of them, shape (units,).
+        guides: logits added for each of them, shape (units,).
     """
     if not states:
         return []
@@ -98,7 +98,7 @@ def foresee(
         logs, worths = network(
             torch.stack(list(states)),
             torch.from_numpy(np.stack(legal)),
-            torch.from_numpy(guide.astype(np.float32))[None],
+            torch.from_numpy(np.stack(guides).astype(np.float32)),
         )
     priors = logs.exp().double().numpy()
     return [Outlook(p, float(w)) for p, w in zip(priors, worths, strict=True)]

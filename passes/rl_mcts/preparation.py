@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
 from compressc.passes.rl_mcts.aims import Route, plan_route
-from compressc.passes.rl_mcts.foresight import make_guide, measure_worth_per_cost
+from compressc.passes.rl_mcts.guide import Guide, measure_worth_per_cost
 from compressc.passes.rl_mcts.masks import allow_least, check_reach
 from compressc.passes.rl_mcts.prunable_units import list_units
 from compressc.passes.rl_mcts.settings import Lookahead
@@ -30,16 +28,13 @@ class Prepared:
         route: from the whole network to the goal; it has the units.
         sheet: features of the units.
         allowed: units that may leave, shape (units,).
-        worth: of each unit per cost, by which the guide removes them, shape (units,); None where
-            there is no guide.
-        guide: logits of that order, 0 without one, shape (units,).
+        guide: what the policy is before it has learned.
     """
 
     route: Route
     sheet: FeatureSheet
     allowed: BoolArray
-    worth: FloatArray | None
-    guide: FloatArray
+    guide: Guide
 
 
 def prepare(
@@ -67,8 +62,8 @@ def prepare(
     taylor = sheet.raw["taylor"]
     allowed = allow_least(units, taylor, rule.mask)
     check_reach(route, taylor, allowed, rule.mask)
-    if rule.guide == "none":
-        return Prepared(route, sheet, allowed, None, np.zeros(units.count))
-    what = next(iter(context.goal.bounds), "macs")
-    worth = measure_worth_per_cost(units, units.flatten(order), what)
-    return Prepared(route, sheet, allowed, worth, make_guide(worth, rule.guide_spread))
+    worth = None
+    if rule.guide != "none":
+        what = next(iter(context.goal.bounds), "macs")
+        worth = measure_worth_per_cost(units, units.flatten(order), what)
+    return Prepared(route, sheet, allowed, Guide(units, worth, rule.guide_spread))

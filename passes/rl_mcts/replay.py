@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressc.array_types import BoolArray, FloatArray
+from compressc.array_types import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,7 @@ class Lesson:
     Attributes:
         kept: units that were left, shape (units,).
         legal: units that could be named, shape (units,).
+        guide: logits added to the policy's, shape (units,), float32.
         shares: pi, shape (units,), float32.
         worth: v_t, of the end of the game: 1 where it beat the baseline, else -1.
         sheet: which features belong to the state: 0 for those of the original, one more after
@@ -29,7 +30,8 @@ class Lesson:
 
     kept: BoolArray
     legal: BoolArray
-    shares: FloatArray
+    guide: Array
+    shares: Array
     worth: float
     sheet: int
 
@@ -58,6 +60,7 @@ class Replay:
         return {
             "kept": _stack([lesson.kept for lesson in self.lessons]),
             "legal": _stack([lesson.legal for lesson in self.lessons]),
+            "guide": _stack([lesson.guide for lesson in self.lessons]),
             "shares": _stack([lesson.shares for lesson in self.lessons]),
             "worth": [lesson.worth for lesson in self.lessons],
             "sheet": [lesson.sheet for lesson in self.lessons],
@@ -68,12 +71,11 @@ class Replay:
         self.lessons.clear()
         if not packed:
             return
-        names = ("kept", "legal", "shares", "worth", "sheet")
+        names = ("kept", "legal", "guide", "shares", "worth", "sheet")
         columns = [packed[name] for name in names]
-        for kept, legal, shares, worth, sheet in zip(*columns, strict=True):
-            self.lessons.append(
-                Lesson(kept.numpy(), legal.numpy(), shares.numpy(), float(worth), int(sheet))
-            )
+        for kept, legal, guide, shares, worth, sheet in zip(*columns, strict=True):
+            arrays = (kept.numpy(), legal.numpy(), guide.numpy(), shares.numpy())
+            self.lessons.append(Lesson(*arrays, float(worth), int(sheet)))
 
 
 def _stack(rows: list[Any]) -> Tensor:

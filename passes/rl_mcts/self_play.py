@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from compressc.array_types import FloatArray
 from compressc.passes.rl_mcts.arena import Arena
 from compressc.passes.rl_mcts.foresight import Foresight
 from compressc.passes.rl_mcts.pruning_game import Position, PruningGame
 from compressc.passes.rl_mcts.replay import Lesson
 from compressc.passes.rl_mcts.settings import Lookahead
 from compressc.passes.rl_mcts.tree import (
+    Expand,
     Outlook,
     Tree,
     add_node,
@@ -49,6 +51,7 @@ class _Table:
     """A game that is being played."""
 
     position: Position
+    guide: FloatArray
     trees: list[Tree]
     lessons: list[Lesson] = field(default_factory=list)
     expected: list[float] = field(default_factory=list)
@@ -73,7 +76,11 @@ class SelfPlay:
     sheet: int = 0
 
     def play(
-        self, root: Position, rng: np.random.Generator, tell: Callable[[int], None]
+        self,
+        root: Position,
+        guides: Sequence[FloatArray],
+        rng: np.random.Generator,
+        tell: Callable[[int], None],
     ) -> list[PlayedGame]:
         """Play some games at once, move by move, until all are over.
 
@@ -82,6 +89,7 @@ class SelfPlay:
 
         Args:
             root: where every game begins.
+            guides: logits added to the policy's, one for each game, shape (units,).
             rng: stirs priors and draws moves.
             tell: called with the simulations of each step.
 
@@ -90,32 +98,38 @@ class SelfPlay:
         """
         self.foresight.forget()
         self.arena.limit_ends(self.rule.self_plays * self.rule.ends_per_game)
-        tables = [
-            _Table(root, [{} for _ in range(self.rule.trees)]) for _ in range(self.rule.self_plays)
-        ]
+        tables = [_Table(root, guide, [{} for _ in range(self.rule.trees)]) for guide in guides]
         select = select_by_bound(self.rule.exploration)
         while active := [table for table in tables if not self.game.is_over(table.position)]:
             self._open_roots(active, rng)
             trees = [tree for table in active for tree in table.trees]
             roots = [table.position for table in active for _ in table.trees]
-            search(trees, roots, self.game, self._expand, select, back_up, self.rule.simulations)
+            expand = self._expand_with([table.guide for table in active for _ in table.trees])
+            search(trees, roots, self.game, expand, select, back_up, self.rule.simulations)
             tell(self.rule.simulations * len(trees))
             for table in active:
                 self._move(table, rng)
         return self._finish(tables)
 
-    def play_alone(self, root: Position) -> Position:
-        """Return the end of the game in which the network's likeliest unit always leaves."""
+    def play_alone(self, root: Position, guide: FloatArray) -> Position:
+        """Return the end of the game in which the network's likeliest unit always leaves.
+
+        Args:
+            root: where it begins.
+            guide: logits added to the policy's, shape (units,).
+        """
         position = root
         while not self.game.is_over(position):
-            (outlook,), _ = self.foresight.look(self.game, [position])
+            (outlook,), _ = self.foresight.look(self.game, [position], [guide])
             assert outlook.prior is not None
             position = self.game.step(position, int(np.argmax(outlook.prior)))
         return position
 
     def _open_roots(self, tables: Sequence[_Table], rng: np.random.Generator) -> None:
         """Put roots into their trees, each with noise of its own in its prior."""
-        outlooks, _ = self.foresight.look(self.game, [table.position for table in tables])
+        positions = [table.position for table in tables]
+        guides = [table.guide for table in tables]
+        outlooks, _ = self.foresight.look(self.game, positions, guides)
         for table, outlook in zip(tables, outlooks, strict=True):
             assert outlook.prior is not None
             table.expected.append(outlook.worth)
@@ -126,7 +140,11 @@ class SelfPlay:
                 noise = rng.dirichlet(np.full(legal.sum(), _CONCENTRATION / legal.sum()))
                 stir_prior(tree[key], legal, noise, self.rule.root_noise)
 
-    def _expand(self, positions: Sequence[Position]) -> list[Outlook]:
+    def _expand_with(self, guides: Sequence[FloatArray]) -> Expand[Position]:
+        """Return what expands one leaf for each guide."""
+        return lambda positions: self._expand(positions, guides)
+
+    def _expand(self, positions: Sequence[Position], guides: Sequence[FloatArray]) -> list[Outlook]:
         """Return the outlook of leaves: judged where the game is over, else expected."""
         over = [self.game.is_over(position) for position in positions]
         ends = [p for p, is_end in zip(positions, over, strict=True) if is_end]
@@ -134,7 +152,8 @@ class SelfPlay:
         # The end of every game is judged, whatever the simulations before it came to.
         scores = self.arena.judge_simulated(ends, reserve=self.rule.self_plays)
         unknown = [p for p, score in zip(ends, scores, strict=True) if score is None]
-        looks, guesses = self.foresight.look(self.game, rest, unknown)
+        open_guides = [g for g, is_end in zip(guides, over, strict=True) if not is_end]
+        looks, guesses = self.foresight.look(self.game, rest, open_guides, unknown)
         guessed, outlooks = iter(guesses), iter(looks)
         worths = iter(
             [next(guessed) if score is None else self.arena.worth(score) for score in scores]
@@ -145,7 +164,8 @@ class SelfPlay:
         key, legal = self.game.key(table.position), self.game.legal(table.position)
         visits = np.sum([tree[key].visits for tree in table.trees], axis=0)
         shares = visit_shares(np.where(legal, visits, 0), self.rule.temperature)
-        lesson = Lesson(table.position.kept, legal, shares.astype(np.float32), 0.0, self.sheet)
+        guide, share = table.guide.astype(np.float32), shares.astype(np.float32)
+        lesson = Lesson(table.position.kept, legal, guide, share, 0.0, self.sheet)
         table.lessons.append(lesson)
         table.position = self.game.step(table.position, int(rng.choice(len(shares), p=shares)))
 

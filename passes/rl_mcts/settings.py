@@ -33,8 +33,9 @@ class Lookahead:
         guide: what the policy is before it has learned: units leave by this feature per MAC that
             they cost; "none" for the paper's uniform one.
         guide_spread: share of the units over which the guide spreads its probability.
-        follow: how far the guide goes over to the best candidate so far: units that left there come
-            earlier by this share of all units; 0 to stay with the feature.
+        wander: how far the games of an iteration go from the best candidate so far, which the guide
+            follows: from game to game its groups are reweighted by a normal deviate of so much
+            more, in powers of e, and the spread doubles; the first game stays near.
         ends_per_game: ends that simulations of a game come to are judged up to this number; the
             network's expectation stands in for more. The end of the game itself is always judged.
 
@@ -55,14 +56,14 @@ class Lookahead:
     segment: float = 0.01
     guide: Guide = "reconstruction"
     guide_spread: float = 0.02
-    follow: float = 1.0
+    wander: float = 0.5
     ends_per_game: int = 8
 
     def __post_init__(self) -> None:
         for what in ("simulations", "self_plays", "trees", "patience", "units_per_move"):
             if getattr(self, what) < 1:
                 raise GoalError(f"{what} {getattr(self, what)}: at least 1 is needed")
-        for what in ("iterations", "follow", "ends_per_game"):
+        for what in ("iterations", "wander", "ends_per_game"):
             if not getattr(self, what) >= 0:
                 raise GoalError(f"{what} {getattr(self, what):g}: must be 0 or more")
         for what in ("exploration", "temperature", "guide_spread"):

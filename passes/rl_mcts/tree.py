@@ -155,8 +155,9 @@ def search(
     unknown = [
         (tree, root) for tree, root in zip(trees, roots, strict=True) if game.key(root) not in tree
     ]
-    for (tree, root), outlook in zip(unknown, expand([r for _, r in unknown]), strict=True):
-        add_node(tree, game.key(root), outlook)
+    if unknown:
+        for (tree, root), outlook in zip(unknown, expand([r for _, r in unknown]), strict=True):
+            add_node(tree, game.key(root), outlook)
     for _ in range(simulations):
         descents = [
             descend(tree, root, game, select) for tree, root in zip(trees, roots, strict=True)

@@ -12,6 +12,7 @@ from tests.search_kit import trained
 QUICK = {
     "simulations": 8,
     "self_plays": 2,
+    "ends_per_game": 1,
     "net_width": 4,
     "net_epochs": 2,
     "net_rate": 1e-3,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compressc.errors import FeatureError, PolicyError
-from compressc.passes.rl_mcts.foresight import make_guide
+from compressc.passes.rl_mcts.guide import Guide, follow, make_logits
 from compressc.passes.rl_mcts.network_file import read_network, save_network
 from compressc.passes.rl_mcts.network_training import TrainingRule, train_network
 from compressc.passes.rl_mcts.policy_value_network import foresee, make_network, sum_loss
@@ -95,14 +95,15 @@ def test_decay_is_the_gradient_of_the_squared_norm():
 def ask(network, guide=None, legal=None, units: int = UNITS):
     states = torch.randn(3, 7, units, generator=torch.Generator().manual_seed(0))
     legal = np.ones(units, dtype=bool) if legal is None else legal
-    return foresee(network, list(states), [legal] * 3, np.zeros(units) if guide is None else guide)
+    guide = np.zeros(units) if guide is None else guide
+    return foresee(network, list(states), [legal] * 3, [guide] * 3)
 
 
 def test_untrained_it_is_uniform_or_its_guide():
     for look in ask(make_network(4, 0)):
         assert np.allclose(look.prior, 1 / UNITS)
         assert look.worth == 0
-    guide = make_guide(np.arange(UNITS, dtype=float), 0.1)
+    guide = make_logits(np.arange(UNITS, dtype=float), 0.2)
     for look in ask(make_network(4, 0), guide):
         assert np.allclose(look.prior, np.exp(guide) / np.exp(guide).sum())
         assert np.argmax(look.prior) == 0
@@ -133,7 +134,16 @@ def lessons_of(count: int = 48) -> tuple[list[Lesson], dict[bytes, torch.Tensor]
         matrix = torch.from_numpy(rng.random((7, UNITS)).astype(np.float32) * kept)
         shares = np.zeros(UNITS, dtype=np.float32)
         shares[int(np.argmin(np.where(kept, matrix[0].numpy(), np.inf)))] = 1
-        lessons.append(Lesson(kept, kept, shares, 1.0 if number % 2 else -1.0, number))
+        lessons.append(
+            Lesson(
+                kept,
+                kept,
+                np.zeros(UNITS, dtype=np.float32),
+                shares,
+                1.0 if number % 2 else -1.0,
+                number,
+            )
+        )
         matrix[1] = float(number % 2) * torch.from_numpy(kept)
         states[number] = matrix
     return lessons, states
@@ -142,22 +152,27 @@ def lessons_of(count: int = 48) -> tuple[list[Lesson], dict[bytes, torch.Tensor]
 def test_it_learns_which_units_leave_and_who_wins():
     lessons, states = lessons_of()
     network = make_network(8, 0)
-    guide, describe = np.zeros(UNITS), lambda kept, sheet: states[sheet]
+
+    def describe(kept, sheet):
+        return states[sheet]
+
     optimizer = RULE.open_optimizer(network)
     first = train_network(
         network,
         optimizer,
         lessons,
         describe,
-        guide,
         TrainingRule(1, 3e-3, 16, 1e-4),
         np.random.default_rng(0),
     )
-    last = train_network(
-        network, optimizer, lessons, describe, guide, RULE, np.random.default_rng(0)
-    )
+    last = train_network(network, optimizer, lessons, describe, RULE, np.random.default_rng(0))
     assert last < 0.6 * first
-    looks = foresee(network, list(states.values()), [lesson.legal for lesson in lessons], guide)
+    looks = foresee(
+        network,
+        list(states.values()),
+        [lesson.legal for lesson in lessons],
+        [np.zeros(UNITS)] * len(lessons),
+    )
     right = [
         np.argmax(look.prior) == np.argmax(lesson.shares)
         for look, lesson in zip(looks, lessons, strict=True)
@@ -185,7 +200,6 @@ def test_training_is_the_same_for_the_same_seed_whatever_torch_drew_before():
             rule.open_optimizer(network),
             lessons,
             lambda kept, sheet: states[sheet],
-            np.zeros(UNITS),
             rule,
             np.random.default_rng(1),
         )
@@ -241,3 +255,26 @@ def test_a_network_of_other_features_is_refused_in_one_line(tmp_path):
             read_network(path)
     with pytest.raises(PolicyError, match="cannot be read"):
         read_network(tmp_path / "missing")
+
+
+def test_the_guide_follows_another_candidate_in_widths_and_units():
+    units, _ = sheet_of()
+    worth = np.random.default_rng(0).random(units.count) + 0.1
+    kept = np.random.default_rng(1).random(units.count) < 0.6
+    order = np.argsort(follow(units, worth, kept), kind="stable")
+    assert set(order[: int((~kept).sum())]) == set(np.flatnonzero(~kept))
+    for group in range(len(units.groups)):
+        for side in (kept, ~kept):
+            inside = [u for u in order if units.owner[u] == group and side[u]]
+            assert (np.diff(worth[inside]) >= 0).all()
+
+
+def test_a_guide_prefers_what_is_worth_least_and_may_be_none():
+    units, _ = sheet_of()
+    worth = np.arange(units.count, dtype=float)
+    guide = Guide(units, worth, 0.1)
+    assert np.allclose(np.diff(guide.logits()), -1 / 5.2)
+    assert np.allclose(np.diff(guide.logits(wider=2.0)), -1 / 10.4)
+    heavy = guide.logits(deviates=np.array([9.0, 0.0, 0.0]))
+    assert heavy[: units.groups[0].size].max() < heavy[units.groups[0].size :].max()
+    assert (Guide(units, None, 0.1).logits(units.everything) == 0).all()
