@@ -271,7 +271,7 @@ def test_the_guide_follows_another_candidate_in_widths_and_units():
 
 def test_a_guide_prefers_what_is_worth_least_and_may_be_none():
     units, _ = sheet_of()
-    worth = np.arange(units.count, dtype=float)
+    worth = 1.0 + np.arange(units.count)
     guide = Guide(units, worth, 0.1)
     assert np.allclose(np.diff(guide.logits()), -1 / 5.2)
     assert np.allclose(np.diff(guide.logits(wider=2.0)), -1 / 10.4)

@@ -111,8 +111,8 @@ def test_the_number_of_workers_changes_nothing(workers, tmp_path):
     assert trials[0] == trials[1]
 
 
-def play_at_random(goal: Goal) -> float:
-    """Return the best of as many ends of random games as the goal has trials."""
+def play_at_random(goal: Goal) -> list[float]:
+    """Return the metrics of as many ends of random games as the goal has trials."""
     program, task = trained()
     samples = UnitSamples(task, 64, 0, "test")
     context = Context(goal, task=task)
@@ -129,15 +129,19 @@ def play_at_random(goal: Goal) -> float:
         (trial,) = evaluator.evaluate([units.plan_of(end.kept)])
         assert trial is not None
         metrics.append(trial.metric)
-    return max(metrics)
+    return metrics
 
 
-def test_it_is_better_than_as_many_random_games():
+def test_its_candidates_are_better_than_those_of_random_games(tmp_path):
+    # Not the best of few: on a network of 52 units a lucky draw is as good as any search.
     search = change(SEARCH, segment=1.0, iterations=20, patience=20)
-    goals = [Goal(macs=0.25, trials=10, seed=seed) for seed in range(3)]
-    ours = [validated(run(search, goal)) for goal in goals]
-    theirs = [play_at_random(goal) for goal in goals]
-    assert sum(ours) > sum(theirs)
+    ours, theirs = [], []
+    for seed in range(3):
+        goal = Goal(macs=0.25, trials=20, seed=seed)
+        run(search, goal, work_dir=tmp_path / str(seed))
+        ours += [trial.metric for trial in history(tmp_path / str(seed)).trials]
+        theirs += play_at_random(goal)
+    assert np.median(ours) > np.median(theirs) + 3
 
 
 def test_what_the_simulations_see_is_judged_up_to_a_number(tmp_path):
@@ -307,7 +311,7 @@ def test_it_composes_with_other_passes():
     assert found.plan.rank.keys() <= {"b"}
     assert cost_of(found).macs <= 0.5 * cost_of(program).macs
     with pytest.raises(compressc.errors.PlanError, match="--epochs-per-segment"):
-        change(SEARCH, epochs_per_segment=1)(ranked, context)
+        change(SEARCH, epochs_per_segment=1, judge="as-cut")(ranked, context)
 
 
 def test_progress_names_segment_baseline_and_speed():
