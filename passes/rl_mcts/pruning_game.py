@@ -16,17 +16,23 @@ from compressc.passes.rl_mcts.prunable_units import PrunableUnits
 _FRACTION = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Position:
-    """What is left at some point of a game.
+    """What is left at some point of a game; it belongs to that game, and remembers its answers.
+
+    A tree search comes through the same positions again and again.
 
     Attributes:
         kept: which units stay, shape (units,).
         counts: how many units each group keeps.
+        legal: units that a move may name, shape (units,); None until the game was asked.
+        following: positions behind the moves that the game was asked for.
     """
 
     kept: BoolArray
     counts: tuple[int, ...]
+    legal: BoolArray | None = field(default=None, repr=False)
+    following: dict[int, Position] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,11 @@ class PruningGame:
 
     def legal(self, state: Position) -> BoolArray:
         """Return which units a move may name, shape (units,)."""
+        if state.legal is None:
+            state.legal = self._find_legal(state)
+        return state.legal
+
+    def _find_legal(self, state: Position) -> BoolArray:
         free = state.kept & self.allowed
         available = np.bincount(self.units.owner[free], minlength=len(state.counts))
         may_fall = [
@@ -85,6 +96,11 @@ class PruningGame:
             state: at which the game is not over.
             action: a legal unit.
         """
+        if action not in state.following:
+            state.following[action] = self._remove(state, action)
+        return state.following[action]
+
+    def _remove(self, state: Position, action: int) -> Position:
         group = int(self.units.owner[action])
         steps, kept, counts = self.units.next_count[group], state.kept.copy(), list(state.counts)
         leaving = self._leaving(state.kept, group, action)

@@ -97,6 +97,8 @@ class SelfPlay:
             SearchOverError: if the time is up.
         """
         self.foresight.forget()
+        # Positions of earlier games are not needed any more.
+        root = self.game.position(root.kept)
         self.arena.limit_ends(self.rule.self_plays * self.rule.ends_per_game)
         tables = [_Table(root, guide, [{} for _ in range(self.rule.trees)]) for guide in guides]
         select = select_by_bound(self.rule.exploration)
