@@ -13,10 +13,12 @@ from compressc.contract.context import Context
 from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.goal import Bound, LatencyBound
+from compressc.latency.latency_model import LatencyModel
 from compressc.passes.latency.prediction import predict_from_table
 from compressc.passes.rl_mcts.prunable_units import PrunableUnits
 from compressc.passes.widths.costs import CountCosts, build_count_costs
 from compressc.plan import Plan
+from compressc.program import Program
 
 # Counts of the groups in, predicted milliseconds out.
 Predict = Callable[[IntArray], float]
@@ -109,26 +111,39 @@ class Route:
         return Aim(costs, latency)
 
 
-def plan_route(units: PrunableUnits, context: Context, name: str) -> Route:
+def predict_latency(program: Program, context: Context) -> LatencyModel | None:
+    """Return what predicts the latency that the goal bounds; None where it bounds none.
+
+    Raises:
+        GoalError: if the cost table is of another model.
+        RuntimeFailure: if the model cannot be run.
+    """
+    bound = context.goal.latency_ms
+    if not isinstance(bound, LatencyBound):
+        return None
+    return predict_from_table(program, bound.percentile, context)
+
+
+def plan_route(
+    units: PrunableUnits, context: Context, name: str, model: LatencyModel | None = None
+) -> Route:
     """Return the way to the goal.
 
     Args:
         units: of the network.
         context: its goal is on MACs, parameters, bytes or latency.
         name: the pass, for errors.
+        model: predicts the latency that the goal bounds.
 
     Raises:
-        GoalError: if there is no goal, or the cost table is of another model.
-        RuntimeFailure: if a latency is asked for and the model cannot be run.
+        GoalError: if there is no goal.
     """
-    goal, program = context.goal, units.program
-    bound = goal.latency_ms
+    goal, bound = context.goal, context.goal.latency_ms
     if not goal.bounds and bound is None:
         raise GoalError(f"{name} has nothing to aim at; give a goal such as --target-flops 0.5")
-    bounds = Bounds(goal.bounds, couple(program).cost(Plan()))
-    if not isinstance(bound, LatencyBound):
+    bounds = Bounds(goal.bounds, couple(units.program).cost(Plan()))
+    if model is None or not isinstance(bound, LatencyBound):
         return Route(units, bounds)
-    model = predict_from_table(program, bound.percentile, context)
     places = [model.groups.index(group.name) for group in units.groups]
 
     def predict(counts: IntArray) -> float:

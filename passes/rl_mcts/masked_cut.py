@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
-from compressc.passes.rl_mcts.aims import plan_route
+from compressc.passes.rl_mcts.aims import plan_route, predict_latency
 from compressc.passes.rl_mcts.guide import measure_worth_per_cost
 from compressc.passes.rl_mcts.masks import allow_least, check_reach
 from compressc.passes.rl_mcts.prunable_units import list_units
@@ -37,8 +37,9 @@ class MaskedCut(Pass):
         """
         norms = measure_feature(program, "l2")
         bare = program.with_plan(replace(program.plan, keep={}))
-        units = list_units(bare, norms)
-        route = plan_route(units, context, "rl-mcts")
+        model = predict_latency(bare, context)
+        units = list_units(bare, norms, model)
+        route = plan_route(units, context, "rl-mcts", model)
         line = units.flatten(norms)
         allowed = allow_least(units, line, self.mask)
         check_reach(route, line, allowed, self.mask)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
-from compressc.passes.rl_mcts.aims import Route, plan_route
+from compressc.passes.rl_mcts.aims import Route, plan_route, predict_latency
 from compressc.passes.rl_mcts.guide import Guide, measure_worth_per_cost
 from compressc.passes.rl_mcts.masks import allow_least, check_reach
 from compressc.passes.rl_mcts.prunable_units import list_units
@@ -53,12 +53,14 @@ def prepare(
         GoalError: if there is nothing to aim at, or the goal cannot be met.
         PlanError: if nothing can be pruned.
         FeatureError: if a feature is no number.
+        RuntimeFailure: if a latency is asked for and the model cannot be run.
     """
     bare = program.with_plan(replace(program.plan, keep={}))
     order = measure(bare, "taylor" if rule.guide == "none" else rule.guide)
-    units = list_units(bare, order)
+    model = predict_latency(bare, context)
+    units = list_units(bare, order, model)
     sheet = fill_sheet(units, lambda feature: measure(bare, feature))
-    route = plan_route(units, context, name)
+    route = plan_route(units, context, name, model)
     taylor = sheet.raw["taylor"]
     allowed = allow_least(units, taylor, rule.mask)
     check_reach(route, taylor, allowed, rule.mask)

@@ -12,6 +12,8 @@ from compressc.array_types import BoolArray, FloatArray, IntArray
 from compressc.coupling.graph import couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.errors import PlanError
+from compressc.latency.latency_model import LatencyModel
+from compressc.passes.latency.useful_counts import with_useful_counts
 from compressc.passes.widths.bundling import bundle
 from compressc.passes.widths.ladders import build_ladder
 from compressc.plan import Plan
@@ -82,12 +84,15 @@ class PrunableUnits:
         return tuple(float(1 - mask.mean()) for mask in self.masks(kept).values())
 
 
-def list_units(program: Program, importance: Mapping[str, FloatArray]) -> PrunableUnits:
+def list_units(
+    program: Program, importance: Mapping[str, FloatArray], latency: LatencyModel | None = None
+) -> PrunableUnits:
     """Return the units of all groups of a program that may shrink.
 
     Args:
         program: the program; what its constraints keep is left out.
         importance: by group name, per unit: the order in which units leave together with another.
+        latency: where time counts: counts that are no faster than a larger one are passed over.
 
     Raises:
         PlanError: if there are none.
@@ -96,7 +101,10 @@ def list_units(program: Program, importance: Mapping[str, FloatArray]) -> Prunab
     for group in couple(program).groups:
         if group.pinned is not None:
             continue
-        counts = build_ladder(group, importance[group.name]).counts.tolist()
+        ladder = build_ladder(group, importance[group.name])
+        if latency is not None:
+            ladder = with_useful_counts(ladder, latency, latency.groups.index(group.name))
+        counts = ladder.counts.tolist()
         if len(counts) < 2:
             continue
         groups.append(group)
