@@ -26,7 +26,7 @@ def retrain(program: Program, plan: Plan, epochs: int, context: Context, name: s
     """Return the program with weights that were trained in the network a plan describes.
 
     The network is lowered and trained as ``finetune`` does, and what it learned is written back to
-    where it came from; weights of units that left stay what they were, and nothing reads them.
+    where it came from; weights of units that left become zero.
 
     Args:
         program: the whole network; a pending plan is ignored.
@@ -50,7 +50,10 @@ def retrain(program: Program, plan: Plan, epochs: int, context: Context, name: s
 
 
 def write_back(program: Program, plan: Plan, small: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the program's state with the values of a lowered one in their places.
+    """Return the program's state with the values of a lowered one in their places, and zeros beside.
+
+    The whole network computes what the lowered one does, so that passes which take it for the
+    original, such as ``calibrate``, aim at what was learned.
 
     Args:
         program: the whole network.
@@ -70,8 +73,12 @@ def write_back(program: Program, plan: Plan, small: Mapping[str, Tensor]) -> dic
     coupling = couple(program)
     slice_tensors(places, coupling, coupling.view(plan))
     sliced = named_tensors(places)
+    learning = {name for name, _ in program.graph_module.named_parameters(remove_duplicate=False)}
     for name, tensor in small.items():
         if name in state:
+            if name in learning:
+                # The whole network then computes what the small one does.
+                state[name].zero_()
             state[name].view(-1)[sliced[name].reshape(-1)] = tensor.reshape(-1).to(state[name])
     return state
 

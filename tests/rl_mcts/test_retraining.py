@@ -59,10 +59,9 @@ def test_lowered_again_the_network_is_the_trained_one(make):
     again = compressc.lower(program.with_state(state).with_plan(plan))
     for name, tensor in again.state().items():
         assert torch.equal(tensor, learned[name]), name
-    untouched = sum(int((state[name] == old).sum()) for name, old in program.state().items())
-    everything = sum(tensor.numel() for tensor in program.state().values())
-    assert everything - untouched == sum(t.numel() for t in learned.values() if t.dim())
-    assert compressc.lower(program.with_plan(plan)).state().keys() == learned.keys()
+    whole, x = program.with_state(state), program.example_inputs
+    with torch.no_grad():
+        assert torch.allclose(whole.graph_module(*x), again.graph_module(*x), atol=1e-4)
 
 
 def test_features_are_those_of_units_that_are_left():
@@ -103,7 +102,7 @@ def test_calibrate_behind_it_aims_at_what_was_trained():
     program, task = trained()
     found = run(make_search(**PROGRESSIVE), goal)
     repaired = Calibration()(found, Context(goal, task=task, original=program))
-    assert validated(repaired) >= validated(found) - 5
+    assert validated(repaired) >= validated(found) - 1
 
 
 def test_training_and_refitting_do_not_go_together():
