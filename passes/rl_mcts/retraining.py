@@ -50,7 +50,7 @@ def retrain(program: Program, plan: Plan, epochs: int, context: Context, name: s
 
 
 def write_back(program: Program, plan: Plan, small: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the program's state with the values of a lowered one in their places, and zeros beside.
+    """Return the program's state with the values of a lowered one in their places, else zeros.
 
     The whole network computes what the lowered one does, so that passes which take it for the
     original, such as ``calibrate``, aim at what was learned.
