@@ -22,6 +22,9 @@ from compressc.passes.rl_mcts.standing import Saved, Standing, save_standing
 from compressc.search.history import Iteration
 from compressc.store.store import Store
 
+# How often the spread of a guide doubles at most.
+_WIDEST = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Ground:
@@ -108,7 +111,7 @@ class ChannelSearch:
             OutputError: if the work directory cannot be written.
         """
         champion = standing.best
-        kept = standing.root
+        kept = standing.root if champion is None else champion.kept
         while standing.segment < self._ground.segments:
             game = self._ground.game_of(standing.segment)
             if not game.is_over(game.position(standing.root)):
@@ -117,7 +120,7 @@ class ChannelSearch:
                 kept = standing.root if champion is None else champion.kept
                 if is_late or champion is None:
                     return self._break_off(kept, champion, standing)
-            standing = self._enter_next(standing, kept)
+            standing = self._enter_next(standing, kept, champion)
         return Outcome(kept, champion, standing, self.simulations)
 
     def _search_segment(self, game: PruningGame, standing: Standing) -> tuple[Standing, bool]:
@@ -197,7 +200,9 @@ class ChannelSearch:
         groups = len(prepared.route.units.groups)
         return [
             prepared.guide.logits(
-                best, number * rule.wander * rng.standard_normal(groups), 2.0**number
+                best,
+                number * rule.wander * rng.standard_normal(groups),
+                2.0 ** min(number, _WIDEST),
             )
             for number in range(rule.self_plays)
         ]
@@ -224,8 +229,13 @@ class ChannelSearch:
         )
         self.arena.recorder.add(event)
 
-    def _enter_next(self, standing: Standing, kept: BoolArray) -> Standing:
-        """Return the beginning of the next segment; what is left is trained first where asked."""
+    def _enter_next(
+        self, standing: Standing, kept: BoolArray, champion: Champion | None
+    ) -> Standing:
+        """Return the beginning of the next segment; what is left is trained first where asked.
+
+        Behind the last segment the champion is the answer.
+        """
         first_event = standing.first_event
         if self._retraining is not None:
             self._evaluated_before += self.arena.evaluator.seconds
@@ -239,7 +249,7 @@ class ChannelSearch:
             0,
             kept,
             -inf,
-            None,
+            champion if standing.segment + 1 == self._ground.segments else None,
             iterations=standing.iterations,
             charged=self.arena.evaluator.spent,
             first_event=first_event,

@@ -135,8 +135,7 @@ def choose_judge(task: Task, criterion: Criterion, split: Split, samples: int, s
     """
     by_loss = criterion.endswith("loss")
     if split == "training":
-        wanted = samples or _TRAINING_SAMPLES
-        batches = _first(task.train_batches(0, seed), wanted)
+        batches = _first(task.train_batches(0, seed), samples or _TRAINING_SAMPLES)
         if not batches:
             raise DataError("rl-mcts: the training split is empty, and it is to judge")
         return BatchJudge(task, batches, by_loss)

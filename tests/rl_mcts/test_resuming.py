@@ -137,3 +137,9 @@ def test_a_search_that_is_killed_goes_on(tmp_path):
     (state,) = broken.glob("rl-mcts-*.state")
     assert state.stat().st_size > 1000
     assert_same(search(SEARCH, broken), wanted_result, (broken, whole))
+
+
+def test_a_search_that_was_over_says_the_same_again(tmp_path):
+    first = search(SEARCH, tmp_path)
+    again = search(SEARCH, tmp_path)
+    assert_same(first, again, (tmp_path, tmp_path))
