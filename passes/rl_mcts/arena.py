@@ -9,7 +9,7 @@ from math import inf
 from compressc.array_types import BoolArray
 from compressc.passes.rl_mcts.criteria import Standard
 from compressc.passes.rl_mcts.prunable_units import PrunableUnits
-from compressc.passes.rl_mcts.pruning_game import Position
+from compressc.passes.rl_mcts.pruning_game import Position, PruningGame
 from compressc.search.evaluation import Evaluator
 from compressc.search.history_file import Recorder
 from compressc.search.trials import Trial
@@ -138,6 +138,15 @@ class Arena:
     def worth(self, score: float) -> float:
         """Return the worth of an end: 1 where it beats the baseline, else -1."""
         return 1.0 if score > self.baseline else -1.0
+
+    def list_best(self, game: PruningGame, count: int) -> list[Champion]:
+        """Return the best candidates that were judged and end a game, the best first."""
+        ends = [c for c in self._known.values() if game.is_over(game.position(c.kept))]
+        return sorted(ends, key=lambda champion: -champion.score)[:count]
+
+    def find_judged(self, position: Position) -> Champion | None:
+        """Return what a position was judged to be, None where it was not."""
+        return self._known.get(position.kept.tobytes())
 
     def recall(self, trials: Iterable[Trial]) -> None:
         """Ask again for what an earlier run was answered: it is charged for, and known.

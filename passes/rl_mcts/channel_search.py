@@ -123,6 +123,17 @@ class ChannelSearch:
             standing = self._enter_next(standing, kept, champion)
         return Outcome(kept, champion, standing, self.simulations)
 
+    def list_finalists(self, count: int) -> list[Champion]:
+        """Return the best candidates that meet the goal, and what the guide alone comes to."""
+        ground = self._ground
+        game = ground.game_of(ground.segments - 1)
+        best, worth = self.arena.list_best(game, count), ground.prepared.guide.worth
+        if worth is None:
+            return best
+        whole = game.position(ground.prepared.route.units.everything)
+        ruled = self.arena.find_judged(game.play_in_order(whole, worth))
+        return best if ruled is None or ruled in best else [*best, ruled]
+
     def _search_segment(self, game: PruningGame, standing: Standing) -> tuple[Standing, bool]:
         """Play iterations until the segment ends; return where it is, and whether time is up."""
         self.arena.open_segment(self._limit(standing), standing.baseline, standing.best)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from compressc.contract.context import Context
 from compressc.goal import Goal
 from compressc.passes.reconstruction.judged_weights import JudgedWeights
 from compressc.passes.reconstruction.moment_repair import MomentRepair
+from compressc.passes.reconstruction.repaired_plans import repair_plans
 from compressc.passes.rl_mcts.aims import count_segments
-from compressc.passes.rl_mcts.arena import Arena
+from compressc.passes.rl_mcts.arena import Arena, Champion
 from compressc.passes.rl_mcts.channel_search import ChannelSearch, Ground, Outcome
 from compressc.passes.rl_mcts.criteria import Standard, choose_judge
 from compressc.passes.rl_mcts.learner import Learner
@@ -28,6 +29,7 @@ from compressc.passes.rl_mcts.resumption import open_history
 from compressc.passes.rl_mcts.retrained_arena import Retraining
 from compressc.passes.rl_mcts.settings import Judging, Learning, Lookahead
 from compressc.passes.rl_mcts.standing import Saved, Standing
+from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 from compressc.reporting.search_page import write_search
 from compressc.search.batch_norms import with_statistics
@@ -35,6 +37,7 @@ from compressc.search.evaluation import Evaluator
 from compressc.search.history import SearchHead
 from compressc.search.history_file import Recorder
 from compressc.search.trials import Trial
+from compressc.search.validation_sample import sample_validation
 from compressc.store.identity import identify
 from compressc.store.store import Store
 from compressc.tasks.protocol import Task
@@ -130,15 +133,18 @@ class SearchRun:
     ) -> Program:
         """Return the program with the plan, and with what was trained and measured on the way."""
         units = ground.prepared.route.units
+        outcome, finalist = self._choose_finalist(search, ground, outcome)
         plan = units.plan_of(outcome.kept)
         decided = self.program.with_plan(plan)
         if retraining is not None:
             trained = HistoryLine("finetune", notes=(f"{self.epochs} epochs after every segment",))
             decided = decided.with_state(retraining.program.state()).with_line(trained)
-        if repair is not None:
+        if finalist is not None:
+            decided = replace(finalist, history=decided.history)
+        elif repair is not None:
             decided = repair.repaired(decided)
         evaluator = search.arena.evaluator
-        if self.judging.recalibrate:
+        if self.judging.recalibrate and finalist is None:
             decided = with_statistics(decided, evaluator.calibration)
         numbers = {
             "search_seconds": time.perf_counter() - started,
@@ -155,16 +161,47 @@ class SearchRun:
         notes = describe_outcome(outcome, search.arena, ground, plan)
         return decided.with_line(HistoryLine(self.name, notes=notes, numbers=numbers))
 
+    def _choose_finalist(
+        self, search: ChannelSearch, ground: Ground, outcome: Outcome
+    ) -> tuple[Outcome, Program | None]:
+        """Return the outcome whose network is best after ``calibrate``, and that network.
+
+        None where candidates are judged as they are cut, or no finalists are asked for.
+        """
+        count = self.weights.finalists if self.weights.judge == "repaired" else 0
+        if not count or outcome.champion is None:
+            return outcome, None
+        seed = self.context.goal.seed
+        samples = self.judging.conditions(seed).samples
+        judge = sample_validation(self._choose_judge(), samples, seed)
+        finalists = search.list_finalists(count)
+        plans = [ground.prepared.route.units.plan_of(champion.kept) for champion in finalists]
+        repaired = repair_plans(
+            self.program.with_plan(Plan()), plans, judge, self.context, self.weights.repair_samples
+        )
+        score = search.arena.standard.score
+        best = max(range(len(plans)), key=lambda place: score(repaired[place].metric))
+        trial = replace(finalists[best].trial, metric=repaired[best].metric)
+        champion = Champion(finalists[best].kept, trial, score(trial.metric))
+        return replace(outcome, kept=champion.kept, champion=champion), repaired[best].program
+
+    def _choose_judge(self) -> Task:
+        judging = self.judging
+        return choose_judge(
+            self.task,
+            judging.criterion,
+            judging.judged_on,
+            judging.val_samples,
+            self.context.goal.seed,
+        )
+
     def _open_evaluator(
         self, program: Program, goal: Goal, repair: MomentRepair | None = None
     ) -> Evaluator:
         seed, judging = self.context.goal.seed, self.judging
-        judge = choose_judge(
-            self.task, judging.criterion, judging.judged_on, judging.val_samples, seed
-        )
         return Evaluator(
             program,
-            judge,
+            self._choose_judge(),
             goal,
             judging.conditions(seed),
             repair=repair,

@@ -20,6 +20,7 @@ QUICK = {
     "segment": 0.2,
     "units_per_move": 4,
     "iterations": 2,
+    "finalists": 0,
 }
 
 

@@ -15,7 +15,9 @@ from compressc.coupling.graph import cost_of, couple
 from compressc.errors import DataError, FeatureError, GoalError, PolicyError, SearchError
 from compressc.goal import Goal
 from compressc.passes.lowrank.factorization import Lowrank
+from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.judged_weights import JudgedWeights
+from compressc.passes.reconstruction.refinement import RefinementSettings
 from compressc.passes.rl_mcts.criteria import BatchJudge, Standard, choose_judge
 from compressc.passes.rl_mcts.preparation import prepare
 from compressc.passes.rl_mcts.prunable_units import list_units
@@ -300,6 +302,34 @@ def test_a_network_is_carried_to_another_search(tmp_path):
 def test_statistics_that_were_measured_anew_are_in_the_result():
     found = run(change(SEARCH, recalibrate=128), Goal(macs=0.5, trials=20))
     assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+
+
+def test_the_best_finalist_after_calibrate_is_handed_over():
+    program, task = trained()
+    goal = Goal(macs=0.4, trials=20)
+    bare, found = run(goal=goal), run(change(SEARCH, finalists=4), goal)
+    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+    settings = RefinementSettings(refine_steps=0)
+    repaired = Calibration(refinement=settings)(
+        program.with_plan(bare.plan), Context(goal, task=task, original=program)
+    )
+    # The one that looked best before is among them.
+    assert validated(found) >= validated(repaired)
+    guided = prepare(
+        program,
+        Context(goal, task=task),
+        SEARCH.lookahead,
+        lambda p, n: measure_feature(p, n, UnitSamples(task, 64, 0, "test")),
+        "test",
+    )
+    units = guided.route.units
+    game = PruningGame(units, guided.route.aim_at(1.0), guided.allowed, 4)
+    assert guided.guide.worth is not None
+    end = game.play_in_order(game.position(units.everything), guided.guide.worth)
+    ruled = Calibration(refinement=settings)(
+        program.with_plan(units.plan_of(end.kept)), Context(goal, task=task, original=program)
+    )
+    assert validated(found) >= validated(ruled)
 
 
 def test_it_composes_with_other_passes():
