@@ -52,6 +52,20 @@ class Ground:
         aim = route.aim_at((segment + 1) / self.segments)
         return PruningGame(route.units, aim, self.prepared.allowed, self.rule.units_per_move)
 
+    def play_by_guide(self, segment: int, kept: BoolArray) -> Position | None:
+        """Return what the guide comes to, a unit at a time; None without a guide.
+
+        Args:
+            segment: whose aim ends the game, from 0.
+            kept: units that are left at the beginning, shape (units,).
+        """
+        route, worth = self.prepared.route, self.prepared.guide.worth
+        if worth is None:
+            return None
+        aim = route.aim_at((segment + 1) / self.segments)
+        game = PruningGame(route.units, aim, self.prepared.allowed)
+        return game.play_in_order(game.position(kept), worth)
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -127,11 +141,9 @@ class ChannelSearch:
         """Return the best candidates that meet the goal, and what the guide alone comes to."""
         ground = self._ground
         game = ground.game_of(ground.segments - 1)
-        best, worth = self.arena.list_best(game, count), ground.prepared.guide.worth
-        if worth is None:
-            return best
-        whole = game.position(ground.prepared.route.units.everything)
-        ruled = self.arena.find_judged(game.play_in_order(whole, worth))
+        best = self.arena.list_best(game, count)
+        end = ground.play_by_guide(ground.segments - 1, ground.prepared.route.units.everything)
+        ruled = None if end is None else self.arena.find_judged(end)
         return best if ruled is None or ruled in best else [*best, ruled]
 
     def _search_segment(self, game: PruningGame, standing: Standing) -> tuple[Standing, bool]:
@@ -163,19 +175,16 @@ class ChannelSearch:
     def _judge_rules(self, play: SelfPlay, root: Position, segment: int) -> None:
         """Judge what rules come to without any search; the best of them is the first baseline."""
         ground = self._ground
-        ends = []
-        guide = ground.prepared.guide
-        worth = guide.worth
-        if worth is not None:
-            ends.append(play.game.play_in_order(root, worth))
-            if segment == ground.segments - 1 and self._retraining is None:
-                whole = play.game.position(ground.prepared.route.units.everything)
-                ends.append(play.game.play_in_order(whole, worth))
+        ends: list[Position | None] = []
+        ends.append(ground.play_by_guide(segment, root.kept))
+        if segment == ground.segments - 1 and self._retraining is None:
+            ends.append(ground.play_by_guide(segment, ground.prepared.route.units.everything))
         if self.learner.is_trained:
-            ends.append(play.play_alone(root, guide.logits()))
+            ends.append(play.play_alone(root, ground.prepared.guide.logits()))
         rng = ground.context.rng(f"rl-mcts baseline {segment}")
         ends.append(play.game.play_at_random(root, rng))
-        scores = [score for score in self.arena.judge(ends) if score is not None]
+        judged = self.arena.judge([end for end in ends if end is not None])
+        scores = [score for score in judged if score is not None]
         self.arena.baseline = max(scores, default=-inf)
 
     def _iterate(self, play: SelfPlay, root: Position, standing: Standing) -> Standing:

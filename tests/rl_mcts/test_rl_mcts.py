@@ -323,7 +323,7 @@ def test_the_best_finalist_after_calibrate_is_handed_over():
         "test",
     )
     units = guided.route.units
-    game = PruningGame(units, guided.route.aim_at(1.0), guided.allowed, 4)
+    game = PruningGame(units, guided.route.aim_at(1.0), guided.allowed)
     assert guided.guide.worth is not None
     end = game.play_in_order(game.position(units.everything), guided.guide.worth)
     ruled = Calibration(refinement=settings)(
