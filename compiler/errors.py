@@ -98,7 +98,7 @@ class TransportError(CompresscError):
 
 
 class PolicyError(CompresscError):
-    """A file with trained agents (DECORE's policies) cannot be used."""
+    """A file with trained agents (DECORE), or with a policy network (RL-MCTS), cannot be used."""
 
     exit_code = 16
 
@@ -116,7 +116,7 @@ class NoIdentityError(CompresscError):
 
 
 class FeatureError(CompresscError):
-    """A feature is unknown, or asked for without what it is measured on."""
+    """A feature is unknown, asked for without what it is measured on, or no number."""
 
     exit_code = 20
 

@@ -7,50 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressc.bounds import COST_WORDS
-from compressc.reporting.picture_axes import Axis, Tick, trace
+from compressc.reporting.iteration_plots import draw_iterations, shade_layers
+from compressc.reporting.picture_axes import trace
+from compressc.reporting.plots import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    TICKS,
+    TOP,
+    WIDTH,
+    Dot,
+    Line,
+    Plot,
+    across_axis,
+    draw_curves,
+    shorten,
+    vertical_axis,
+)
 from compressc.reporting.templates import load_template
 from compressc.search.history import Generation, History, ScoredPoint
 from compressc.search.history_file import write_history
 from compressc.writing import write_text
 
-_WIDTH, _HEIGHT = 960.0, 220.0
-_LEFT, _BOTTOM, _TOP = 62.0, 26.0, 8.0
-_TICKS = 5
 # Generations whose whole population is shown.
 _SHOWN = 3
 _DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve: its points as SVG writes them, colour, width, and what it is."""
-
-    name: str
-    points: str
-    colour: str
-    width: float
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One candidate in a plot; ``age`` is 0 for the first generation and 1 for the last."""
-
-    x: float
-    y: float
-    age: float
-    title: str
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Axes with curves and dots."""
-
-    label: str
-    across: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
-    dots: tuple[Dot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,14 +59,15 @@ def render_search(history: History, what: str = "macs") -> str:
         amount=COST_WORDS[what],
         best=best,
         left=None if best is None else _share(history, best, what),
-        trials=history.generations[-1].trials if history.generations else 0,
-        plots=_plots(history, what) if history.generations else (),
+        trials=history.generations[-1].trials if history.generations else len(history.trials),
+        plots=(*_plots(history, what), *draw_iterations(history.iterations)),
         populations=_populations(history),
-        width=_WIDTH,
-        height=_HEIGHT,
-        edge=_LEFT,
-        floor=_HEIGHT - _BOTTOM,
-        top=_TOP,
+        layers=shade_layers(history.iterations),
+        width=WIDTH,
+        height=HEIGHT,
+        edge=LEFT,
+        floor=HEIGHT - BOTTOM,
+        top=TOP,
     )
 
 
@@ -109,6 +91,8 @@ def _share(history: History, scored: ScoredPoint, what: str) -> float:
 
 def _plots(history: History, what: str) -> tuple[Plot, ...]:
     generations = history.generations
+    if not generations:
+        return ()
     numbers = [float(generation.number) for generation in generations]
     scores = [[scored.score for scored in generation.population] for generation in generations]
     best = [max(values) for values in scores]
@@ -119,22 +103,26 @@ def _plots(history: History, what: str) -> tuple[Plot, ...]:
         for g in generations
     ]
     return (
-        _curves(
+        draw_curves(
             "score",
+            "generation",
             numbers,
             [
                 ("mean of the population", [_mean(values) for values in scores], "#94a3b8", 1.5),
                 ("best of the generation", best, "#0d9488", 1.5),
                 ("best so far", so_far, "#2563eb", 2.5),
             ],
+            from_zero=True,
         ),
-        _curves(
+        draw_curves(
             "share of the cost left",
+            "generation",
             numbers,
             [
                 ("mean of the population", [_mean(values) for values in shares], "#94a3b8", 1.5),
                 ("best of the generation", leaders, "#c2410c", 2.5),
             ],
+            from_zero=True,
         ),
         _scatter(history, what),
     )
@@ -142,23 +130,6 @@ def _plots(history: History, what: str) -> tuple[Plot, ...]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _curves(
-    label: str,
-    across: Sequence[float],
-    series: Sequence[tuple[str, Sequence[float], str, float]],
-) -> Plot:
-    low = min(min(values) for _, values, _, _ in series)
-    high = max(max(values) for _, values, _, _ in series)
-    x, y = Axis(across[0], across[-1], _LEFT, _WIDTH - 12), _vertical(min(low, 0.0), high)
-    lines = tuple(
-        Line(name, trace(x, y, zip(across, values, strict=True)), colour, width)
-        for name, values, colour, width in series
-    )
-    return Plot(
-        label, "generation", x.ticks(_TICKS, _short, whole=True), y.ticks(_TICKS, _short), lines
-    )
 
 
 def _scatter(history: History, what: str) -> Plot:
@@ -170,8 +141,8 @@ def _scatter(history: History, what: str) -> Plot:
         for scored in generation.population
     ]
     metrics = [*(metric for _, metric, _, _ in entries), history.head.base_metric]
-    x = Axis(0.0, max(1.0, *(share for share, _, _, _ in entries)), _LEFT, _WIDTH - 12)
-    y = _vertical(min(metrics), max(metrics))
+    x = across_axis(0.0, max(1.0, *(share for share, _, _, _ in entries)))
+    y = vertical_axis(min(metrics), max(metrics))
     dots = tuple(
         Dot(
             x(share),
@@ -190,8 +161,8 @@ def _scatter(history: History, what: str) -> Plot:
     return Plot(
         "metric",
         "share of the cost left",
-        x.ticks(_TICKS, _short),
-        y.ticks(_TICKS, _short),
+        x.ticks(TICKS, shorten),
+        y.ticks(TICKS, shorten),
         tuple(lines),
         dots,
     )
@@ -216,12 +187,3 @@ def _population(history: History, generation: Generation) -> Population:
         for scored in ranked
     )
     return Population(f"generation {generation.number}", rows)
-
-
-def _vertical(low: float, high: float) -> Axis:
-    room = 0.05 * (high - low) or 0.5
-    return Axis(low - (room if low else 0.0), high + room, _HEIGHT - _BOTTOM, _TOP)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"

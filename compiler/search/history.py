@@ -65,13 +65,36 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Iteration:
+    """What one round of a search that plays games against a baseline came to.
+
+    Attributes:
+        number: 1 is the first; counted through all segments.
+        segment: of the way to the goal, 1 is the first.
+        trials: evaluations spent since the search began.
+        baseline: the score that the games after this round have to beat.
+        best: the best score of the segment so far.
+        value_error: mean squared error of the worth that the network expected in these games.
+        point: of the best so far, one value per coordinate.
+    """
+
+    number: int
+    segment: int
+    trials: int
+    baseline: float
+    best: float
+    value_error: float
+    point: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Note:
     """A remark for people, at the place in the history where it belongs."""
 
     text: str
 
 
-Event = Trial | Generation | Note
+Event = Trial | Generation | Iteration | Note
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,11 @@ class History:
     def generations(self) -> tuple[Generation, ...]:
         """The rounds of a search that goes in rounds, oldest first."""
         return tuple(event for event in self.events if isinstance(event, Generation))
+
+    @cached_property
+    def iterations(self) -> tuple[Iteration, ...]:
+        """The rounds of a search that plays games, oldest first."""
+        return tuple(event for event in self.events if isinstance(event, Iteration))
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:

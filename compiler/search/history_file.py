@@ -12,6 +12,7 @@ from compressc.search.history import (
     Event,
     Generation,
     History,
+    Iteration,
     Note,
     ScoredPoint,
     SearchHead,
@@ -110,6 +111,8 @@ def _encode_event(event: Event) -> dict[str, Any]:
                 "trials": event.trials,
                 "population": population,
             }
+        case Iteration():
+            return {"event": "iteration", **asdict(event)}
         case Note():
             return {"event": "note", "text": event.text}
 
@@ -125,6 +128,9 @@ def _decode_event(line: dict[str, Any], trials: Mapping[str, Trial]) -> Event:
             for entry in line["population"]
         )
         return Generation(line["number"], line["trials"], population)
+    if kind == "iteration":
+        fields = {name: value for name, value in line.items() if name != "event"}
+        return Iteration(**{**fields, "point": tuple(fields["point"])})
     if kind == "note":
         return Note(line["text"])
     raise ValueError(f"an event '{kind}' is unknown")

@@ -120,6 +120,20 @@ class SamplesValidation(Protocol):
 
 
 @runtime_checkable
+class GivesValidation(Protocol):
+    """A task that gives its search-validation split with labels, so that its loss can judge."""
+
+    def validation_batches(self, samples: int, seed: int) -> Iterator[Batch]:
+        """Yield labelled search-validation samples in batches.
+
+        Args:
+            samples: at most so many; 0 for all.
+            seed: decides which.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsValidation(Protocol):
     """A task that knows how many samples one validation runs over."""
 

@@ -130,6 +130,17 @@ class ClassificationTask:
         val = val.take(order[:samples].sort().values)
         return replace(self, data=replace(self.data, val=val))
 
+    def validation_batches(self, samples: int, seed: int) -> Iterator[Batch]:
+        """Yield at most ``samples`` search-validation images with their labels; 0 for all.
+
+        Shape:
+            inputs ((N, C, H, W),), targets (N,) int64.
+        """
+        val = (self.sample_validation(samples, seed) if samples else self).data.val
+        for start in range(0, len(val), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield (self._input(val.images[rows]),), val.labels[rows]
+
     def count_validation(self) -> int:
         """Return the number of search-validation images."""
         return len(self.data.val)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from compressc.clock import ignore_progress
 from compressc.contract.context import Context
-from compressc.lowering.lowered import lower
 from compressc.passes.ascai.assessment import Assessment
-from compressc.passes.reconstruction.calibration import Calibration
-from compressc.passes.reconstruction.refinement import RefinementSettings
+from compressc.passes.reconstruction.repaired_plans import repair_plans
 from compressc.program import Program
 from compressc.search.history import ScoredPoint
 from compressc.search.validation_sample import sample_validation
@@ -41,9 +38,6 @@ def repair_finalists(
 ) -> list[Finalist]:
     """Return the best candidates and all proposals, repaired in closed form, the best first.
 
-    Least squares from moments know nothing of the errors in front of a layer. ``calibrate`` does,
-    and takes a pass over the data for each candidate.
-
     Args:
         assessment: of the search that is over.
         program: the original.
@@ -54,14 +48,12 @@ def repair_finalists(
         val_samples: that judged the candidates of the search.
     """
     judge = sample_validation(task, val_samples, context.goal.seed)
-    calibrate = Calibration(samples=samples, refinement=RefinementSettings(refine_steps=0))
-    inside = replace(context, original=program, progress=ignore_progress)
-    finalists = []
     best = [scored for scored in assessment.list_best(count) if assessment.plan_of(scored)]
-    for done, scored in enumerate(best):
-        context.progress(done, len(best), f"repairing finalist {done + 1} of {len(best)}")
-        repaired = calibrate(program.with_plan(assessment.plan_of(scored)), inside)
-        metric = float(judge.validate(lower(repaired).module().eval()))
-        again = assessment.with_metric(scored, metric)
-        finalists.append(Finalist(again, replace(repaired, history=program.history)))
+    plans = [assessment.plan_of(scored) for scored in best]
+    finalists = [
+        Finalist(assessment.with_metric(scored, repaired.metric), repaired.program)
+        for scored, repaired in zip(
+            best, repair_plans(program, plans, judge, context, samples), strict=True
+        )
+    ]
     return sorted(finalists, key=lambda finalist: assessment.rank(finalist.scored), reverse=True)

@@ -20,6 +20,7 @@ from compressc.program import Program
 from compressc.runtime.cost_table import CostTable
 from compressc.target import Target
 from tests.latency.conftest import formula_table, kernels_of
+from tests.rl_mcts.search_settings import make_search
 from tests.search_kit import make_ascai, trained
 
 DECORE = Decore(mode="constraint", epochs=1, agent_rate=0.3, first_weight=2.0)
@@ -56,6 +57,20 @@ def test_what_a_search_saves_is_what_the_table_predicts(folder: Path) -> None:
     assert saved > 0
     score = float(found.history[-1].notes[0].split("score ")[1].split(",")[0])
     assert score == pytest.approx(saved / 5, rel=1e-3)
+
+
+@pytest.mark.parametrize("target", [0.8, 0.6])
+def test_games_end_where_the_predicted_latency_holds(folder: Path, target: float) -> None:
+    program, task = trained()
+    table, model = device(folder)
+    goal, there = Goal(latency_ms=target, trials=12), Target(cost_table=table)
+    found = make_search(units_per_move=1)(program, Context(goal, task=task, target=there))
+    assert 0.8 * target < predicted(found, model) <= target
+    numbers = found.history[-1].numbers
+    share = numbers["predicted_latency_ms"] / numbers["original_latency_ms"]
+    assert share == pytest.approx(predicted(found, model), rel=1e-6)
+    with pytest.raises(GoalError, match=r"latency target .* cannot be reached"):
+        make_search()(program, Context(Goal(latency_ms=0.01), task=task, target=there))
 
 
 @pytest.mark.parametrize("target", [0.8, 0.6])

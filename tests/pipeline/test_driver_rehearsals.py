@@ -93,7 +93,7 @@ def test_a_pass_with_a_step_of_its_own_is_called_once(program: Program) -> None:
     assert asked.calls == [8]
 
 
-@pytest.mark.parametrize("name", ["ascai", "surgeon", "calibrate"])
+@pytest.mark.parametrize("name", ["ascai", "rl-mcts", "surgeon", "calibrate"])
 def test_what_is_expensive_has_a_rehearsal_without_data(name: str, program: Program) -> None:
     one = find_pass(name)()
     cheap = one.rehearsal()

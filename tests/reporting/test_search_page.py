@@ -10,7 +10,15 @@ import pytest
 
 from compressc.costs import Cost
 from compressc.reporting.search_page import render_search
-from compressc.search.history import Event, Generation, History, Note, ScoredPoint, SearchHead
+from compressc.search.history import (
+    Event,
+    Generation,
+    History,
+    Iteration,
+    Note,
+    ScoredPoint,
+    SearchHead,
+)
 from compressc.search.trials import Trial
 
 
@@ -82,3 +90,28 @@ def test_every_cost_can_be_plotted(amount):
 def test_short_and_empty_searches_have_a_page_too():
     assert len(svgs(render_search(history(generations=1, individuals=1)))) == 4
     assert svgs(render_search(replace(history(), events=()))) == []
+
+
+def test_iterations_are_shown_with_baseline_value_error_and_layers():
+    events = tuple(
+        Iteration(n, 1 + n // 3, 10 * n, n - 5.0, n - 4.0, 1 / n, (0.1 * n, 0.0))
+        for n in range(1, 7)
+    )
+    page = render_search(History(history().head, events))
+    score, error, layers = svgs(page)
+    best, baseline = (
+        [tuple(map(float, pair.split(","))) for pair in line.attrib["points"].split()]
+        for line in score.findall("polyline")
+    )
+    assert len(best) == len(baseline) == 6
+    # Up is smaller in a picture: the best lies above the baseline, and both rise.
+    assert all(above[1] < below[1] for above, below in zip(best, baseline, strict=True))
+    assert [y for _, y in baseline] == sorted((y for _, y in baseline), reverse=True)
+    (falling,) = error.findall("polyline")
+    heights = [float(pair.split(",")[1]) for pair in falling.attrib["points"].split()]
+    assert heights == sorted(heights)
+    cells = layers.findall("rect")
+    assert len(cells) == 12
+    assert cells[1].attrib["fill"] == "rgb(255,255,255)"
+    assert "iteration 6, segment 3: 60 %" in page
+    assert "in\n6 iterations over 2 groups" in page
