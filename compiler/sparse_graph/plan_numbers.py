@@ -112,14 +112,14 @@ class PlanWriter:
             MARK,
             len(self.tensors),
             *(size for tensor in self.tensors for size in tensor),
-            len(self.weights),
-            *(number for weight in self.weights for number in weight),
             len(inputs),
             *inputs,
-            len(self.operations),
-            *(number for operation in self.operations for number in operation),
             len(outputs),
             *(number for output in outputs for number in output),
+            len(self.weights),
+            *(number for weight in self.weights for number in weight),
+            len(self.operations),
+            *(number for operation in self.operations for number in operation),
         ]
 
 

@@ -59,4 +59,15 @@ EXPORT int compressc_run(void* model, int64_t batch, const float* const* inputs,
   }
 }
 
+// Fills `text` with the lines of Model::profile, or with what is wrong (and returns 1).
+EXPORT int compressc_profile(void* model, int64_t batch, int runs, char* text, size_t size) {
+  try {
+    tell(static_cast<Model*>(model)->profile(batch, runs).c_str(), text, size);
+    return 0;
+  } catch (const std::exception& problem) {
+    tell(problem.what(), text, size);
+    return 1;
+  }
+}
+
 EXPORT void compressc_close(void* model) { delete static_cast<Model*>(model); }

@@ -73,4 +73,41 @@ void Model::run(int64_t batch, const std::vector<const float*>& inputs,
   }
 }
 
+std::string Model::profile(int64_t batch, int runs) {
+  static const char* const kNames[] = {"move",  "convolve", "multiply", "halo",
+                                       "pool", "average",  "activate"};
+  const Plan plan = make_plan(program_, *kernels_, batch_at_once(program_, *kernels_, batch));
+  Ready ready{plan, {}};
+  const Memory arena = take_arena(ready);
+  std::vector<std::vector<float>> arrays;
+  std::vector<float*> externals;
+  for (const auto* ends : {&program_.inputs, &program_.outputs})
+    for (int32_t tensor : *ends)
+      arrays.emplace_back(plan.batch * program_.tensors[tensor].elements(), 0.5f);
+  for (auto& array : arrays) externals.push_back(array.data());
+  const Parallel in_turn = [](int64_t total, const std::function<void(int64_t)>& work) {
+    for (int64_t k = 0; k < total; ++k) work(k);
+  };
+  std::vector<double> least(plan.steps.size(), 1e9);
+  for (int run = 0; run < runs; ++run) {
+    std::vector<double> seconds(plan.steps.size(), 0.0);
+    run_plan(plan, *kernels_, arena.get(), externals, 1, in_turn, &seconds);
+    for (size_t k = 0; k < least.size(); ++k) least[k] = std::min(least[k], seconds[k]);
+  }
+  std::string text;
+  for (size_t k = 0; k < least.size(); ++k) {
+    const Step& step = plan.steps[k];
+    const Shape& out = plan.views[step.output].shape;
+    const auto* first = program_.operations.data();
+    const int64_t index = step.operation ? step.operation - first : -1;
+    int64_t work = 0;
+    if (step.work == Work::kConvolve)
+      work = static_cast<int64_t>(step.convolution.starts.back()) * kBlocks[step.convolution.block] *
+             out.groups() * out.layout.block_height * out.layout.block_width * out.lanes;
+    text += std::string(kNames[static_cast<int>(step.work)]) + " " + std::to_string(index) + " " +
+            std::to_string(least[k] * 1e6) + " " + std::to_string(work) + "\n";
+  }
+  return text;
+}
+
 }  // namespace compressc

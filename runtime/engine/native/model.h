@@ -23,6 +23,10 @@ class Model {
   void run(int64_t batch, const std::vector<const float*>& inputs,
            const std::vector<float*>& outputs, int threads, const Parallel& parallel);
 
+  // The least time of each step of one run for a batch, a line each: what it does, the place of
+  // its operation in the program, microseconds, multiply-adds.
+  std::string profile(int64_t batch, int runs);
+
  private:
   struct Ready {
     Plan plan;

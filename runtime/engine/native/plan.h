@@ -69,8 +69,10 @@ ConvolutionPlan plan_convolution(const Operation& op, const Program& program,
 MatrixPlan plan_matrix(const Operation& op, const Program& program, const KernelTable& kernels);
 void place_in_arena(Plan& plan);
 
-// `externals` are the caller's inputs, then its outputs, for `plan.batch` samples.
+// `externals` are the caller's inputs, then its outputs, for `plan.batch` samples. The time of each
+// step is added to `seconds` where that is given.
 void run_plan(const Plan& plan, const KernelTable& kernels, float* arena,
-              const std::vector<float*>& externals, int threads, const Parallel& parallel);
+              const std::vector<float*>& externals, int threads, const Parallel& parallel,
+              std::vector<double>* seconds = nullptr);
 
 }  // namespace compressc

@@ -259,8 +259,6 @@ Program read_program(const int64_t* numbers, size_t count, const std::vector<Buf
     if (tensor.elements() > kMostElements) throw Refusal("a tensor has more than 2^31 elements");
     program.tensors.push_back(tensor);
   }
-  int64_t weights = reader.next("a count of weights", 0, kMostEntries);
-  for (int64_t k = 0; k < weights; ++k) program.weights.push_back(read_weights(reader, buffers));
   std::vector<bool> is_made(program.tensors.size(), false);
   int64_t inputs = reader.next("a count of inputs", 1, tensors);
   for (int64_t k = 0; k < inputs; ++k) {
@@ -269,17 +267,21 @@ Program read_program(const int64_t* numbers, size_t count, const std::vector<Buf
     is_made[index] = true;
     program.inputs.push_back(index);
   }
-  int64_t operations = reader.next("a count of operations", 1, kMostEntries);
-  for (int64_t k = 0; k < operations; ++k)
-    program.operations.push_back(read_operation(reader, program, is_made));
   int64_t outputs = reader.next("a count of outputs", 1, tensors);
   for (int64_t k = 0; k < outputs; ++k) {
-    program.outputs.push_back(tensor_index(reader, program, is_made));
+    program.outputs.push_back(static_cast<int32_t>(reader.next("an output", 0, tensors - 1)));
     const auto rank = static_cast<int32_t>(reader.next("the rank of an output", 2, 4));
     if (rank == 3 || (rank == 2 && program.tensors[program.outputs.back()].places() != 1))
       throw Refusal("an output of rank " + std::to_string(rank) + " does not fit its tensor");
     program.output_ranks.push_back(rank);
   }
+  int64_t weights = reader.next("a count of weights", 0, kMostEntries);
+  for (int64_t k = 0; k < weights; ++k) program.weights.push_back(read_weights(reader, buffers));
+  int64_t operations = reader.next("a count of operations", 1, kMostEntries);
+  for (int64_t k = 0; k < operations; ++k)
+    program.operations.push_back(read_operation(reader, program, is_made));
+  for (int32_t output : program.outputs)
+    if (!is_made[output]) throw Refusal("an output is never made");
   reader.finish();
   check_pools(program);
   return program;
