@@ -25,9 +25,11 @@ from compressc.pipeline.exporting import (
     check_goal,
     compare_with_torch,
     export_result,
+    is_for_engine,
     may_align,
     quantize_to_int8,
     stamp_file,
+    write_sparse_nodes,
 )
 from compressc.pipeline.integer_precision import check_int8
 from compressc.pipeline.job import Job, Passes
@@ -68,6 +70,7 @@ FILE = (
     Stage("exporting the original", export_original, is_measured),
     Stage("exporting to ONNX", export_result),
     Stage("aligning channels", align_channels, may_align),
+    Stage("writing sparse nodes", write_sparse_nodes, is_for_engine),
     Stage("comparing with ONNX Runtime", compare_with_torch),
     Stage("", quantize_to_int8, asks_for_int8),
     Stage("counting costs", check_goal),

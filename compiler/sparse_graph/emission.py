@@ -83,7 +83,8 @@ def _rewrite(model: onnx.ModelProto, emitters: Sequence[_Emitter]) -> None:
         if node.output[0] in place:
             emitter = place[node.output[0]]
             nodes.append(emitter.node())
-            model.graph.initializer.extend(emitter.tensors)
+            known = {tensor.name for tensor in model.graph.initializer}
+            model.graph.initializer.extend(t for t in emitter.tensors if t.name not in known)
         elif node.output[0] not in gone:
             nodes.append(node)
     nodes = list(_in_order(nodes))
