@@ -71,7 +71,8 @@ class SparseModel:
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self._arrays = [_as_stored(constants.get(name), name, path) for name in node.input]
         self.input_names = tuple(name for name in node.input if name not in constants)
-        self.output_names = tuple(node.output)
+        self.output_names = tuple(value.name for value in graph.output)
+        self._order = [list(node.output).index(name) for name in self.output_names]
         plan = next((list(a.ints) for a in node.attribute if a.name == "plan"), [])
         self._handle = _open(self._name, plan, self._arrays, instruction_set)
         ends = _read_ends(plan)
@@ -80,10 +81,10 @@ class SparseModel:
         weakref.finalize(self, load_library().compressc_close, self._handle)
 
     def run(self, *inputs: Floats) -> list[Floats]:
-        """Return the outputs for a batch.
+        """Return the outputs for a batch, in the order of ``output_names``.
 
         Args:
-            inputs: one float32 array per input, the batch first.
+            inputs: one float32 array for each of ``input_names``, the batch first.
 
         Raises:
             RuntimeFailure: if an array does not have the sizes that the file was made for.
@@ -101,7 +102,7 @@ class SparseModel:
         )
         if failed:
             raise RuntimeFailure(f"{self._name}: {text.value.decode()}")
-        return outputs
+        return [outputs[place] for place in self._order]
 
     def profile(self, batch: int = 1, runs: int = 20) -> list[StepTime]:
         """Return the time of every step, on made-up inputs."""

@@ -28,12 +28,15 @@ class Planner {
  public:
   Planner(const Program& program, const KernelTable& kernels, int64_t batch)
       : program_(program), kernels_(kernels), views_of_(program.tensors.size()),
-        reach_(program.tensors.size(), 0) {
+        reach_(program.tensors.size(), 0), is_bordered_(program.tensors.size(), false) {
     plan_.batch = batch;
     for (const Operation& op : program.operations)
       if (is_windowed(op)) {
         int64_t& reach = reach_[op.inputs[0]];
         reach = std::max(reach, reach_of(op));
+        // Places behind the end of an image hold anything until they are cleared.
+        if (op.window.kernel[0] > 1 || op.window.kernel[1] > 1 || reach > 0)
+          is_bordered_[op.inputs[0]] = true;
       }
   }
 
@@ -78,10 +81,13 @@ class Planner {
     add_step(Work::kMove, nullptr, {from}, to).channel = channel;
   }
 
-  void add_halo(int32_t view) {
+  // Where windows look beyond the image, or beyond a block.
+  void add_halo(int32_t tensor, int32_t view) {
     const Shape& shape = plan_.views[view].shape;
-    if (shape.layout.form == Form::kLanes && shape.layout.halo > 0)
-      add_step(Work::kFillHalo, nullptr, {view}, view).halo = shape.halo_entries();
+    if (shape.layout.form != Form::kLanes || !is_bordered_[tensor]) return;
+    std::vector<HaloEntry> entries = shape.halo_entries();
+    if (!entries.empty())
+      add_step(Work::kFillHalo, nullptr, {view}, view).halo = std::move(entries);
   }
 
   // A view of a tensor in these places, made by moving its elements if there is none.
@@ -92,7 +98,7 @@ class Planner {
     const int32_t source = any_view(tensor);
     const int32_t view = add_view(tensor, layout);
     add_move(source, view, 0);
-    add_halo(view);
+    add_halo(tensor, view);
     return view;
   }
 
@@ -117,8 +123,10 @@ class Planner {
     return {view_in(op.inputs[0], before_stride(fresh, request.stride)), fresh};
   }
 
+  // One number per channel in and out, and nothing but that is read.
   bool is_features(const Operation& op) const {
-    return program_.tensors[op.inputs[0]].places() == 1 &&
+    const Window& window = op.window;
+    return window.kernel[0] == 1 && window.kernel[1] == 1 && program_.tensors[op.inputs[0]].places() == 1 &&
            program_.tensors[op.output].places() == 1;
   }
 
@@ -143,7 +151,7 @@ class Planner {
         const auto [input, layout] = choose_places(op);
         const int32_t output = add_view(op.output, layout);
         add_step(Work::kPool, &op, {input}, output);
-        add_halo(output);
+        add_halo(op.output, output);
         break;
       }
       case Kind::kGlobalAverage:
@@ -156,7 +164,7 @@ class Planner {
         for (int32_t tensor : op.inputs) inputs.push_back(view_in(tensor, layout));
         const int32_t output = add_view(op.output, layout);
         add_step(Work::kActivate, &op, inputs, output);
-        add_halo(output);
+        add_halo(op.output, output);
         break;
       }
       case Kind::kConcat: {
@@ -166,7 +174,7 @@ class Planner {
           add_move(any_view(tensor), output, channel);
           channel += program_.tensors[tensor].channels;
         }
-        add_halo(output);
+        add_halo(op.output, output);
         break;
       }
       case Kind::kReshape:
@@ -213,7 +221,7 @@ class Planner {
         in.layout.halo == 0 && out.layout.halo == 0 &&
         (residual < 0 || plan_.views[residual].shape.layout.halo == 0);
     step.convolution = plan_convolution(op, program_, kernels_, in, out, has_plain_rows);
-    add_halo(output);
+    add_halo(op.output, output);
   }
 
   // Rows and columns become channels: the order of the caller's arrays is kept.
@@ -228,6 +236,7 @@ class Planner {
   Plan plan_;
   std::vector<std::vector<int32_t>> views_of_;
   std::vector<int64_t> reach_;
+  std::vector<bool> is_bordered_;
 };
 
 }  // namespace
