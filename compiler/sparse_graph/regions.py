@@ -70,7 +70,8 @@ def _joined(
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(readings)
     for name, reading in readings.items():
-        sources = (source for source in reading.inputs if source in readings)
+        # By what the node reads: a product with a gate is read as one activation of its value.
+        sources = (source for source in reading.node.input if source in readings)
         graph.add_edges_from((s, name) for s in sources if levels[s] == levels[name])
     positions = {node.output[0]: k for k, node in enumerate(view.model.graph.node)}
     for names in nx.connected_components(graph):

@@ -16,6 +16,8 @@ from compressc.runtime.errors import RuntimeFailure
 OPERATOR = "SparseGraph"
 # Names an instruction set below the best one, for tests and measurements.
 SET_VARIABLE = "COMPRESSC_ENGINE_SET"
+# Names another build of the library, for tests with sanitizers.
+LIBRARY_VARIABLE = "COMPRESSC_ENGINE_LIBRARY"
 _NAMES = ("libcompressc_engine.so", "libcompressc_engine.dylib")
 _TEXT_BYTES = 256
 
@@ -105,5 +107,8 @@ def load_library() -> ctypes.CDLL:
 
 
 def _find_library() -> Path | None:
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if named:
+        return Path(named)
     folder = Path(__file__).parent
     return next((folder / name for name in _NAMES if (folder / name).is_file()), None)

@@ -7,6 +7,7 @@ namespace compressc {
 namespace {
 
 constexpr int64_t kAlignment = 32;  // floats: two cache lines
+constexpr int64_t kMostFloats = int64_t{1} << 32;
 
 struct Life {
   int64_t first = -1, last = -1;
@@ -62,6 +63,8 @@ void place_in_arena(Plan& plan) {
     plan.arena_floats = std::max(plan.arena_floats, offset + lives[view].floats);
     placed.push_back(view);
   }
+  if (plan.arena_floats > kMostFloats)
+    throw Refusal("the network needs more than 16 GiB of memory between its layers");
   for (size_t view = 0; view < plan.views.size(); ++view)
     if (plan.views[view].alias >= 0)
       plan.views[view].offset = plan.views[owner_of(plan, static_cast<int32_t>(view))].offset;

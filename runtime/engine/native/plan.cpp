@@ -9,6 +9,7 @@ namespace {
 constexpr double kWorthMoving = 1.2;
 // From this many samples on, feature vectors fill the lanes with samples. Fewer are gathered.
 constexpr int64_t kManySamples = 6;
+constexpr int64_t kMostFloats = int64_t{1} << 30;
 
 int64_t reach_of(const Operation& op) {
   int64_t reach = 0;
@@ -59,6 +60,8 @@ class Planner {
     if (layout.form == Form::kLanes) layout.halo = reach_[tensor];
     plan_.views.push_back(
         {{program_.tensors[tensor], layout, plan_.batch, kernels_.lanes}, -1, external});
+    if (plan_.views.back().shape.floats() > kMostFloats)
+      throw Refusal("a tensor needs more than 4 GiB; run fewer samples at once");
     const auto index = static_cast<int32_t>(plan_.views.size()) - 1;
     views_of_[tensor].push_back(index);
     return index;

@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kMagic = 0x43534531;  // "CSE1"
 constexpr int64_t kMostElements = int64_t{1} << 31;
 constexpr int64_t kMostEntries = 1 << 20;
+constexpr int64_t kMostReach = 1024;
 
 class Reader {
  public:
@@ -95,6 +96,8 @@ void check_window(const Operation& op, const Tensor& in, const Tensor& out) {
   const int64_t in_size[2] = {in.height, in.width}, out_size[2] = {out.height, out.width};
   for (int axis = 0; axis < 2; ++axis) {
     int64_t reach = span(op.window, axis);
+    if (reach > kMostReach)
+      throw Refusal("a window spans " + std::to_string(reach) + " places, more than the engine can");
     if (op.window.pad[axis] > reach)
       throw Refusal("a window is padded by more than it spans");
     // The last tap of the last output may lie beyond the input by less than the window spans.
@@ -169,6 +172,8 @@ Operation read_operation(Reader& reader, const Program& program, std::vector<boo
       op.before = reader.epilogue();
       op.after = reader.epilogue();
       check_convolution(op, program);
+      // From one place to one place there is no step.
+      if (in.places() == 1 && out.places() == 1) op.window.stride[0] = op.window.stride[1] = 1;
       break;
     case Kind::kPool:
       op.window = read_window(reader);
@@ -276,7 +281,13 @@ Program read_program(const int64_t* numbers, size_t count, const std::vector<Buf
     program.output_ranks.push_back(rank);
   }
   int64_t weights = reader.next("a count of weights", 0, kMostEntries);
-  for (int64_t k = 0; k < weights; ++k) program.weights.push_back(read_weights(reader, buffers));
+  int64_t unpacked = 0;
+  for (int64_t k = 0; k < weights; ++k) {
+    program.weights.push_back(read_weights(reader, buffers));
+    unpacked += static_cast<int64_t>(program.weights.back().size());
+    // A mask may be named many times over, each time to be unpacked.
+    if (unpacked > kMostElements) throw Refusal("the weights have more than 2^31 numbers");
+  }
   int64_t operations = reader.next("a count of operations", 1, kMostEntries);
   for (int64_t k = 0; k < operations; ++k)
     program.operations.push_back(read_operation(reader, program, is_made));
