@@ -65,6 +65,8 @@ struct KernelTable {
   // By block, height, width and stride; null where it would not fit into registers.
   ConvolutionKernel convolution[3][4][9][kSteps];
   void (*matrix)(const MatrixRows&);
+  // Vectors put together from any places: `lanes` distances in floats for each.
+  void (*collect)(const float* input, float* output, const int32_t* sources, int64_t vectors);
   void (*fill_halo)(float* channel, const HaloEntry* entries, int64_t count);
   void (*activate)(const float* a, const float* b, float* out, int64_t vectors, Epilogue epilogue);
   void (*pool)(const float* input, float* output, const int64_t* taps, int64_t count,

@@ -1,6 +1,9 @@
 // Kernels in the vectors of the compiler (GCC and Clang). Included once per instruction set, with
 // LANES and TABLE defined: all names are local to the file, so that no two sets are mixed up.
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "kernel_table.h"
 
@@ -56,6 +59,20 @@ inline Vector apply(const Epilogue& epilogue, Vector x) {
       return x * minimum(maximum(x * splat(1.0f / 6) + splat(0.5f), splat(0.0f)), splat(1.0f));
   }
   return x;
+}
+
+inline Vector gather_lanes(const float* from, const int32_t* indices) {
+#if defined(__AVX512F__)
+  const __m512i at = _mm512_loadu_si512(indices);
+  return (Vector)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, at, from, 4);
+#elif defined(__AVX2__)
+  const auto* at = reinterpret_cast<const __m256i*>(indices);
+  return (Vector)_mm256_i32gather_ps(from, _mm256_loadu_si256(at), 4);
+#else
+  Vector value;
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = from[indices[lane]];
+  return value;
+#endif
 }
 
 template <int Block, int Height, int Width, int Step>
@@ -131,12 +148,7 @@ void multiply(const MatrixRows& job) {
     int64_t entry = job.starts[group], end = job.starts[group + 1];
     const float* weights = job.weights + entry * LANES;
     const int32_t* indices = job.indices + entry * LANES;
-    auto gather = [&](int64_t k) {
-      Vector value;
-#pragma GCC unroll 16
-      for (int lane = 0; lane < LANES; ++lane) value[lane] = job.input[indices[k * LANES + lane]];
-      return value;
-    };
+    auto gather = [&](int64_t k) { return gather_lanes(job.input, indices + k * LANES); };
     int64_t count = end - entry, k = 0;
     for (; k + 4 <= count; k += 4)
 #pragma GCC unroll 4
@@ -152,6 +164,11 @@ void multiply(const MatrixRows& job) {
     std::memcpy(values, &total, sizeof values);
     std::memcpy(job.output + group * LANES, values, sizeof(float) * rows);
   }
+}
+
+void collect(const float* input, float* output, const int32_t* sources, int64_t vectors) {
+  for (int64_t k = 0; k < vectors; ++k)
+    store(output + k * LANES, gather_lanes(input, sources + k * LANES));
 }
 
 void fill_halo(float* channel, const HaloEntry* entries, int64_t count) {
@@ -206,7 +223,7 @@ constexpr ConvolutionKernel kernel_or_null() {
 }  // namespace
 
 extern const KernelTable TABLE = {
-    TABLE_NAME, LANES, REGISTERS, {HEIGHTS(1), HEIGHTS(2), HEIGHTS(4)}, multiply, fill_halo,
+    TABLE_NAME, LANES, REGISTERS, {HEIGHTS(1), HEIGHTS(2), HEIGHTS(4)}, multiply, collect, fill_halo,
     activate, pool};
 
 }  // namespace compressc

@@ -61,6 +61,28 @@ Addresses Shape::addresses() const {
   return result;
 }
 
+std::vector<int32_t> Shape::sources_in(const Addresses& other) const {
+  std::vector<int32_t> sources;
+  const int64_t height = layout.block_height, width = layout.block_width;
+  const bool is_samples = layout.form == Form::kSamples;
+  for (int64_t group = 0; group < groups(); ++group)
+    for (int64_t y = 0; y < height; ++y)
+      for (int64_t x = 0; x < width; ++x)
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          const int64_t at_x = lane % layout.columns * width + x;
+          const int64_t at_y = lane / layout.columns % layout.rows * height + y;
+          const int64_t n = is_samples ? at_x
+                                       : group * layout.images + lane / layout.columns / layout.rows;
+          const int64_t row = is_samples ? 0 : at_y, column = is_samples ? 0 : at_x;
+          const bool is_there = n < batch && row < tensor.height && column < tensor.width;
+          const int64_t source =
+              is_there ? other.image[n] + other.row[row] + other.column[column] : 0;
+          if (source > INT32_MAX) throw Refusal("a tensor is too large for the engine");
+          sources.push_back(static_cast<int32_t>(source));
+        }
+  return sources;
+}
+
 std::vector<HaloEntry> Shape::halo_entries() const {
   std::vector<HaloEntry> entries;
   const int64_t h = layout.halo, height = layout.block_height, width = layout.block_width;

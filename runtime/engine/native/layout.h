@@ -45,6 +45,9 @@ struct Shape {
   int64_t floats() const { return groups() * group_floats(); }
   int64_t interior() const { return layout.halo * row_floats() + layout.halo * lanes; }
   Addresses addresses() const;
+  // For each lane of each place of a channel, halos left out, the distance of its element in
+  // another tensor's memory; 0 where the lane holds none. Row by row, for every group of images.
+  std::vector<int32_t> sources_in(const Addresses& other) const;
   // Copies of neighbours, and zeros outside the image, for one channel.
   std::vector<HaloEntry> halo_entries() const;
 };

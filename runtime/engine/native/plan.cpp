@@ -29,8 +29,14 @@ class Planner {
  public:
   Planner(const Program& program, const KernelTable& kernels, int64_t batch)
       : program_(program), kernels_(kernels), views_of_(program.tensors.size()),
-        reach_(program.tensors.size(), 0), is_bordered_(program.tensors.size(), false) {
+        reach_(program.tensors.size(), 0), is_bordered_(program.tensors.size(), false),
+        last_reader_(program.tensors.size(), nullptr) {
     plan_.batch = batch;
+    for (const Operation& op : program.operations) {
+      for (int32_t input : op.inputs) last_reader_[input] = &op;
+      if (op.residual >= 0) last_reader_[op.residual] = &op;
+    }
+    for (int32_t output : program.outputs) last_reader_[output] = nullptr;
     for (const Operation& op : program.operations)
       if (is_windowed(op)) {
         int64_t& reach = reach_[op.inputs[0]];
@@ -81,7 +87,11 @@ class Planner {
   }
 
   void add_move(int32_t from, int32_t to, int64_t channel) {
-    add_step(Work::kMove, nullptr, {from}, to).channel = channel;
+    const Shape& target = plan_.views[to].shape;
+    Step& step = add_step(Work::kMove, nullptr, {from}, to);
+    step.channel = channel;
+    if (target.layout.form != Form::kPlain)
+      step.sources = target.sources_in(plan_.views[from].shape.addresses());
   }
 
   // Where windows look beyond the image, or beyond a block.
@@ -216,6 +226,7 @@ class Planner {
     }
     const int32_t residual = op.residual < 0 ? -1 : view_in(op.residual, layout);
     const int32_t output = add_view(op.output, layout);
+    if (residual >= 0 && may_replace(op)) plan_.views[output].alias = residual;
     Step& step = add_step(Work::kConvolve, &op, {input}, output);
     step.residual = residual;
     const Shape& in = plan_.views[input].shape;
@@ -225,6 +236,14 @@ class Planner {
         (residual < 0 || plan_.views[residual].shape.layout.halo == 0);
     step.convolution = plan_convolution(op, program_, kernels_, in, out, has_plain_rows);
     add_halo(op.output, output);
+  }
+
+  // Whether a sum may be written over what was added: nothing else reads that, and every number
+  // of it is read just before its place is written. It saves memory traffic, which is what large
+  // images wait for.
+  bool may_replace(const Operation& op) const {
+    return last_reader_[op.residual] == &op && op.residual != op.inputs[0] &&
+           reach_[op.residual] == reach_[op.output];
   }
 
   // Rows and columns become channels: the order of the caller's arrays is kept.
@@ -240,6 +259,7 @@ class Planner {
   std::vector<std::vector<int32_t>> views_of_;
   std::vector<int64_t> reach_;
   std::vector<bool> is_bordered_;
+  std::vector<const Operation*> last_reader_;
 };
 
 }  // namespace

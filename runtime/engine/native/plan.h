@@ -42,6 +42,8 @@ struct Step {
   ConvolutionPlan convolution;
   MatrixPlan matrix;
   std::vector<HaloEntry> halo;
+  // Of a move into lanes: where every lane of a channel's rows comes from, group by group.
+  std::vector<int32_t> sources;
 };
 
 // A tensor somewhere: in the arena, or in an array of the caller (`external` counts them).

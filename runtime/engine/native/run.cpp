@@ -60,6 +60,7 @@ class Runner {
     const Shape& to = shape(step.output);
     const float* source = data(step.inputs[0]);
     float* target = data(step.output);
+    if (!step.sources.empty()) return collect(step);
     const Addresses a = from.addresses(), b = to.addresses();
     share_out(from.tensor.channels, from.tensor.elements() * plan_.batch, [&](int64_t first, int64_t last) {
       for (size_t n = 0; n < a.image.size(); ++n)
@@ -69,6 +70,23 @@ class Runner {
             float* out = target + b.image[n] + (c + step.channel) * b.channel + b.row[y];
             for (size_t x = 0; x < a.column.size(); ++x) out[b.column[x]] = in[a.column[x]];
           }
+    });
+  }
+
+  void collect(const Step& step) const {
+    const Shape& from = shape(step.inputs[0]);
+    const Shape& to = shape(step.output);
+    const float* source = data(step.inputs[0]);
+    float* target = data(step.output) + to.interior();
+    const int64_t width = to.layout.block_width, rows = to.layout.block_height;
+    share_out(from.tensor.channels, from.tensor.elements() * plan_.batch, [&](int64_t first, int64_t last) {
+      for (int64_t group = 0; group < to.groups(); ++group)
+        for (int64_t c = first; c < last; ++c)
+          for (int64_t y = 0; y < rows; ++y)
+            kernels_.collect(source + c * from.channel_floats(),
+                             target + group * to.group_floats() +
+                                 (c + step.channel) * to.channel_floats() + y * to.row_floats(),
+                             step.sources.data() + (group * rows + y) * width * to.lanes, width);
     });
   }
 
