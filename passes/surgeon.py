@@ -7,15 +7,13 @@ from typing import ClassVar
 
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
-from compressc.coupling.graph import couple
-from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError
 from compressc.passes.unit_features.reconstruction_errors import RIDGE
 from compressc.passes.unit_features.registry import measure_feature
 from compressc.passes.unit_features.samples import UnitSamples
-from compressc.passes.widths.choice import Ratios, WidthRule, choose_widths
+from compressc.passes.widths.choice import Ratios, WidthRule
+from compressc.passes.widths.error_widths import choose_by_errors
 from compressc.passes.widths.rehearsal import WidthRehearsal
-from compressc.plan import Plan
 from compressc.program import Program
 from compressc.tasks.protocol import require_task
 
@@ -81,21 +79,4 @@ class Surgeon(Pass):
         errors = measure_feature(
             program, "reconstruction", samples, context.progress, ridge=self.ridge
         )
-        what = next(iter(context.goal.bounds), "macs")
-        importance = {
-            group.name: errors[group.name] / _unit_cost(program, group, what)
-            for group in couple(program).groups
-            if group.name in errors
-        }
-        return choose_widths(program, context.goal, self._rule(), importance, self.name)
-
-
-def _unit_cost(program: Program, group: ChannelGroup, what: str) -> float:
-    """Return what one unit of a group costs, as a share of the whole model."""
-    coupling = couple(program)
-    whole = coupling.kept(Plan())
-    kept = whole.copy()
-    kept[group.classes] = False
-    costs = getattr(coupling.costs, what)
-    full = float(costs(whole))
-    return max((full - float(costs(kept))) / group.size / full, 1e-12)
+        return choose_by_errors(program, context.goal, self._rule(), errors, self.name)

@@ -7,8 +7,10 @@ multiplies by the product of its factors, where building the chain would take lo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from compressc.coupling.graph import Coupling
 from compressc.factors.low_rank import factor_weight
@@ -25,7 +27,11 @@ _CHAIN_PENALTY = 1.7
 
 
 def build_candidate(
-    module: fx.GraphModule, coupling: Coupling, plan: Plan, samples: int
+    module: fx.GraphModule,
+    coupling: Coupling,
+    plan: Plan,
+    samples: int,
+    mended: Mapping[str, Tensor] | None = None,
 ) -> fx.GraphModule:
     """Return the network that a plan describes, sharing the weights that it does not change.
 
@@ -34,11 +40,14 @@ def build_candidate(
         coupling: of the original.
         plan: fits the coupling.
         samples: on how many it will run.
+        mended: tensors that take the place of the module's, in the original's shapes; a repair's.
 
     Raises:
         PlanError: if the plan does not fit.
     """
     candidate = share_module(module)
+    for name, tensor in (mended or {}).items():
+        _put_tensor(candidate, name, tensor)
     chained = plan.keep or chains_pay(coupling, plan, len(module.graph.nodes), samples)
     put_factors = factorize_layers if chained else _multiply_factors
     apply_plan(candidate, coupling, plan, put_factors=put_factors)
@@ -66,3 +75,10 @@ def _multiply_factors(module: fx.GraphModule, coupling: Coupling, rank: Ranks) -
         with torch.no_grad():
             product = factor_weight(old, ranks).product().reshape(old.shape).to(old)
         setattr(place, leaf, nn.Parameter(product, requires_grad=False))
+
+
+def _put_tensor(module: fx.GraphModule, name: str, tensor: Tensor) -> None:
+    owner, _, leaf = name.rpartition(".")
+    place = module.get_submodule(owner)
+    is_parameter = isinstance(getattr(place, leaf), nn.Parameter)
+    setattr(place, leaf, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)

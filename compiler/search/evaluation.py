@@ -20,6 +20,7 @@ from compressc.search.dispatch import Dispatcher
 from compressc.search.executors import InProcess
 from compressc.search.journal import Journal
 from compressc.search.judge import make_judge
+from compressc.search.repair import CandidateRepair
 from compressc.search.trials import Trial
 from compressc.search.validation_sample import sample_validation
 from compressc.search.worker import Answer
@@ -57,7 +58,7 @@ class Evaluator:
         base: the metric of the original, on the same samples as every candidate's.
         goal: the budget.
         calibration: the batches for batch norm statistics, if any.
-        identity: a digest of the program, the data and the conditions.
+        identity: a digest of the program, the data, the conditions and the repair.
         seconds: wall time spent in :meth:`evaluate`.
 
     Args:
@@ -65,6 +66,8 @@ class Evaluator:
         task: its search-validation split judges.
         goal: the budget: ``trials`` and ``seconds``. The original is not counted.
         conditions: how to judge.
+        repair: changes the weights of every candidate before it is judged, as what is handed over
+            will be; None to judge candidates as they are cut.
         executor: where; None for this process.
         work_dir: keeps a journal of trials, from which an interrupted search goes on; or None.
         progress: called with (done, total, text) while plans are evaluated.
@@ -77,6 +80,7 @@ class Evaluator:
         goal: Goal,
         conditions: Conditions | None = None,
         *,
+        repair: CandidateRepair | None = None,
         executor: Executor | None = None,
         work_dir: Path | None = None,
         progress: ProgressCallback = ignore_progress,
@@ -90,11 +94,12 @@ class Evaluator:
             drawn = task.calibration_batches(conditions.recalibrate, conditions.seed)
             self.calibration = tuple(drawn)
         sample = sample_validation(task, conditions.samples, conditions.seed)
-        judge = make_judge(program, sample, self.calibration)
+        judge = make_judge(program, sample, self.calibration, repair)
         self.base = judge.judge(Plan())
         self.identity = identify(
             "search",
             conditions,
+            repair and repair.identity,
             self.base,
             program=program,
             task=sample,

@@ -6,14 +6,16 @@ import pickle
 import warnings
 from dataclasses import dataclass
 
-from torch import fx
+from torch import Tensor, fx
 
 from compressc.coupling.graph import Coupling, couple
 from compressc.errors import TransportError
 from compressc.plan import Plan
 from compressc.program import Program
+from compressc.rules.propagation import named_tensors
 from compressc.search.batch_norms import reestimate_statistics
 from compressc.search.candidates import build_candidate
+from compressc.search.repair import CandidateRepair
 from compressc.search.skeleton import pack_skeleton, strip_program
 from compressc.search.validation_sample import count_validation
 from compressc.tasks.protocol import Inputs, Task
@@ -28,12 +30,14 @@ class Judge:
         coupling: of the original.
         task: validates; see ``sample_validation``.
         calibration: batches on which batch norm statistics are measured anew; none to keep them.
+        repair: changes the weights of candidates; None to judge them as they are cut.
     """
 
     module: fx.GraphModule
     coupling: Coupling
     task: Task
     calibration: tuple[Inputs, ...] = ()
+    repair: CandidateRepair | None = None
 
     def judge(self, plan: Plan) -> float:
         """Return the metric of the network that a plan describes; the empty plan changes nothing.
@@ -43,7 +47,11 @@ class Judge:
         """
         if not plan:
             return float(self.task.validate(self.module))
-        candidate = build_candidate(self.module, self.coupling, plan, count_validation(self.task))
+        mended: dict[str, Tensor] = {}
+        if self.repair is not None:
+            mended = self.repair.mend(named_tensors(self.module), self.coupling, plan)
+        samples = count_validation(self.task)
+        candidate = build_candidate(self.module, self.coupling, plan, samples, mended)
         reestimate_statistics(candidate, self.calibration)
         return float(self.task.validate(candidate))
 
@@ -53,7 +61,8 @@ class Judge:
         Raises:
             TransportError: if the task cannot be pickled.
         """
-        content = (pack_skeleton(self.module), self.coupling, self.task, self.calibration)
+        skeleton = pack_skeleton(self.module)
+        content = (skeleton, self.coupling, self.task, self.calibration, self.repair)
         try:
             return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
         except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
@@ -63,9 +72,14 @@ class Judge:
             ) from error
 
 
-def make_judge(program: Program, task: Task, calibration: tuple[Inputs, ...] = ()) -> Judge:
+def make_judge(
+    program: Program,
+    task: Task,
+    calibration: tuple[Inputs, ...] = (),
+    repair: CandidateRepair | None = None,
+) -> Judge:
     """Return the judge of a program's plans; a pending plan is ignored."""
-    return Judge(strip_program(program), couple(program), task, calibration)
+    return Judge(strip_program(program), couple(program), task, calibration, repair)
 
 
 def unpack_judge(packed: bytes) -> Judge:
@@ -73,5 +87,5 @@ def unpack_judge(packed: bytes) -> Judge:
     with warnings.catch_warnings():
         # torch compares its own classes in a way that it warns of itself.
         warnings.simplefilter("ignore", FutureWarning)
-        skeleton, coupling, task, calibration = pickle.loads(packed)
-    return Judge(skeleton.build(), coupling, task, calibration)
+        skeleton, coupling, task, calibration, repair = pickle.loads(packed)
+    return Judge(skeleton.build(), coupling, task, calibration, repair)

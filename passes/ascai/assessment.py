@@ -10,6 +10,7 @@ from compressc.array_types import FloatArray
 from compressc.passes.ascai.pricing import Price
 from compressc.passes.ascai.scoring import Scoring
 from compressc.passes.spaces.bounding import Bounding
+from compressc.passes.spaces.coordinates import Point
 from compressc.passes.spaces.search_space import SearchSpace
 from compressc.plan import Plan
 from compressc.search.evaluation import Evaluator
@@ -41,6 +42,8 @@ class Assessment:
         self.best: ScoredPoint | None = None
         # Price of every trial by the digest of its plan.
         self._prices: dict[str, float] = {}
+        # Plans that no point of the space stands for, by digest.
+        self._proposed: dict[str, Plan] = {}
 
     def assess(self, values: FloatArray, bounded: bool = True) -> list[ScoredPoint]:
         """Return the points that the budget allows, in order, scored.
@@ -63,6 +66,29 @@ class Assessment:
             if bounded or not self.bounding.bounds:
                 self._compare(scored)
         return assessed
+
+    def propose(self, plan: Plan) -> ScoredPoint | None:
+        """Return the point with the widths of a plan, scored by the plan itself.
+
+        Args:
+            plan: within the bounds.
+
+        Returns:
+            None where the budget does not allow it.
+        """
+        point = self.space.point_of_widths(plan.keep)
+        trial = self.evaluator.evaluate([plan], [point.values])[0]
+        if trial is None:
+            return None
+        self._proposed[trial.digest] = plan
+        scored = ScoredPoint(point.values, trial, self._score(plan, trial))
+        self._compare(scored)
+        return scored
+
+    def plan_of(self, scored: ScoredPoint) -> Plan:
+        """Return the plan that was judged."""
+        proposed = self._proposed.get(scored.trial.digest)
+        return proposed or self.space.plan_of(Point(scored.point))
 
     def _score(self, plan: Plan, trial: Trial) -> float:
         if trial.digest not in self._prices:

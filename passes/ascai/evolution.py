@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from compressc.array_types import FloatArray
 from compressc.clock import ProgressCallback
 from compressc.passes.ascai.assessment import Assessment, as_matrix
 from compressc.passes.ascai.breeding import Breeding
+from compressc.passes.ascai.proposals import Proposal
 from compressc.passes.ascai.warm_start import Start, start_naively, start_warm
 from compressc.search.history import Generation, History, Note, ScoredPoint
 
@@ -27,12 +28,14 @@ class Evolution:
         breeding: how a population begins and evolves.
         rng: gives a generator of random numbers for a named use.
         progress: called with (done, total, text) after every generation.
+        proposals: plans that are judged first, and whose widths join a warm start.
     """
 
     assessment: Assessment
     breeding: Breeding
     rng: Callable[[str], np.random.Generator]
     progress: ProgressCallback
+    proposals: Sequence[Proposal] = ()
 
     def run(self) -> History:
         """Spend the budget, and return the history of the whole search.
@@ -67,10 +70,19 @@ class Evolution:
         return self.breeding.size_within(self.assessment.evaluator.goal.trials)
 
     def _start(self) -> Start:
+        proposed = [self.assessment.propose(proposal.plan) for proposal in self.proposals]
+        seeds = [scored for scored in proposed if scored is not None]
         kind = self.breeding.initialization
         self.progress(0, self.breeding.generations, f"{kind} initialisation")
         start_at = start_warm if kind == "warm" else start_naively
-        return start_at(self.assessment, self._size, self.rng("ascai start"))
+        start = start_at(self.assessment, self._size, self.rng("ascai start"))
+        drawn = start.population[: max(1, self._size - len(seeds))]
+        notes = tuple(
+            f"{proposal.source} proposes a plan of metric {scored.trial.metric:.4g}"
+            for proposal, scored in zip(self.proposals, proposed, strict=True)
+            if scored is not None
+        )
+        return replace(start, population=(*drawn, *seeds), notes=(*start.notes, *notes))
 
     def _breed(self, population: Sequence[ScoredPoint], rng: np.random.Generator) -> FloatArray:
         parents = as_matrix(population)

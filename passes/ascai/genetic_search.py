@@ -18,12 +18,14 @@ from compressc.passes.ascai.breeding import Breeding
 from compressc.passes.ascai.evolution import Evolution
 from compressc.passes.ascai.judging import Judging
 from compressc.passes.ascai.outcome import describe_best, pick_best
+from compressc.passes.ascai.proposals import Proposal, propose_plans
 from compressc.passes.ascai.searched import Searched
 from compressc.passes.lowrank.remarks import describe_ranks
+from compressc.passes.reconstruction.judged_weights import JudgedWeights
 from compressc.passes.spaces.bounding import Bounding
-from compressc.passes.spaces.coordinates import Point
 from compressc.passes.spaces.search_space import SearchSpace
 from compressc.passes.spaces.straight_cut import StraightCut
+from compressc.passes.unit_features.samples import UnitSamples
 from compressc.plan import Plan
 from compressc.program import HistoryLine, Program
 from compressc.reporting.search_page import write_search
@@ -33,7 +35,7 @@ from compressc.search.history import SearchHead
 from compressc.search.history_file import Recorder
 from compressc.store.identity import identify
 from compressc.store.store import Store
-from compressc.tasks.protocol import require_task
+from compressc.tasks.protocol import Task, require_task
 from compressc.writing import check_writable
 
 # Settings that say where to compute and what to write, which changes no result.
@@ -46,15 +48,19 @@ class Ascai(Pass):
 
     Without bounds in the goal, the best score wins among the candidates that lose at most
     ``search_drop`` points. With bounds on MACs, params or bytes, every candidate is made to meet
-    them, and the most accurate wins where the score counts what is bounded. Candidates are judged
-    on the search-validation split as they are cut, without training; the test split is never
-    touched. Trials and history go to the work directory as they are made; an interrupted search
-    goes on from there to the same result.
+    them, and the most accurate wins where the score counts what is bounded; what ``surgeon`` and
+    ``magnitude`` propose for them is judged first, so that the search never ends below it.
+
+    Candidates are judged on the search-validation split, without training, with their layers
+    refitted by least squares or as they are cut; the test split is never touched. Trials and
+    history go to the work directory as they are made; an interrupted search goes on from there to
+    the same result.
 
     Attributes:
         searched: what is searched.
         judging: how candidates are judged and scored.
         breeding: how a population begins and evolves.
+        weights: with which weights candidates are judged, and the result is handed over.
         history: file for the history of the search: a page with plots if its name ends in .html,
             else JSON lines.
 
@@ -77,6 +83,7 @@ class Ascai(Pass):
     searched: Searched = field(default_factory=Searched)
     judging: Judging = field(default_factory=Judging)
     breeding: Breeding = field(default_factory=Breeding)
+    weights: JudgedWeights = field(default_factory=JudgedWeights)
     history: str = ""
     name: ClassVar[str] = "ascai"
     declares: ClassVar[Declaration] = Declaration(
@@ -110,23 +117,49 @@ class Ascai(Pass):
         context.progress(0, self.breeding.generations, "measuring importance")
         space = self.searched.build_space(program, task, context.goal.seed)
         bounding = self.bound(space, context)
+        seed = context.goal.seed
+        repair = self.weights.open_repair(program, task, seed, self.name, context.progress)
+        proposals = self.propose(space, task, context)
         with self.judging.open_executor() as executor:
             evaluator = self.judging.open_evaluator(
-                program, task, context, executor, announcer.count
+                program, task, context, executor, announcer.count, repair
             )
             assessment = self.open_assessment(space, bounding, evaluator, context)
-            evolution = Evolution(assessment, self.breeding, context.rng, context.progress)
+            evolution = Evolution(
+                assessment, self.breeding, context.rng, context.progress, proposals
+            )
             history = evolution.run()
         if self.history:
             write_search(self.history, history)
         best = pick_best(assessment)
-        decided = program.with_plan(space.plan_of(Point(best.point)))
+        decided = program.with_plan(assessment.plan_of(best))
+        if repair is not None:
+            decided = repair.repaired(decided)
         recalibrated = bool(self.judging.recalibrate)
         if recalibrated:
             decided = with_statistics(decided, evaluator.calibration)
-        notes = describe_best(assessment, best, history, recalibrated, self.breeding.elite)
+        notes = describe_best(
+            assessment,
+            best,
+            history,
+            repaired=repair is not None,
+            recalibrated=recalibrated,
+            elite=self.breeding.elite,
+        )
         lines = describe_ranks(decided, decided.plan.rank)
         return decided.with_line(HistoryLine(self.name, notes=(*notes, *lines)))
+
+    def propose(self, space: SearchSpace, task: Task, context: Context) -> list[Proposal]:
+        """Return the plans that a warm start is seeded with.
+
+        Raises:
+            DataError: if the task gives no samples.
+        """
+        if self.breeding.initialization == "naive":
+            return []
+        samples = UnitSamples(task, self.searched.importance_samples, context.goal.seed, self.name)
+        by_latency = self.judging.needs_cost_table
+        return propose_plans(space, context, samples, by_latency=by_latency)
 
     def rehearsal(self) -> Pass:
         """Return a pass that goes straight to the bounds, without trying anything."""

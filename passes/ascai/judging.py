@@ -21,6 +21,7 @@ from compressc.passes.ascai.scoring import Scoring
 from compressc.program import Program
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import open_executor
+from compressc.search.repair import CandidateRepair
 from compressc.tasks.protocol import Task
 
 # Points of the metric that may be lost where nobody says; bounds leave less choice, and the score
@@ -90,6 +91,7 @@ class Judging:
         context: Context,
         executor: Executor,
         progress: ProgressCallback,
+        repair: CandidateRepair | None = None,
     ) -> Evaluator:
         """Return what judges plans of a program within the goal's budget.
 
@@ -101,6 +103,7 @@ class Judging:
             task,
             context.goal,
             Conditions(self.val_samples, self.recalibrate, context.goal.seed),
+            repair=repair,
             executor=executor,
             work_dir=context.work_dir,
             progress=progress,

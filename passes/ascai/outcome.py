@@ -30,7 +30,13 @@ def pick_best(assessment: Assessment) -> ScoredPoint:
 
 
 def describe_best(
-    assessment: Assessment, best: ScoredPoint, history: History, recalibrated: bool, elite: int
+    assessment: Assessment,
+    best: ScoredPoint,
+    history: History,
+    *,
+    repaired: bool,
+    recalibrated: bool,
+    elite: int,
 ) -> tuple[str, ...]:
     """Return remarks on the best individual, for the report.
 
@@ -38,6 +44,7 @@ def describe_best(
         assessment: of the search.
         best: the individual.
         history: of the search; its notes come last.
+        repaired: whether the layers of every candidate were refitted.
         recalibrated: whether batch norm statistics were measured anew for every candidate.
         elite: how many of the best went on unchanged.
     """
@@ -48,6 +55,7 @@ def describe_best(
         f"generations over {len(assessment.space.coordinates)} hyper-parameters: score "
         f"{best.score:.4g}, {macs:.1%} of the MACs, {params:.1%} of the parameters",
         f"search-validation metric {trial.metric:.4g}, the original's {scoring.base_metric:.4g}"
+        + (", repaired by least squares" if repaired else ", as cut")
         + (", with batch norm statistics measured anew" if recalibrated else ""),
     ]
     if not scoring.accepts(trial.metric):

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
+from compressc.contract.registry import find_pass, registered_passes
 from compressc.coupling.graph import couple
 from compressc.errors import GoalError, PlanError
 from compressc.graphs.trainable import clone_module
@@ -88,8 +89,8 @@ class Calibration(Pass):
     def __call__(self, program: Program, context: Context) -> Program:
         """Return the program with new weights and the same plan.
 
-        Where weights are still those of ``context.original``, so is the network to reproduce, with
-        the statistics that it came with.
+        Unless a pass has trained the program, the network to reproduce is ``context.original``,
+        with the weights and the statistics that it came with.
 
         Raises:
             PlanError: if nothing was removed, so that there is nothing to repair.
@@ -168,25 +169,34 @@ class Calibration(Pass):
 
 
 def _as_trained(program: Program, original: Program | None) -> Program:
-    """Return the program with the original's buffers, if it has the original's weights.
+    """Return the program with the original's tensors, unless a pass has trained it.
 
-    A search may leave the statistics of the network it decided on, with which the whole network,
-    the one to reproduce, computes nothing sensible.
+    A search may leave the statistics, and repaired weights, of the network it decided on, with
+    which the whole network, the one to reproduce, computes nothing sensible.
     """
     if original is None:
         return program
     before, now = original.state(), program.state()
-    if any(before[name].shape != tensor.shape for name, tensor in now.items() if name in before):
+    if before.keys() != now.keys():
         return program
-    changed = {
-        name
-        for name, tensor in now.items()
-        if name not in before or not torch.equal(before[name], tensor)
-    }
-    weights = {name for name, _ in program.graph_module.named_parameters()}
-    if not changed or changed & weights or before.keys() != now.keys():
+    if any(before[name].shape != tensor.shape for name, tensor in now.items()):
+        return program
+    weights = [name for name, _ in program.graph_module.named_parameters()]
+    changed = any(not torch.equal(before[name], now[name]) for name in weights)
+    if changed and not _was_repaired(program, original):
         return program
     return program.with_state(before)
+
+
+def _was_repaired(program: Program, original: Program) -> bool:
+    """Return whether new weights come from passes that decide, and from nothing that trains."""
+    known = registered_passes()
+    names = [line.name for line in program.history[len(original.history) :]]
+    if not names or any(name not in known for name in names):
+        return False
+    declared = [find_pass(name).declares for name in names]
+    decided = all(declares.runs_on == "planned" for declares in declared)
+    return decided and any("weights" in declares.changes for declares in declared)
 
 
 def _is_layer(node: fx.Node) -> bool:

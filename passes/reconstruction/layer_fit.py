@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compressc.passes.reconstruction.constrained_fit import Constraint, LowRank, Support
 from compressc.passes.reconstruction.layers import Layer, cut_batches
-from compressc.passes.reconstruction.least_squares import NormalEquations
+from compressc.passes.reconstruction.least_squares import Moments, NormalEquations
 from compressc.passes.reconstruction.patches import rows_of_output, unfold_input
 
 # A batch norm that scales a channel by less than this share of its largest scale hides it.
@@ -38,12 +38,10 @@ def reconstruct(
             repair, per batch; None where the target is the layer itself.
         ridge: see :meth:`NormalEquations.solve`.
     """
-    geometry, weight = layer.geometry, state[layer.weight]
-    conv_groups = geometry.conv_groups
-    rows = weight.detach().double().reshape(conv_groups, len(weight) // conv_groups, -1)
+    rows = _rows(layer, state)
     columns, outputs = _selection(layer, rows)
-    rows = rows[:, outputs][:, :, columns]
-    equations = NormalEquations(conv_groups, rows.shape[2], rows.shape[1], weight.device)
+    geometry, kept = layer.geometry, rows[:, outputs][:, :, columns]
+    equations = NormalEquations(len(rows), kept.shape[2], kept.shape[1], rows.device)
     scale, offset, seen = _branch_affine(layer, state)
     space = originals[0].shape[2:] if geometry.rank else ()
     for index, samples, grid in cut_batches(layer, inputs, space):
@@ -53,9 +51,52 @@ def reconstruct(
             goal = (goal - now - offset) / scale
         patches = unfold_input(inputs[index][samples], geometry, grid)
         equations.add(patches[:, :, columns], goal[:, :, outputs])
-    constraint = _constraint(layer, columns, outputs, weight.device)
+    _settle(layer, state, equations, ridge, seen)
+
+
+def reconstruct_from_moments(
+    layer: Layer, state: dict[str, Tensor], moments: Moments, ridge: float
+) -> None:
+    """Fit the weights of a layer, in place, so that it computes what it did from what is left.
+
+    No data is passed: what is left is taken to be what it was in the original network.
+
+    Args:
+        layer: says what is left, and what form its weights have.
+        state: tensors of the original network, by name; those of the layer are changed in place.
+        moments: of what the layer reads in the original network.
+        ridge: see :meth:`NormalEquations.solve`.
+    """
+    rows = _rows(layer, state)
+    columns, outputs = _selection(layer, rows)
+    taps = rows.shape[2] * len(rows) // len(layer.inputs)
+    left = torch.as_tensor(layer.inputs).repeat_interleave(taps)
+    bias = torch.zeros(rows.shape[:2]) if layer.bias is None else state[layer.bias].detach()
+    equations = NormalEquations.of_teacher(
+        moments,
+        left.view(len(rows), -1),
+        columns,
+        rows[:, outputs],
+        bias.view(len(rows), -1)[:, outputs],
+    )
+    _settle(layer, state, equations, ridge, torch.ones(len(layer.outputs), dtype=torch.bool))
+
+
+def _rows(layer: Layer, state: dict[str, Tensor]) -> Tensor:
+    """Return the weight as a matrix per conv group, (conv_groups, outputs, features), float64."""
+    weight, conv_groups = state[layer.weight].detach().double(), layer.geometry.conv_groups
+    return weight.reshape(conv_groups, len(weight) // conv_groups, -1)
+
+
+def _settle(
+    layer: Layer, state: dict[str, Tensor], equations: NormalEquations, ridge: float, seen: Tensor
+) -> None:
+    """Solve, and put the result into the state; outputs that are not seen keep what they have."""
+    rows = _rows(layer, state)
+    columns, outputs = _selection(layer, rows)
+    constraint = _constraint(layer, columns, outputs, rows.device)
     fitted, constant = equations.solve(
-        rows,
+        rows[:, outputs][:, :, columns],
         ridge,
         intercept=layer.has_intercept,
         project=None if constraint is None else constraint.project,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from compressc.channels.kept import Kept
-from compressc.coupling.graph import couple
+from compressc.channels.axes import size_of
+from compressc.coupling.graph import Coupling, couple
 from compressc.factors.sites import CONVOLUTIONS
 from compressc.operators import argument_of
 from compressc.passes.reconstruction.norms import Norm, own_tensor, read_norm
@@ -22,6 +22,7 @@ from compressc.passes.reconstruction.patches import (
     Grid,
     read_geometry,
 )
+from compressc.plan import Plan
 from compressc.program import Program
 
 aten = torch.ops.aten
@@ -38,6 +39,7 @@ class Layer:
 
     Attributes:
         node: the convolution or linear layer.
+        source: the node whose value it reads.
         weight, bias: its parameters; bias may be None.
         norm: the batch norm that alone reads the output, or None.
         addition: the residual addition that alone reads (the batch norm of) the output, or None.
@@ -49,6 +51,7 @@ class Layer:
     """
 
     node: str
+    source: str
     weight: str
     bias: str | None
     norm: Norm | None
@@ -81,24 +84,40 @@ def find_layers(program: Program, order: list[str]) -> dict[str, Layer]:
         order: node names in the order of execution; a residual addition is a target only where
             its other operand comes before the layer.
     """
-    coupling = couple(program)
-    kept = coupling.view(program.plan)
-    ranks = {
-        coupling.factor_sites.site(name).node: ranks for name, ranks in program.plan.rank.items()
-    }
     position = {name: index for index, name in enumerate(order)}
-    layers = {}
+    layers = []
     for node in program.graph_module.graph.nodes:
         if node.target in LAYERS:
-            layer = _read_layer(program, node, kept, position)
+            layer = _read_layer(program, node, position)
             if layer is not None:
-                layers[node.name] = replace(layer, ranks=ranks.get(node.name, ()))
-    return layers
+                layers.append(layer)
+    return {layer.node: layer for layer in cut_layers(layers, couple(program), program.plan)}
 
 
-def _read_layer(
-    program: Program, node: fx.Node, kept: Kept, position: dict[str, int]
-) -> Layer | None:
+def cut_layers(layers: Iterable[Layer], coupling: Coupling, plan: Plan) -> list[Layer]:
+    """Return the layers as a plan leaves them, whatever plan they were cut by before."""
+    kept, values = coupling.view(plan), coupling.propagation.values
+    ranks = {coupling.factor_sites.site(name).node: ranks for name, ranks in plan.rank.items()}
+
+    def mask(value: str, layer: Layer) -> NDArray[np.bool_]:
+        axes = values[value]
+        assert isinstance(axes, tuple)
+        return kept.mask(axes[1 if layer.geometry.rank else -1])
+
+    return [
+        replace(
+            layer,
+            inputs=mask(layer.source, layer),
+            outputs=mask(layer.node, layer),
+            alive=plan.zero.get(layer.weight),
+            ranks=ranks.get(layer.node, ()),
+        )
+        for layer in layers
+    ]
+
+
+def _read_layer(program: Program, node: fx.Node, position: dict[str, int]) -> Layer | None:
+    """Return a layer as the original has it, nothing cut."""
     values = couple(program).propagation.values
     source, given_bias = argument_of(node, "input"), argument_of(node, "bias")
     weight = own_tensor(program, argument_of(node, "weight"))
@@ -122,15 +141,16 @@ def _read_layer(
     addition, shortcut = _residual(end, node, position)
     return Layer(
         node.name,
+        source.name,
         weight,
         bias,
         norm,
         addition,
         shortcut,
         read_geometry(node, tensor),
-        kept.mask(read[channel]),
-        kept.mask(made[channel]),
-        program.plan.zero.get(weight),
+        np.ones(size_of(read[channel]), dtype=bool),
+        np.ones(size_of(made[channel]), dtype=bool),
+        None,
         (),
     )
 

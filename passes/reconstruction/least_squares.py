@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 # Far below the rounding of any features that carry something.
 _LEAST_DAMPING = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance of features.
+
+    Shape:
+        mean (conv_groups, features), covariance (conv_groups, features, features).
+    """
+
+    mean: Tensor
+    covariance: Tensor
 
 
 class NormalEquations:
@@ -30,6 +43,36 @@ class NormalEquations:
         self._gram, self._cross = zeros(features, features), zeros(features, outputs)
         self._sum_x, self._sum_t = zeros(features), zeros(outputs)
 
+    @classmethod
+    def of_teacher(
+        cls, moments: Moments, left: Tensor, columns: Tensor, weights: Tensor, bias: Tensor
+    ) -> NormalEquations:
+        """Return the sums where T is what a layer makes of all features, and X what is left.
+
+        Args:
+            moments: of all features.
+            left: which features are left; the others are zero in X.
+            columns: which features X holds at all, int64.
+            weights: of the layer, over all features.
+            bias: of the layer.
+
+        Shape:
+            left (conv_groups, all features), columns (features,), weights (conv_groups, outputs,
+            all features), bias (conv_groups, outputs).
+        """
+        weights, bias, mean = weights.double(), bias.double(), moments.mean.double()
+        stays = left[:, columns].double()
+        # What is left times everything there was.
+        second = moments.covariance[:, columns].double()
+        second = (second + mean[:, columns, None] * mean[:, None, :]) * stays[:, :, None]
+        equations = cls(len(mean), len(columns), weights.shape[1], mean.device)
+        equations.rows = 1
+        equations._sum_x = mean[:, columns] * stays
+        equations._sum_t = (weights @ mean[:, :, None])[:, :, 0] + bias
+        equations._gram = second[:, :, columns] * stays[:, None, :]
+        equations._cross = second @ weights.mT + equations._sum_x[:, :, None] * bias[:, None, :]
+        return equations
+
     def add(self, x: Tensor, t: Tensor) -> None:
         """Add rows.
 
@@ -43,9 +86,9 @@ class NormalEquations:
         self._sum_x += x.sum(1)
         self._sum_t += t.sum(1)
 
-    def covariance(self) -> Tensor:
-        """Return the covariance of the features, (conv_groups, features, features)."""
-        return self._second_moments(centred=True)
+    def moments(self) -> Moments:
+        """Return mean and covariance of the features."""
+        return Moments(self._sum_x / self.rows, self._second_moments(centred=True))
 
     def solve(
         self,

@@ -82,6 +82,19 @@ class SearchSpace:
             plan = plan.with_zero(self._zero(values, plan))
         return plan
 
+    def point_of_widths(self, keep: Mapping[str, BoolArray]) -> Point:
+        """Return the point whose widths are those of some masks, everything else whole.
+
+        Which channels leave is for the space to say, so its plan may be another.
+        """
+        shares = {
+            Coordinate(name, "ps"): 1.0 - float(keep[name].mean())
+            for name in self.ladders
+            if name in keep
+        }
+        values = zip(self.coordinates, self.whole, strict=True)
+        return self.point(np.array([shares.get(at, whole) for at, whole in values]))
+
     @cached_property
     def _rank_choice(self) -> RankChoice:
         return RankChoice(self.program)

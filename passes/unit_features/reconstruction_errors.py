@@ -16,9 +16,9 @@ from compressc.coupling.groups import ChannelGroup
 from compressc.operators import argument_of
 from compressc.passes.reconstruction.batch_norm_statistics import measure_statistics
 from compressc.passes.reconstruction.elimination import eliminate, make_consumer
-from compressc.passes.reconstruction.layers import Layer, cut_batches, find_layers
-from compressc.passes.reconstruction.least_squares import NormalEquations
-from compressc.passes.reconstruction.patches import LAYERS, unfold_input
+from compressc.passes.reconstruction.input_moments import measure_moments
+from compressc.passes.reconstruction.layers import Layer, find_layers
+from compressc.passes.reconstruction.patches import LAYERS
 from compressc.passes.reconstruction.staged_execution import Batches, StagedExecution, order_nodes
 from compressc.passes.unit_features.weight_norms import measure_relative_norms
 from compressc.plan import Plan
@@ -93,14 +93,9 @@ class _Study:
 
     def read(self, layer: Layer, inputs: list[Tensor], shape: tuple[int, ...]) -> None:
         """Take in what a layer reads; ``shape`` is that of its output."""
-        geometry = layer.geometry
         weight = couple(self._program).propagation.tensors[layer.weight]
-        equations = NormalEquations(geometry.conv_groups, weight[0].numel(), 0, weight.device)
-        space = shape[2:] if geometry.rank else ()
-        for index, samples, grid in cut_batches(layer, inputs, space):
-            patches = unfold_input(inputs[index][samples], geometry, grid)
-            equations.add(patches, patches[:, :, :0])
-        self._covariances[layer.node] = equations.covariance().cpu()
+        moments = measure_moments(layer, weight, inputs, shape)
+        self._covariances[layer.node] = moments.covariance.cpu()
 
     def close(self, layer: Layer, values: list[Tensor]) -> None:
         """Take in what a layer's output becomes, and measure the groups that are complete."""

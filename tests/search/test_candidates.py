@@ -13,6 +13,7 @@ import compressc
 from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights
 from compressc.errors import TransportError
+from compressc.passes.reconstruction.judged_weights import JudgedWeights
 from compressc.plan import Plan
 from compressc.search import candidates
 from compressc.search.candidates import build_candidate, chains_pay
@@ -98,6 +99,19 @@ def test_a_judge_judges_alike_everywhere():
     for kinds in ("keep", "keep rank", "zero"):
         assert far.judge(plan_of(kinds)) == judge.judge(plan_of(kinds))
     assert far.judge(Plan()) == task.validate(program.module())
+
+
+@pytest.mark.parametrize("kinds", ["keep", "keep rank", "zero", "all: keep rank zero"])
+def test_a_repaired_candidate_is_judged_as_it_is_handed_over(kinds):
+    program, task = trained()
+    repair = JudgedWeights().open_repair(program, task, 0, "test", lambda *_: None)
+    judge = make_judge(program, task, repair=repair)
+    plan = plan_of(kinds)
+    handed_over = compressc.lower(repair.repaired(program.with_plan(plan)))
+    judged = judge.judge(plan)
+    assert judged == pytest.approx(task.validate(handed_over.module()), abs=1.0)
+    assert unpack_judge(judge.pack()).judge(plan) == judged
+    assert judge.judge(Plan()) == task.validate(program.module())
 
 
 def test_a_task_that_cannot_travel_is_named():

@@ -10,6 +10,7 @@ from torch import nn
 from compressc.coupling.graph import couple
 from compressc.errors import ExecutorError
 from compressc.goal import Goal
+from compressc.passes.reconstruction.judged_weights import JudgedWeights
 from compressc.plan import Plan
 from compressc.search.evaluation import Conditions, Evaluator
 from compressc.search.executors import InProcess
@@ -109,6 +110,7 @@ def test_other_conditions_have_a_journal_of_their_own(tmp_path):
         {"conditions": Conditions(samples=100)},
         {"conditions": Conditions(recalibrate=64)},
         {"task": replace(task, batch_size=1)},
+        {"repair": JudgedWeights().open_repair(program, task, 0, "test", lambda *_: None)},
     ):
         executor = Counting()
         other = Evaluator(
@@ -124,6 +126,15 @@ def test_recalibration_helps_the_cut_network():
     stale = evaluator().evaluate(plans(6))
     fresh = evaluator(conditions=Conditions(recalibrate=128)).evaluate(plans(6))
     assert sum(t.metric for t in fresh) > sum(t.metric for t in stale) + 20
+
+
+def test_repaired_candidates_are_better_than_as_they_are_cut():
+    program, task = trained()
+    repair = JudgedWeights().open_repair(program, task, 0, "test", lambda *_: None)
+    cut = evaluator().evaluate(plans(6))
+    mended = evaluator(repair=repair).evaluate(plans(6))
+    assert sum(t.metric for t in mended) > sum(t.metric for t in cut) + 20
+    assert [t.digest for t in mended] == [t.digest for t in cut]
 
 
 class NoTest(ClassificationTask):
