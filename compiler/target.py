@@ -40,9 +40,7 @@ class Target:
             if value < 1:
                 raise GoalError(f"{what} {value}: must be 1 or more")
         if self.engine not in ENGINES:
-            raise GoalError(
-                f"engine '{self.engine}' does not exist; give {' or '.join(ENGINES)}"
-            )
+            raise GoalError(f"engine '{self.engine}' does not exist; give {' or '.join(ENGINES)}")
         table = self.cost_table
         if table is not None and table.threads != self.threads:
             raise GoalError(

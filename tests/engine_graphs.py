@@ -57,7 +57,11 @@ class GraphMaker:
             (size + pads[axis] + pads[axis + 2] - reach[axis] - 1) // stride[axis] + 1
             for axis, size in enumerate((height, width))
         )
-        if min(out) < 1 or height + pads[0] + pads[2] <= reach[0] or width + pads[1] + pads[3] <= reach[1]:
+        if (
+            min(out) < 1
+            or height + pads[0] + pads[2] <= reach[0]
+            or width + pads[1] + pads[3] <= reach[1]
+        ):
             return None
         return out, {"strides": stride, "dilations": dilation, "pads": pads, "kernel": kernel}
 
@@ -68,7 +72,9 @@ class GraphMaker:
         out, window = fitting
         channels = self.sizes[value][0]
         groups = self.rng.choice([g for g in (1, 1, 2, channels) if channels % g == 0])
-        outputs = groups * self.rng.choice([1, 2, 3, 5, 8]) if groups > 1 else self.rng.randint(1, 24)
+        outputs = (
+            groups * self.rng.choice([1, 2, 3, 5, 8]) if groups > 1 else self.rng.randint(1, 24)
+        )
         kernel = window.pop("kernel")
         inputs = [value, self.weight(outputs, channels // groups, *kernel)]
         if self.rng.random() < 0.7:
@@ -118,7 +124,9 @@ class GraphMaker:
         if same and self.rng.random() < 0.7:
             return self.add("Add", [value, self.rng.choice(same)], sizes)
         other = self.rng.choice(alike)
-        return self.add("Concat", [value, other], (sizes[0] + self.sizes[other][0], *sizes[1:]), axis=1)
+        return self.add(
+            "Concat", [value, other], (sizes[0] + self.sizes[other][0], *sizes[1:]), axis=1
+        )
 
     def head(self, value: str) -> str:
         """Leave images: average or flatten, then one or two linear layers."""
@@ -130,7 +138,9 @@ class GraphMaker:
             outputs = self.rng.randint(1, 40)
             inputs = [value, self.weight(outputs, self.sizes[value][0])]
             if self.rng.random() < 0.7:
-                inputs.append(self.constant(self.arrays.standard_normal(outputs).astype(np.float32)))
+                inputs.append(
+                    self.constant(self.arrays.standard_normal(outputs).astype(np.float32))
+                )
             value = self.add("Gemm", inputs, (outputs,), transB=1)
             if self.rng.random() < 0.5:
                 value = self.activation(value)

@@ -144,9 +144,7 @@ def read_job(
         seconds=options.seconds,
         int8=read_int8(options),
     )
-    target = read_target(
-        options.cost_table, options.threads, options.batch, options.engine
-    )
+    target = read_target(options.cost_table, options.threads, options.batch, options.engine)
     passes = [entry.build() for entry in chosen]
     progress(0, 0, f"loading {options.model}")
     program = load_model(options)

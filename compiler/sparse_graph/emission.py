@@ -17,6 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from compressc.errors import ExportError
+from compressc.runtime.engine.library import OPERATOR
 from compressc.sparse_graph.fusion import Fused, fuse
 from compressc.sparse_graph.graph_view import GraphView
 from compressc.sparse_graph.node_reading import Reading, Weight
@@ -25,7 +26,6 @@ from compressc.sparse_graph.regions import Region, find_regions, read_graph
 from compressc.storage import onnx_unpacking as unpacking
 from compressc.storage.weight_encodings import encode
 
-OPERATOR = "SparseGraph"
 # A bit per weight is worth its node from here on.
 _LEAST_ZEROS = 0.06
 _LEAST_ELEMENTS = 256
@@ -117,6 +117,15 @@ def _in_order(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         waiting = later
 
 
+def _without_notes(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return a node without what only people read: it would be a fifth of a small file."""
+    result = onnx.NodeProto()
+    result.CopyFrom(node)
+    del result.metadata_props[:]
+    result.ClearField("doc_string")
+    return result
+
+
 @dataclass
 class _Emitter:
     """Builds the node and the function of one region."""
@@ -142,11 +151,6 @@ class _Emitter:
         taken = [(self.places[n], len(self._sizes(n)) + 1) for n in self.region.outputs]
         self.numbers = self.plan.numbers(given, taken)
 
-    @property
-    def name(self) -> str:
-        """The operator of this region: the engine knows only the first part."""
-        return OPERATOR
-
     def node(self) -> onnx.NodeProto:
         """Return the node that stands for the region."""
         node = helper.make_node(
@@ -162,7 +166,11 @@ class _Emitter:
 
     def function(self) -> onnx.FunctionProto:
         """Return the definition of the node in standard operators."""
-        nodes = [*self._constants(), *self.unpacking, *(r.node for r in self.region.readings)]
+        nodes = [
+            *self._constants(),
+            *self.unpacking,
+            *(_without_notes(reading.node) for reading in self.region.readings),
+        ]
         function = helper.make_function(
             unpacking.DOMAIN,
             OPERATOR,
@@ -236,7 +244,9 @@ class _Emitter:
         numbers: list[int] = []
         if reading.kind is Kind.CONVOLUTION:
             made = reading.made_weight
-            weight = self._weight(reading.weight) if made is None else self._made_weight(reading, made)
+            weight = (
+                self._weight(reading.weight) if made is None else self._made_weight(reading, made)
+            )
             numbers = [
                 *([1, self.places[fused.residual]] if fused.residual else [0]),
                 weight,
@@ -247,7 +257,11 @@ class _Emitter:
                 *fused.after.numbers,
             ]
         elif reading.kind is Kind.POOL:
-            numbers = [*reading.window.numbers, int(reading.is_maximum), int(reading.counts_padding)]
+            numbers = [
+                *reading.window.numbers,
+                int(reading.is_maximum),
+                int(reading.counts_padding),
+            ]
         elif reading.kind in (Kind.ADD, Kind.ACTIVATE):
             numbers = fused.after.numbers
         output = self._add_tensor(fused.output)

@@ -71,9 +71,7 @@ def _live(readings: Sequence[Reading], outputs: Sequence[str]) -> list[Reading]:
     return kept[::-1]
 
 
-def _extend(
-    fused: Fused, following: Reading, is_stored: Callable[[str], bool]
-) -> Fused | None:
+def _extend(fused: Fused, following: Reading, is_stored: Callable[[str], bool]) -> Fused | None:
     if following.kind is Kind.ACTIVATE and fused.after == NO_ACTIVATION:
         if fused.residual:
             return Fused(

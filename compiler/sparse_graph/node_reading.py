@@ -1,6 +1,6 @@
 """What one ONNX node does, in the terms of the engine; one rule per operator.
 
-A rule returns a :class:`Reading`, or raises :class:`Unread` with the reason why the node stays
+A rule returns a :class:`Reading`, or raises :class:`UnreadError` with the reason why the node stays
 with ONNX Runtime.
 """
 
@@ -14,12 +14,19 @@ import onnx
 from numpy.typing import NDArray
 
 from compressc.sparse_graph.graph_view import GraphView, attributes_of, is_plain
-from compressc.sparse_graph.plan_numbers import NO_ACTIVATION, RELU, Activation, Kind, Window
+from compressc.sparse_graph.plan_numbers import (
+    NO_ACTIVATION,
+    ONE_PLACE,
+    RELU,
+    Activation,
+    Kind,
+    Window,
+)
 
 Weight = NDArray[np.float32]
 
 
-class Unread(Exception):
+class UnreadError(Exception):
     """The engine does not run this node; the text says why."""
 
 
@@ -51,7 +58,7 @@ class Reading:
     made_weight: Weight | None = None
     bias: str = ""
     groups: int = 1
-    window: Window = Window()
+    window: Window = ONE_PLACE
     activation: Activation = NO_ACTIVATION
     is_maximum: bool = False
     counts_padding: bool = False
@@ -65,15 +72,15 @@ def read_node(node: onnx.NodeProto, view: GraphView) -> Reading:
     """Return what a node does.
 
     Raises:
-        Unread: if the engine has nothing for it.
+        UnreadError: if the engine has nothing for it.
     """
     rule = _RULES.get(node.op_type) if is_plain(node, node.op_type) else None
     if rule is None:
-        raise Unread(f"the engine has no {node.op_type}")
+        raise UnreadError(f"the engine has no {node.op_type}")
     reading = rule(node, view)
     for name in (*reading.inputs, reading.output):
         if view.sample_sizes(name) is None:
-            raise Unread(f"{name} is no batch of images or vectors of fixed size")
+            raise UnreadError(f"{name} is no batch of images or vectors of fixed size")
     return reading
 
 
@@ -89,9 +96,9 @@ def _rule(*kinds: str) -> Callable[[Rule], Rule]:
 def _window(node: onnx.NodeProto, kernel: tuple[int, int]) -> Window:
     attributes = attributes_of(node)
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise Unread("its padding depends on the size of the image (auto_pad)")
+        raise UnreadError("its padding depends on the size of the image (auto_pad)")
     if attributes.get("ceil_mode", 0):
-        raise Unread("its size is rounded up (ceil_mode)")
+        raise UnreadError("its size is rounded up (ceil_mode)")
     pads = _pair_list(attributes.get("pads", [0, 0, 0, 0]))
     window = Window(
         kernel,
@@ -102,7 +109,7 @@ def _window(node: onnx.NodeProto, kernel: tuple[int, int]) -> Window:
     for axis in (0, 1):
         reach = (kernel[axis] - 1) * window.dilation[axis]
         if max(pads[axis], pads[axis + 2]) > reach:
-            raise Unread("it is padded by more than its window spans")
+            raise UnreadError("it is padded by more than its window spans")
     return window
 
 
@@ -113,16 +120,16 @@ def _pair_list(value: object) -> list[int]:
 def _pair(value: object) -> tuple[int, int]:
     sizes = _pair_list(value)
     if len(sizes) != 2:
-        raise Unread("it is not about images of two axes")
+        raise UnreadError("it is not about images of two axes")
     return sizes[0], sizes[1]
 
 
 def _float_initializer(view: GraphView, name: str) -> Weight:
     array = view.constant(name) if name in view.initializers else None
     if array is None or array.dtype != np.float32:
-        raise Unread("its weights are no float32 constants")
+        raise UnreadError("its weights are no float32 constants")
     if not np.isfinite(array).all():
-        raise Unread("its weights are not finite")
+        raise UnreadError("its weights are not finite")
     return array.astype(np.float32, copy=False)
 
 
@@ -134,7 +141,7 @@ def _input(node: onnx.NodeProto, index: int) -> str:
 def _convolution(node: onnx.NodeProto, view: GraphView) -> Reading:
     weight = _float_initializer(view, node.input[1])
     if weight.ndim != 4:
-        raise Unread("it is not about images of two axes")
+        raise UnreadError("it is not about images of two axes")
     bias = _input(node, 2)
     if bias:
         _float_initializer(view, bias)
@@ -155,14 +162,14 @@ def _convolution(node: onnx.NodeProto, view: GraphView) -> Reading:
 def _linear(node: onnx.NodeProto, view: GraphView) -> Reading:
     attributes = attributes_of(node)
     if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
-        raise Unread("it scales its product (alpha, beta)")
+        raise UnreadError("it scales its product (alpha, beta)")
     if attributes.get("transA", 0) or not attributes.get("transB", 0):
-        raise Unread("its weights are not stored one row per output")
+        raise UnreadError("its weights are not stored one row per output")
     _float_initializer(view, node.input[1])
     bias = _input(node, 2)
     rows = view.initializers[node.input[1]].dims[0]
     if bias and _float_initializer(view, bias).shape != (rows,):
-        raise Unread("its bias is not one number per output")
+        raise UnreadError("its bias is not one number per output")
     return Reading(
         node,
         Kind.CONVOLUTION,
@@ -176,14 +183,14 @@ def _linear(node: onnx.NodeProto, view: GraphView) -> Reading:
 @_rule("MaxPool", "AveragePool")
 def _pool(node: onnx.NodeProto, view: GraphView) -> Reading:
     if len([name for name in node.output if name]) > 1:
-        raise Unread("it also returns where its maxima lie")
+        raise UnreadError("it also returns where its maxima lie")
     attributes = attributes_of(node)
     window = _window(node, _pair(attributes.get("kernel_shape")))
     is_maximum = node.op_type == "MaxPool"
     pads = _pair_list(attributes.get("pads", [0, 0, 0, 0]))
     counts_padding = bool(attributes.get("count_include_pad", 0))
     if any(pads) and (not counts_padding if not is_maximum else not _is_positive(node, view)):
-        raise Unread("its padding is not zeros that count")
+        raise UnreadError("its padding is not zeros that count")
     return Reading(
         node,
         Kind.POOL,
@@ -209,7 +216,7 @@ def _is_positive(node: onnx.NodeProto, view: GraphView) -> bool:
 
 
 @_rule("GlobalAveragePool")
-def _global_average(node: onnx.NodeProto, view: GraphView) -> Reading:
+def _global_average(node: onnx.NodeProto, _: GraphView) -> Reading:
     return Reading(node, Kind.GLOBAL_AVERAGE, (node.input[0],), node.output[0])
 
 
@@ -218,7 +225,7 @@ def _mean(node: onnx.NodeProto, view: GraphView) -> Reading:
     attributes = attributes_of(node)
     axes = view.constant(_input(node, 1)) if _input(node, 1) else attributes.get("axes")
     if axes is None or sorted(int(a) % 4 for a in np.asarray(axes).ravel()) != [2, 3]:
-        raise Unread("it is no mean over rows and columns")
+        raise UnreadError("it is no mean over rows and columns")
     return Reading(node, Kind.GLOBAL_AVERAGE, (node.input[0],), node.output[0])
 
 
@@ -226,14 +233,14 @@ def _mean(node: onnx.NodeProto, view: GraphView) -> Reading:
 def _sum(node: onnx.NodeProto, view: GraphView) -> Reading:
     sizes = {view.sample_sizes(name) for name in (*node.input, node.output[0])}
     if len(sizes) != 1:
-        raise Unread("it adds arrays of different sizes")
+        raise UnreadError("it adds arrays of different sizes")
     return Reading(node, Kind.ADD, tuple(node.input), node.output[0])
 
 
 @_rule("Concat")
-def _concatenation(node: onnx.NodeProto, view: GraphView) -> Reading:
+def _concatenation(node: onnx.NodeProto, _: GraphView) -> Reading:
     if attributes_of(node).get("axis") not in (1, -3):
-        raise Unread("it does not join channels")
+        raise UnreadError("it does not join channels")
     return Reading(node, Kind.CONCAT, tuple(node.input), node.output[0])
 
 
@@ -241,18 +248,16 @@ def _concatenation(node: onnx.NodeProto, view: GraphView) -> Reading:
 def _reshape(node: onnx.NodeProto, view: GraphView) -> Reading:
     before, after = view.sample_sizes(node.input[0]), view.sample_sizes(node.output[0])
     if before != after and (after is None or len(after) != 1):
-        raise Unread("it rearranges channels, rows and columns")
+        raise UnreadError("it rearranges channels, rows and columns")
     if len([name for name in node.output if name]) > 1:
-        raise Unread("it returns a mask")
+        raise UnreadError("it returns a mask")
     return Reading(node, Kind.RESHAPE, (node.input[0],), node.output[0])
 
 
 @_rule("Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Clip")
 def _activation(node: onnx.NodeProto, view: GraphView) -> Reading:
     activation = _activation_of(node, view)
-    return Reading(
-        node, Kind.ACTIVATE, (node.input[0],), node.output[0], activation=activation
-    )
+    return Reading(node, Kind.ACTIVATE, (node.input[0],), node.output[0], activation=activation)
 
 
 def _activation_of(node: onnx.NodeProto, view: GraphView) -> Activation:
@@ -261,16 +266,14 @@ def _activation_of(node: onnx.NodeProto, view: GraphView) -> Activation:
     if node.op_type == "Clip":
         bounds = [view.constant(_input(node, k)) if _input(node, k) else None for k in (1, 2)]
         if any(b is None and _input(node, k) for k, b in zip((1, 2), bounds, strict=True)):
-            raise Unread("its bounds are computed")
+            raise UnreadError("its bounds are computed")
         low, high = (float(b.astype(np.float64)) if b is not None else None for b in bounds)
-        return Activation(
-            1, -np.inf if low is None else low, np.inf if high is None else high
-        )
+        return Activation(1, -np.inf if low is None else low, np.inf if high is None else high)
     if node.op_type == "HardSigmoid":
         attributes = attributes_of(node)
         alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
         if not (isinstance(alpha, float) and abs(alpha - 1 / 6) < 1e-6 and beta == 0.5):
-            raise Unread("its slope is not 1/6")
+            raise UnreadError("its slope is not 1/6")
     return Activation({"Sigmoid": 2, "HardSigmoid": 4, "HardSwish": 5}[node.op_type])
 
 
@@ -287,7 +290,7 @@ def _gated(node: onnx.NodeProto, view: GraphView) -> Reading:
             return Reading(
                 node, Kind.ACTIVATE, (value,), node.output[0], activation=Activation(kind)
             )
-    raise Unread("the engine has no products of two values")
+    raise UnreadError("the engine has no products of two values")
 
 
 @_rule("Pad")
@@ -297,16 +300,14 @@ def _padded_channels(node: onnx.NodeProto, view: GraphView) -> Reading:
     value = view.constant(_input(node, 2)) if _input(node, 2) else None
     before, after = view.sample_sizes(node.input[0]), view.sample_sizes(node.output[0])
     if pads is None or before is None or after is None or _input(node, 3):
-        raise Unread("its padding is computed")
+        raise UnreadError("its padding is computed")
     if (value is not None and float(value.astype(np.float64)) != 0) or before[1:] != after[1:]:
-        raise Unread("it does not pad channels with zeros")
+        raise UnreadError("it does not pad channels with zeros")
     if attributes_of(node).get("mode", b"constant") != b"constant":
-        raise Unread("it does not pad channels with zeros")
+        raise UnreadError("it does not pad channels with zeros")
     first = int(pads.ravel()[1])
     copies = np.zeros((after[0], before[0], 1, 1), np.float32)
     for channel in range(before[0]):
         if 0 <= channel + first < after[0]:
             copies[channel + first, channel] = 1
-    return Reading(
-        node, Kind.CONVOLUTION, (node.input[0],), node.output[0], made_weight=copies
-    )
+    return Reading(node, Kind.CONVOLUTION, (node.input[0],), node.output[0], made_weight=copies)

@@ -72,6 +72,9 @@ class Window:
         return [*self.kernel, *self.stride, *self.pad, *self.dilation]
 
 
+ONE_PLACE = Window()
+
+
 @dataclass
 class PlanWriter:
     """Collects tensors, weights and operations, and numbers them.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from compressc.sparse_graph.graph_view import GraphView, is_plain
-from compressc.sparse_graph.node_reading import Reading, Unread, read_node
+from compressc.sparse_graph.node_reading import Reading, UnreadError, read_node
 from compressc.sparse_graph.plan_numbers import Kind
 
 
@@ -36,7 +36,7 @@ def read_graph(view: GraphView) -> tuple[dict[str, Reading], dict[str, str]]:
             continue
         try:
             readings[node.output[0]] = read_node(node, view)
-        except Unread as problem:
+        except UnreadError as problem:
             reasons[node.name or node.output[0]] = str(problem)
     return readings, reasons
 

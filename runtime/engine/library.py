@@ -99,7 +99,9 @@ def load_library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise RuntimeFailure(f"{path}: cannot be loaded ({error}); install compressc again") from error
+        raise RuntimeFailure(
+            f"{path}: cannot be loaded ({error}); install compressc again"
+        ) from error
     library.compressc_open.restype = ctypes.c_void_p
     library.compressc_close.argtypes = [ctypes.c_void_p]
     library.compressc_close.restype = None

@@ -150,7 +150,9 @@ def _as_stored(array: NDArray[Any] | None, name: str, path: str | Path) -> NDArr
 
 
 def _pointers(arrays: Sequence[NDArray[Any] | None]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(arrays))(*[a.ctypes.data if a is not None else None for a in arrays])
+    return (ctypes.c_void_p * len(arrays))(
+        *[a.ctypes.data if a is not None else None for a in arrays]
+    )
 
 
 def _open(
@@ -187,7 +189,5 @@ def _read_ends(plan: list[int]) -> _Ends:
     numbers = iter(plan[1:])
     tensors = [tuple(islice(numbers, 3)) for _ in range(next(numbers))]
     inputs = tuple(tensors[next(numbers)] for _ in range(next(numbers)))
-    outputs = tuple(
-        tensors[next(numbers)][: next(numbers) - 1] for _ in range(next(numbers))
-    )
+    outputs = tuple(tensors[next(numbers)][: next(numbers) - 1] for _ in range(next(numbers)))
     return _Ends(inputs, outputs)
