@@ -22,6 +22,7 @@ from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.exporting import (
     align_channels,
     asks_for_int8,
+    check_engine,
     check_goal,
     compare_with_torch,
     export_result,
@@ -246,6 +247,7 @@ def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
         VerificationError: if a check fails.
     """
     known = job.model if isinstance(job.model, Program) else None
+    check_engine(job.target, job.settings)
     check_int8(job.settings, job.goal, job.task, known, job.target)
     decided = run_stages((*RECIPE, *PROOF), begin(job, Clock(progress)))
     return _finish(decided)

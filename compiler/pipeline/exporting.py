@@ -20,6 +20,8 @@ from compressc.pipeline.integer_precision import quantize_export
 from compressc.pipeline.judging import bounds_drop, check_int8_accuracy
 from compressc.pipeline.stamping import describe_input, stamp
 from compressc.runtime.engine.library import engine_info, has_sparse_nodes
+from compressc.settings import Settings
+from compressc.target import Target
 from compressc.verdict import Check
 
 _PARITY_BATCHES = (1, 2, 5)
@@ -84,24 +86,35 @@ def _compare(artifact: Artifact, *, use_engine: bool) -> Parity:
     )
 
 
+def check_engine(target: Target, settings: Settings) -> None:
+    """Check, before any work, that the engine has what the file is to be.
+
+    Raises:
+        ExportError: if it has not.
+    """
+    if target.engine != "sparse":
+        return
+    if settings.int8 is not None:
+        raise ExportError(
+            "the sparse engine has no int8 kernels yet; leave out --int8 or --engine sparse"
+        )
+    if settings.storage != "dense":
+        raise ExportError("sparse nodes store zeros compactly already; leave out --storage compact")
+
+
 def is_for_engine(artifact: Artifact) -> bool:
     """Return whether the sparse engine will run the file."""
-    return artifact.job.target.engine == "sparse"
+    job = artifact.job
+    return job.target.engine == "sparse" and job.settings.storage == "dense"
 
 
 def write_sparse_nodes(artifact: Artifact) -> Artifact:
     """Turn what the sparse engine runs faster into sparse nodes; the rest stays as it is.
 
     Raises:
-        ExportError: if the form that was asked for has no sparse nodes.
+        ExportError: if the engine can run no part of the network.
     """
     job = artifact.job
-    if job.settings.int8 is not None:
-        raise ExportError(
-            "the sparse engine has no int8 kernels yet; leave out --int8 or --engine sparse"
-        )
-    if job.settings.storage != "dense":
-        raise ExportError("sparse nodes store zeros compactly already; leave out --storage compact")
     choice = choose_sparse_nodes(
         artifact.file,
         job.target.threads,

@@ -126,7 +126,7 @@ class SparseModel:
             )
         arrays = [np.ascontiguousarray(array, dtype=np.float32) for array in inputs]
         batches = {array.shape[0] if array.ndim else -1 for array in arrays}
-        elements = [array.size // max(1, array.shape[0]) if array.ndim else 0 for array in arrays]
+        elements = [math.prod(array.shape[1:]) if array.ndim else 0 for array in arrays]
         if len(batches) != 1 or elements != self._input_elements:
             shapes = ", ".join("x".join(map(str, array.shape)) for array in arrays)
             raise RuntimeFailure(
