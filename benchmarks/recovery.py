@@ -28,18 +28,26 @@ from compressc.goal import Goal
 from compressc.models.checkpoints import Normalization
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
+from compressc.passes.reconstruction.refinement import RefinementSettings
 from compressc.passes.surgeon import Surgeon
 
 # Widths are free: at multiples of 16 the same MACs cost more accuracy and less time, see
 # benchmarks/speed.py.
+CLOSED_FORM = RefinementSettings(refine_steps=0)
 RECIPES: dict[str, tuple[Pass, ...]] = {
     "surgeon, calibrate": (Surgeon(), Calibration()),
+    "surgeon, calibrate in closed form": (Surgeon(), Calibration(refinement=CLOSED_FORM)),
     "magnitude, as cut": (Magnitude("l1"),),
     "magnitude, batch norms": (Magnitude("l1"), Calibration(reconstruct=False)),
-    "magnitude, calibrate": (Magnitude("l1"), Calibration()),
+    "magnitude, calibrate in closed form": (
+        Magnitude("l1"),
+        Calibration(refinement=CLOSED_FORM),
+    ),
     "surgeon, as cut": (Surgeon(),),
-    "surgeon, calibrate without residual targets": (Surgeon(), Calibration(residual=False)),
-    "surgeon, calibrate, 1024 samples": (Surgeon(), Calibration(samples=1024)),
+    "surgeon, calibrate in closed form without residual targets": (
+        Surgeon(),
+        Calibration(residual=False, refinement=CLOSED_FORM),
+    ),
 }
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -27,13 +27,14 @@ class Int8:
 
 @dataclass(frozen=True)
 class Repair:
-    """How a result is kept alive where there are no data.
+    """How a result is kept alive: what stands in for data, and how long it may take.
 
     Attributes:
         synthetic: when inputs are made from the network itself. "auto": where there is no task and
             the recipe is left to compressc; "always": where there is no task; "never".
-        seconds: how long the making may take, about; None for five minutes, which few networks
-            need.
+        seconds: how long making them and the gradient steps of the default recipe may take, about;
+            least squares in between take what they take. None for five minutes of making, which
+            few networks need, and all steps.
     """
 
     synthetic: Literal["auto", "always", "never"] = "auto"

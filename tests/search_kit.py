@@ -36,8 +36,11 @@ class Net(nn.Module):
 
 
 def make_ascai(**settings: object) -> Ascai:
-    """Return the search with some settings, given as flat as the command line gives them."""
-    search: Ascai = build_pass(Ascai, settings)
+    """Return the search with some settings, given as flat as the command line gives them.
+
+    What it hands over is what it judged, unless finalists are asked for.
+    """
+    search: Ascai = build_pass(Ascai, {"finalists": 0, **settings})
     return search
 
 

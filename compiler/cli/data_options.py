@@ -42,7 +42,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--repair-seconds",
         metavar="S",
         type=float,
-        help="what making synthetic inputs may take (default 300; most models need less)",
+        help="what repair may take: making synthetic inputs, and the gradient steps of the default "
+        "recipe (default: 300 for the making, and all steps; most models need less)",
     )
     group.add_argument(
         "--mean",

@@ -21,12 +21,14 @@ from compressc.coupling.graph import cost_of
 from compressc.errors import GoalError
 from compressc.goal import Goal
 from compressc.lowering.lowered import lower
+from compressc.pass_fields import build_pass
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_equivalence, check_predicted_cost
 from compressc.pipeline.decisions import decide, run_in_order
 from compressc.pipeline.default_recipe import choose_recipe
 from compressc.pipeline.file_size import goal_for_passes
 from compressc.pipeline.job import Job
+from compressc.pipeline.sampling import MAKING_SHARE
 from compressc.plan import Plan
 from compressc.proof.equivalence import prove
 
@@ -131,4 +133,13 @@ def _passes(job: Job) -> tuple[Pass, ...]:
             "the goal asks for nothing; give macs, params, size_bytes or latency_ms, or passes"
         )
     names = choose_recipe(latency=goal.latency_ms is not None, samples=job.has_samples)
-    return tuple(find_pass(name)() for name in names)
+    return tuple(_build(name, job) for name in names)
+
+
+def _build(name: str, job: Job) -> Pass:
+    """Return a pass of the default recipe, bounded by the time that repair may take."""
+    settings = {}
+    if name == "calibrate" and job.repair.seconds is not None:
+        settings["refine_seconds"] = (1 - MAKING_SHARE) * job.repair.seconds
+    built: Pass = build_pass(find_pass(name), settings)
+    return built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Assessment:
         self._prices: dict[str, float] = {}
         # Plans that no point of the space stands for, by digest.
         self._proposed: dict[str, Plan] = {}
+        # Points that meet the bounds, by digest.
+        self._within: dict[str, ScoredPoint] = {}
 
     def assess(self, values: FloatArray, bounded: bool = True) -> list[ScoredPoint]:
         """Return the points that the budget allows, in order, scored.
@@ -96,11 +99,26 @@ class Assessment:
             self.recorder.add(trial)
         return self.scoring.score(self._prices[trial.digest], trial.metric)
 
-    def _compare(self, scored: ScoredPoint) -> None:
-        def order(candidate: ScoredPoint) -> tuple[bool, float]:
-            return self.scoring.accepts(candidate.trial.metric), candidate.score
+    def list_best(self, count: int) -> list[ScoredPoint]:
+        """Return the best points within the bounds, the best first, and all that were proposed."""
+        best = sorted(self._within.values(), key=self.rank, reverse=True)[:count]
+        known = {scored.trial.digest for scored in best}
+        proposed = [self._within[digest] for digest in self._proposed if digest not in known]
+        return [*best, *proposed]
 
-        if self.best is None or order(scored) > order(self.best):
+    def with_metric(self, scored: ScoredPoint, metric: float) -> ScoredPoint:
+        """Return a point scored anew, by a metric that was measured otherwise."""
+        trial = replace(scored.trial, metric=metric)
+        score = self.scoring.score(self._prices[trial.digest], metric)
+        return ScoredPoint(scored.point, trial, score)
+
+    def rank(self, scored: ScoredPoint) -> tuple[bool, float]:
+        """Return what a better point has more of: accurate ones come before all others."""
+        return self.scoring.accepts(scored.trial.metric), scored.score
+
+    def _compare(self, scored: ScoredPoint) -> None:
+        self._within.setdefault(scored.trial.digest, scored)
+        if self.best is None or self.rank(scored) > self.rank(self.best):
             self.best = scored
 
 

@@ -16,6 +16,7 @@ from compressc.passes.ascai.announcer import Announcer
 from compressc.passes.ascai.assessment import Assessment
 from compressc.passes.ascai.breeding import Breeding
 from compressc.passes.ascai.evolution import Evolution
+from compressc.passes.ascai.finalists import Finalist, repair_finalists
 from compressc.passes.ascai.judging import Judging
 from compressc.passes.ascai.outcome import describe_best, pick_best
 from compressc.passes.ascai.proposals import Proposal, propose_plans
@@ -133,21 +134,42 @@ class Ascai(Pass):
             write_search(self.history, history)
         best = pick_best(assessment)
         decided = program.with_plan(assessment.plan_of(best))
+        recalibrated = bool(self.judging.recalibrate)
         if repair is not None:
             decided = repair.repaired(decided)
-        recalibrated = bool(self.judging.recalibrate)
         if recalibrated:
             decided = with_statistics(decided, evaluator.calibration)
+        finalists = self.repair_finalists(assessment, program, task, context)
+        if finalists:
+            best, decided = finalists[0].scored, finalists[0].program
         notes = describe_best(
             assessment,
             best,
             history,
             repaired=repair is not None,
-            recalibrated=recalibrated,
+            recalibrated=recalibrated and not finalists,
             elite=self.breeding.elite,
         )
+        if finalists:
+            notes = (*notes, f"the best of {len(finalists)} finalists after calibrate")
         lines = describe_ranks(decided, decided.plan.rank)
         return decided.with_line(HistoryLine(self.name, notes=(*notes, *lines)))
+
+    def repair_finalists(
+        self, assessment: Assessment, program: Program, task: Task, context: Context
+    ) -> list[Finalist]:
+        """Return the best candidates after calibrate, the best first; none if that is not asked."""
+        if self.weights.judge == "as-cut" or not self.weights.finalists:
+            return []
+        return repair_finalists(
+            assessment,
+            program,
+            task,
+            context,
+            count=self.weights.finalists,
+            samples=self.weights.repair_samples,
+            val_samples=self.judging.val_samples,
+        )
 
     def propose(self, space: SearchSpace, task: Task, context: Context) -> list[Proposal]:
         """Return the plans that a warm start is seeded with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from compressc.passes.reconstruction.layer_fit import reconstruct
 from compressc.passes.reconstruction.layers import Layer, find_layers
 from compressc.passes.reconstruction.norms import Norm, read_norm
 from compressc.passes.reconstruction.patches import LAYERS
+from compressc.passes.reconstruction.refinement import RefinementSettings, refine_blocks
 from compressc.passes.reconstruction.staged_execution import (
     Batches,
     StagedExecution,
@@ -52,6 +53,7 @@ class Calibration(Pass):
         residual: whether branches make up for errors of their shortcuts.
         ridge: pull towards the original weights, as a share of the mean square of a feature.
         memory_bytes: for activations; fewer samples are used where they would need more.
+        refinement: gradient steps on one block after the other, behind the closed form.
 
     Source:
         He et al., Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017 (least
@@ -71,6 +73,7 @@ class Calibration(Pass):
     residual: bool = True
     ridge: float = 1e-3
     memory_bytes: int = 4 * 2**30
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
     name: ClassVar[str] = "calibrate"
     declares: ClassVar[Declaration] = Declaration(
         needs="samples", changes=frozenset({"weights", "graph"})
@@ -103,24 +106,50 @@ class Calibration(Pass):
                 f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
                 "such as magnitude before it"
             )
-        samples, note = self._affordable(program)
+        most = self._most_samples(program)
+        samples = min(self.samples, most)
         batches = draw_samples(task, samples, context.goal.seed, self.name)
-        used = sum(len(batch[0]) for batch in batches)
-        repaired = self._repair(_as_trained(program, context.original), batches, context)
-        notes = (f"repaired from {used} unlabelled samples", *note)
-        return repaired.with_line(HistoryLine(self.name, notes=notes))
+        trained = _as_trained(program, context.original)
+        repaired = self._repair(trained, batches, context)
+        notes = [f"repaired from {_count(batches)} unlabelled samples"]
+        if most < self.samples:
+            notes.append(
+                f"{most} of {self.samples} samples are used: more would take over "
+                f"{self.memory_bytes / 2**30:.1f} GB"
+            )
+        if self.reconstruct and self.refinement.refine_steps:
+            samples = min(self.refinement.refine_samples, most)
+            more = draw_samples(task, samples, context.goal.seed, self.name)
+            repaired, said = self._refine(repaired, trained, more, context)
+            notes.append(said)
+        return repaired.with_line(HistoryLine(self.name, notes=tuple(notes)))
 
-    def _affordable(self, program: Program) -> tuple[int, tuple[str, ...]]:
+    def _refine(
+        self, program: Program, trained: Program, batches: Batches, context: Context
+    ) -> tuple[Program, str]:
+        state = {name: tensor.clone() for name, tensor in program.state().items()}
+        blocks = refine_blocks(
+            program,
+            trained.graph_module,
+            batches,
+            self.refinement,
+            state,
+            context.goal.seed,
+            context.progress,
+        )
+        better = [block for block in blocks if block.after < block.before]
+        said = f"{len(better)} of {len(blocks)} blocks refined on {_count(batches)} samples"
+        if better:
+            share = sum(block.after / block.before for block in better) / len(better)
+            said += f", to {share:.0%} of their squared error on samples held back"
+        return program.with_state(state), said
+
+    def _most_samples(self, program: Program) -> int:
+        """Return how many samples there is memory for."""
         nodes = list(program.graph_module.graph.nodes)
         # Two networks, and unfolded input beside them.
         per_sample = 2 * 4 * peak_values_per_sample(nodes)
-        most = max(1, self.memory_bytes // max(1, per_sample))
-        if most >= self.samples:
-            return self.samples, ()
-        return most, (
-            f"{most} of {self.samples} samples are used: more would take over "
-            f"{self.memory_bytes / 2**30:.1f} GB",
-        )
+        return max(1, self.memory_bytes // max(1, per_sample))
 
     def _repair(self, program: Program, batches: Batches, context: Context) -> Program:
         original = program.graph_module
@@ -166,6 +195,10 @@ class Calibration(Pass):
             if norm is not None and node.name not in settled:
                 norms[node.name] = norm
         return layers, norms
+
+
+def _count(batches: Batches) -> int:
+    return sum(len(batch[0]) for batch in batches)
 
 
 def _as_trained(program: Program, original: Program | None) -> Program:

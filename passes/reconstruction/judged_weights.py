@@ -21,6 +21,8 @@ class JudgedWeights:
             the result will be; or "as-cut": they keep the weights of the original, as in the
             papers.
         repair_samples: unlabelled training samples from which the least squares are made, once.
+        finalists: how many of the best candidates have their layers refitted once more, one after
+            the other on the samples themselves, before the best of them is chosen; 0 for none.
         repair_ridge: pull towards the original weights, as a share of the mean square of a feature.
 
     Raises:
@@ -29,6 +31,7 @@ class JudgedWeights:
 
     judge: Literal["repaired", "as-cut"] = "repaired"
     repair_samples: int = 512
+    finalists: int = 3
     repair_ridge: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -36,6 +39,8 @@ class JudgedWeights:
             raise GoalError(f"judge '{self.judge}' is unknown; give repaired or as-cut")
         if self.repair_samples < 1:
             raise GoalError(f"repair_samples {self.repair_samples}: at least 1 is needed")
+        if self.finalists < 0:
+            raise GoalError(f"finalists {self.finalists}: must be 0 or more")
         if not self.repair_ridge >= 0:
             raise GoalError(f"repair_ridge {self.repair_ridge:g}: must be 0 or more")
 

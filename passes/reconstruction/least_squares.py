@@ -28,7 +28,8 @@ class NormalEquations:
     """Sums that determine ``min ||X W^T + c - T||^2 + ridge ||W - W0||^2``, in float64.
 
     X and T are centred afterwards, so the intercept c is free of the ridge. Only sums over rows
-    are kept: memory does not grow with the number of rows.
+    are kept: memory does not grow with the number of rows. Rows are multiplied in the precision
+    that they come in, about an origin near their mean, so that float32 loses nothing to it.
 
     Shape:
         per conv group g of ``conv_groups``: X (rows, features), T (rows, outputs); W (outputs,
@@ -42,6 +43,8 @@ class NormalEquations:
         self.rows = 0
         self._gram, self._cross = zeros(features, features), zeros(features, outputs)
         self._sum_x, self._sum_t = zeros(features), zeros(outputs)
+        # What is subtracted from every row: the mean of the first ones.
+        self._origin_x, self._origin_t = zeros(features), zeros(outputs)
 
     @classmethod
     def of_teacher(
@@ -60,17 +63,16 @@ class NormalEquations:
             left (conv_groups, all features), columns (features,), weights (conv_groups, outputs,
             all features), bias (conv_groups, outputs).
         """
-        weights, bias, mean = weights.double(), bias.double(), moments.mean.double()
+        weights, mean = weights.double(), moments.mean.double()
         stays = left[:, columns].double()
-        # What is left times everything there was.
-        second = moments.covariance[:, columns].double()
-        second = (second + mean[:, columns, None] * mean[:, None, :]) * stays[:, :, None]
+        # What is left against everything there was.
+        against = moments.covariance[:, columns].double() * stays[:, :, None]
         equations = cls(len(mean), len(columns), weights.shape[1], mean.device)
         equations.rows = 1
-        equations._sum_x = mean[:, columns] * stays
-        equations._sum_t = (weights @ mean[:, :, None])[:, :, 0] + bias
-        equations._gram = second[:, :, columns] * stays[:, None, :]
-        equations._cross = second @ weights.mT + equations._sum_x[:, :, None] * bias[:, None, :]
+        equations._origin_x = mean[:, columns] * stays
+        equations._origin_t = (weights @ mean[:, :, None])[:, :, 0] + bias.double()
+        equations._gram = against[:, :, columns] * stays[:, None, :]
+        equations._cross = against @ weights.mT
         return equations
 
     def add(self, x: Tensor, t: Tensor) -> None:
@@ -79,7 +81,10 @@ class NormalEquations:
         Shape:
             x (conv_groups, rows, features), t (conv_groups, rows, outputs).
         """
-        x, t = x.double(), t.double()
+        if not self.rows:
+            self._origin_x, self._origin_t = x.mean(1).double(), t.mean(1).double()
+        x = x - self._origin_x[:, None].to(x.dtype)
+        t = (t - self._origin_t[:, None].to(t.dtype)).to(x.dtype)
         self.rows += x.shape[1]
         self._gram += x.mT @ x
         self._cross += x.mT @ t
@@ -88,7 +93,25 @@ class NormalEquations:
 
     def moments(self) -> Moments:
         """Return mean and covariance of the features."""
-        return Moments(self._sum_x / self.rows, self._second_moments(centred=True))
+        return Moments(self._mean_x, self._covariance)
+
+    @property
+    def _mean_x(self) -> Tensor:
+        return self._origin_x + self._sum_x / self.rows
+
+    @property
+    def _mean_t(self) -> Tensor:
+        return self._origin_t + self._sum_t / self.rows
+
+    @property
+    def _covariance(self) -> Tensor:
+        off = self._sum_x / self.rows
+        return self._gram / self.rows - off[:, :, None] * off[:, None, :]
+
+    @property
+    def _cross_covariance(self) -> Tensor:
+        off_x, off_t = self._sum_x / self.rows, self._sum_t / self.rows
+        return self._cross / self.rows - off_x[:, :, None] * off_t[:, None, :]
 
     def solve(
         self,
@@ -111,10 +134,11 @@ class NormalEquations:
             weights (conv_groups, outputs, features), intercept (conv_groups, outputs), float64.
         """
         start = start.double()
-        mean_x, mean_t = self._sum_x / self.rows, self._sum_t / self.rows
-        moments, cross = self._second_moments(centred=intercept), self._cross / self.rows
-        if intercept:
-            cross = cross - mean_x[:, :, None] * mean_t[:, None, :]
+        mean_x, mean_t = self._mean_x, self._mean_t
+        moments, cross = self._covariance, self._cross_covariance
+        if not intercept:
+            moments = moments + mean_x[:, :, None] * mean_x[:, None, :]
+            cross = cross + mean_x[:, :, None] * mean_t[:, None, :]
         diagonal = moments.diagonal(dim1=1, dim2=2)
         strength = damping(diagonal.mean(1), ridge)
         damped = moments + torch.diag_embed(strength[:, None].expand_as(diagonal))
@@ -125,13 +149,6 @@ class NormalEquations:
         if not intercept:
             return weights, torch.zeros_like(mean_t)
         return weights, mean_t - (weights @ mean_x[:, :, None])[:, :, 0]
-
-    def _second_moments(self, *, centred: bool) -> Tensor:
-        moments = self._gram / self.rows
-        if centred:
-            mean = self._sum_x / self.rows
-            moments = moments - mean[:, :, None] * mean[:, None, :]
-        return moments
 
 
 def damping(power: Tensor, ridge: float) -> Tensor:

@@ -86,7 +86,7 @@ class StagedExecution:
         self._batches = batches
         self._next = 0
         self._values: dict[fx.Node, list[Any]] = {}
-        self._constants = _find_constants(module.graph)
+        self._constants = find_constants(module.graph)
         self._readers: Counter[fx.Node] = Counter(kept_for)
         for node in order:
             self._readers.update(self._sources(node))
@@ -152,7 +152,7 @@ class StagedExecution:
         return _call(node, {source: self._constant(source) for source in node.all_input_nodes})
 
 
-def _find_constants(graph: fx.Graph) -> set[fx.Node]:
+def find_constants(graph: fx.Graph) -> set[fx.Node]:
     """Return the nodes that depend on parameters and buffers only."""
     constants: set[fx.Node] = set()
     for node in graph.nodes:

@@ -15,6 +15,7 @@ from compressc.passes.ascai.proposals import propose_plans
 from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.judged_weights import JudgedWeights
+from compressc.passes.reconstruction.refinement import RefinementSettings
 from compressc.passes.spaces.space_building import build_space
 from compressc.passes.surgeon import Surgeon
 from compressc.passes.unit_features.registry import measure_feature
@@ -24,6 +25,7 @@ from tests.search_kit import change, make_ascai, trained
 
 SHORT = make_ascai(population=4, generations=0, spaces=("ps",), importance="magnitude")
 GOAL = Goal(macs=0.35)
+CLOSED = Calibration(refinement=RefinementSettings(refine_steps=0))
 
 
 def context(goal: Goal = GOAL) -> Context:
@@ -93,12 +95,26 @@ def test_what_is_handed_over_has_the_judged_weights():
     assert all(torch.equal(tensor, state[name]) for name, tensor in cut.state().items())
 
 
+def test_finalists_are_repaired_in_full_and_the_best_of_them_wins():
+    program, _ = trained()
+    plain = SHORT(program, context())
+    found = change(SHORT, finalists=2)(program, context())
+    closed = CLOSED
+    again = closed(program.with_plan(found.plan), context())
+    state = again.state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.state().items())
+    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+    assert any("finalists after calibrate" in note for note in found.history[-1].notes)
+    for plan in (*proposed(GOAL).values(), plain.plan):
+        assert validated(found) >= validated(closed(program.with_plan(plan), context()))
+
+
 def test_calibrate_behind_it_still_reproduces_the_original():
     program, _ = trained()
     found = change(SHORT, recalibrate=64)(program, context())
     assert not torch.equal(found.state()["b.weight"], program.state()["b.weight"])
-    behind = Calibration()(found, context()).state()
-    alone = Calibration()(program.with_plan(found.plan), context()).state()
+    behind = CLOSED(found, context()).state()
+    alone = CLOSED(program.with_plan(found.plan), context()).state()
     assert all(torch.equal(tensor, alone[name]) for name, tensor in behind.items())
 
 
@@ -107,11 +123,11 @@ def test_calibrate_reproduces_what_a_pass_trained():
     plan = Surgeon()(program, context()).plan
     moved = {name: tensor * 1.1 for name, tensor in program.state().items()}
     trained_since = program.with_state(moved).with_line(HistoryLine("finetune"))
-    found = Calibration()(trained_since.with_plan(plan), context()).state()
-    alone = Calibration()(trained_since.with_plan(plan), replace(context(), original=None))
+    found = CLOSED(trained_since.with_plan(plan), context()).state()
+    alone = CLOSED(trained_since.with_plan(plan), replace(context(), original=None))
     assert all(torch.equal(tensor, alone.state()[name]) for name, tensor in found.items())
     unknown = program.with_state(moved).with_line(HistoryLine("somebody's own"))
-    again = Calibration()(unknown.with_plan(plan), context()).state()
+    again = CLOSED(unknown.with_plan(plan), context()).state()
     assert all(torch.equal(tensor, again[name]) for name, tensor in found.items())
 
 

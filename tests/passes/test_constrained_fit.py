@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from compressc.factors.low_rank import decompose_tucker, split_svd
-from compressc.passes.reconstruction.constrained_fit import LowRank, Support
+from compressc.passes.reconstruction import constrained_fit
+from compressc.passes.reconstruction.constrained_fit import LowRank, Support, descend
 
 TAPS = 4
 
@@ -78,3 +79,29 @@ def test_weights_that_have_the_ranks_stay():
     factors = decompose_tucker(free[0].reshape(6, 5, TAPS), 4, 3)
     low = factors.product().reshape(free.shape)
     torch.testing.assert_close(LowRank((4, 3), TAPS).project(low, moments), low)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.3])
+def test_descending_together_comes_to_what_each_system_says(share, monkeypatch):
+    free, moments = problem(outputs=700, channels=30)
+    moments = moments + 1e-3 * moments.diagonal(dim1=1, dim2=2).mean() * torch.eye(120)
+    mask = torch.rand(free.shape, generator=torch.Generator().manual_seed(1)) < share
+    mask[0, 2] = False
+    exact = Support(mask).project(free, moments)
+    monkeypatch.setattr(constrained_fit, "_MOST_SOLVED", 0)
+    found = Support(mask).project(free, moments)
+    assert not torch.equal(found, exact)
+    assert found[~mask].abs().max() == 0
+    least = loss(exact, free, moments)
+    assert least * (1 - 1e-12) <= loss(found, free, moments) < 1.0001 * least
+    assert loss(free * mask, free, moments) > 1.5 * least
+
+
+def test_features_that_are_all_zero_harm_nothing_when_descending():
+    free, moments = problem()
+    moments[:, 3] = moments[:, :, 3] = 0.0
+    mask = torch.ones_like(free, dtype=torch.bool)
+    mask[:, :, 0] = False
+    found = descend(free[0], moments[0], mask[0])
+    assert torch.isfinite(found).all()
+    assert loss(found[None], free, moments) <= loss(free * mask, free, moments)

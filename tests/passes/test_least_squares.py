@@ -78,3 +78,30 @@ def test_a_projection_gets_moments_that_can_be_inverted():
         return free
 
     equations(torch.zeros_like(x), t).solve(w, 1e-6, intercept=True, project=project)
+
+
+def test_float32_rows_far_from_zero_lose_nothing():
+    x, w, t = problem(rows=4000)
+    x, t = x + 1000, t + x.new_tensor(1000.0)
+    exact, _ = equations(x, t, 5).solve(torch.zeros_like(w), 1e-3, intercept=True)
+    found, _ = equations(x.float(), t.float(), 5).solve(torch.zeros_like(w), 1e-3, intercept=True)
+    torch.testing.assert_close(found, exact, atol=1e-3, rtol=1e-3)
+
+
+def test_a_teacher_on_what_is_left_says_what_rows_of_it_say():
+    x, w, _ = problem(rows=500)
+    bias = torch.arange(6.0).double().view(2, 3)
+    left = torch.rand(2, 7, generator=torch.Generator().manual_seed(1)) < 0.6
+    columns = torch.tensor([0, 1, 3, 4, 6])
+    t = x @ w.mT + bias[:, None]
+    whole = equations(x, x[:, :, :0], 3)
+    told = NormalEquations.of_teacher(whole.moments(), left, columns, w, bias)
+    rows = equations((x * left[:, None])[:, :, columns], t, 3)
+    start = w[:, :, columns]
+    for intercept in (True, False):
+        for one, other in zip(
+            told.solve(start, 1e-2, intercept=intercept),
+            rows.solve(start, 1e-2, intercept=intercept),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -131,3 +132,26 @@ def test_int8_is_judged_against_the_original(trained):
     report = result.report
     assert report.int8.agreement > 0.8
     assert report.accuracy.agreement < report.int8.agreement
+
+
+def test_inputs_that_int8_is_calibrated_on_repair_as_well(trained, tmp_path):
+    path, few = tmp_path / "inputs.npz", tmp_path / "few.npz"
+    inputs = torch.cat([batch[0] for batch in make_task().calibration_batches(80, 0)]).numpy()
+    np.savez(path, x=inputs)
+    np.savez(few, x=inputs[:20])
+
+    def inputs_from(samples) -> str:
+        settings = Settings(measure=False, int8=Int8(samples=samples, force=True))
+        return compressc.compress(
+            trained, goal=Goal(macs=0.5), settings=settings
+        ).report.accuracy.inputs_from
+
+    assert inputs_from(path) == "the inputs of inputs.npz"
+    assert inputs_from(few) == "synthetic inputs"
+
+
+def test_the_time_for_repair_is_shared_out(trained):
+    report = compress(trained, repair=Repair(seconds=50)).report
+    calibrate = report.passes[1]
+    assert calibrate.settings["refine_seconds"] == pytest.approx(20)
+    assert compress(trained).report.passes[1].settings["refine_seconds"] is None
