@@ -27,6 +27,8 @@ from compressc.tasks.unlabeled import batched_inputs, bound_batch, take_rows
 _HELD_BACK = 8
 # Convolutions and linear layers in a block, unless it cannot be cut.
 _LAYERS = 2
+# So often a sample is used at most: more teaches a block these samples instead of its work.
+_MOST_PASSES = 14
 _TINY = 1e-12
 
 
@@ -35,7 +37,8 @@ class RefinementSettings:
     """How blocks are refined.
 
     Attributes:
-        refine_steps: of Adam for each block; 0 for the closed form alone.
+        refine_steps: of Adam for each block, fewer where there are few samples; 0 for the closed
+            form alone.
         refine_rate: its learning rate at the start; it falls to 0 along a cosine.
         refine_samples: unlabelled samples that the steps are made on; the closed form needs fewer.
         refine_batch: samples in each step.
@@ -185,7 +188,8 @@ class _Trainer:
         for weight in weights.values():
             weight.requires_grad_(True)
         optimizer = torch.optim.Adam(weights.values(), lr=self._rate)
-        done, steps, began = 0, self._steps, time.monotonic()
+        done, began = 0, time.monotonic()
+        steps = min(self._steps, _MOST_PASSES * taught)
         while done < steps:
             for place in torch.randperm(taught, generator=self._generator).tolist():
                 if done >= steps:

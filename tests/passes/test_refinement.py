@@ -131,3 +131,23 @@ def test_time_cuts_steps_short():
     once, expected = refined(before, replace(SETTINGS, refine_steps=1))
     assert len(outcome) == len(expected)
     assert error(hurried) == pytest.approx(error(once), rel=0.05)
+
+
+def test_few_samples_teach_few_steps(monkeypatch):
+    before = closed_form()
+    few = draw_samples(trained()[1], 96, 0, "test")
+
+    def steps_made(steps: int) -> int:
+        made = []
+        step = torch.optim.Adam.step
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", lambda *given: made.append(1) or step(*given))
+            settings = RefinementSettings(refine_steps=steps)
+            state = {name: tensor.clone() for name, tensor in before.state().items()}
+            teacher = trained()[0].graph_module
+            refine_blocks(before, teacher, few, settings, state, 0, lambda *_: None)
+        return len(made)
+
+    # Three batches of 32, one of them held back; two blocks.
+    assert steps_made(20) == 2 * 20
+    assert steps_made(500) == 2 * 14 * 2

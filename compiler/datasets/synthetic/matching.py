@@ -44,7 +44,7 @@ class Matching:
         every layer counts alike; the start is noise with the spectrum of pictures.
     """
 
-    steps: int = 80
+    steps: int = 110
     rate: float = 0.1
     statistics: float = 10.0
     confidence: float = 0.1
