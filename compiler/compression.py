@@ -22,12 +22,15 @@ from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.exporting import (
     align_channels,
     asks_for_int8,
+    check_engine,
     check_goal,
     compare_with_torch,
     export_result,
+    is_for_engine,
     may_align,
     quantize_to_int8,
     stamp_file,
+    write_sparse_nodes,
 )
 from compressc.pipeline.integer_precision import check_int8
 from compressc.pipeline.job import Job, Passes
@@ -68,6 +71,7 @@ FILE = (
     Stage("exporting the original", export_original, is_measured),
     Stage("exporting to ONNX", export_result),
     Stage("aligning channels", align_channels, may_align),
+    Stage("writing sparse nodes", write_sparse_nodes, is_for_engine),
     Stage("comparing with ONNX Runtime", compare_with_torch),
     Stage("", quantize_to_int8, asks_for_int8),
     Stage("counting costs", check_goal),
@@ -243,6 +247,7 @@ def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
         VerificationError: if a check fails.
     """
     known = job.model if isinstance(job.model, Program) else None
+    check_engine(job.target, job.settings)
     check_int8(job.settings, job.goal, job.task, known, job.target)
     decided = run_stages((*RECIPE, *PROOF), begin(job, Clock(progress)))
     return _finish(decided)

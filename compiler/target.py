@@ -10,10 +10,11 @@ from compressc.errors import GoalError
 from compressc.runtime.cost_store import read_table
 from compressc.runtime.cost_table import CostTable
 from compressc.runtime.machine import Machine, channel_multiple, describe_machine
-from compressc.zero_price import DENSE, ZeroPrice
+from compressc.zero_price import DENSE, SPARSE, ZeroPrice
 
 # What executes the file. Both run the same ONNX file; they differ in what a zero weight costs.
-Engine = Literal["onnxruntime"]
+Engine = Literal["onnxruntime", "sparse"]
+ENGINES: tuple[Engine, ...] = ("onnxruntime", "sparse")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Target:
         batch: samples in one call.
         cost_table: measured kernels of another machine, as ``compressc profile --cost-table``
             wrote them there; None for this machine.
-        engine: what executes the file.
+        engine: what executes the file: stock ONNX Runtime, or ONNX Runtime with compressc's
+            sparse engine (``compressc.runtime.register``).
     """
 
     threads: int = 1
@@ -37,8 +39,8 @@ class Target:
         for what, value in (("threads", self.threads), ("batch", self.batch)):
             if value < 1:
                 raise GoalError(f"{what} {value}: must be 1 or more")
-        if self.engine != "onnxruntime":
-            raise GoalError(f"engine '{self.engine}' does not exist; give onnxruntime")
+        if self.engine not in ENGINES:
+            raise GoalError(f"engine '{self.engine}' does not exist; give {' or '.join(ENGINES)}")
         table = self.cost_table
         if table is not None and table.threads != self.threads:
             raise GoalError(
@@ -66,7 +68,7 @@ class Target:
     @property
     def zero_price(self) -> ZeroPrice:
         """What a zero weight costs there: as much as any other in stock ONNX Runtime."""
-        return DENSE
+        return SPARSE if self.engine == "sparse" else DENSE
 
     @property
     def channel_step(self) -> int:
@@ -74,16 +76,23 @@ class Target:
         return channel_multiple(self.machine)
 
 
-def read_target(cost_table: str | Path | None, threads: int = 1, batch: int = 1) -> Target:
+def read_target(
+    cost_table: str | Path | None,
+    threads: int = 1,
+    batch: int = 1,
+    engine: Engine = "onnxruntime",
+) -> Target:
     """Return the target that a file of a device describes, or this machine where there is none.
 
     Args:
         cost_table: file from ``compressc profile --cost-table`` on the device; None for here.
         threads: of each operator.
         batch: samples in one call.
+        engine: what executes the file there.
 
     Raises:
         RuntimeFailure: if the file cannot be read or is no cost table.
         GoalError: if it was measured with another number of threads.
     """
-    return Target(threads, batch, None if cost_table is None else read_table(cost_table))
+    table = None if cost_table is None else read_table(cost_table)
+    return Target(threads, batch, table, engine)

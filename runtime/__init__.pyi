@@ -1,6 +1,10 @@
 from compressc.runtime.bench_result import BenchResult as BenchResult
 from compressc.runtime.bench_result import bench_table as bench_table
 from compressc.runtime.benchmark import bench as bench
+from compressc.runtime.engine.library import EngineInfo as EngineInfo
+from compressc.runtime.engine.library import engine_info as engine_info
+from compressc.runtime.engine.library import register as register
+from compressc.runtime.engine.sparse_model import SparseModel as SparseModel
 from compressc.runtime.errors import RuntimeFailure as RuntimeFailure
 from compressc.runtime.inputs import make_inputs as make_inputs
 from compressc.runtime.machine import Machine as Machine

@@ -15,6 +15,7 @@ import onnx
 import onnx.inliner
 import onnx.shape_inference
 
+from compressc.runtime.engine.library import OPERATOR
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Dims, Shapes, make_inputs, resolve_shapes
 from compressc.runtime.packed_weights import restore_packed
@@ -53,8 +54,15 @@ def stripped_copy(model: onnx.ModelProto) -> onnx.ModelProto:
             graph.initializer.add(
                 name=tensor.name, dims=list(tensor.dims), data_type=tensor.data_type
             )
-    restore_packed(graph)
+    light = _inline_sparse_nodes(light)
+    restore_packed(light.graph)
     return onnx.inliner.inline_local_functions(light) if light.functions else light
+
+
+def _inline_sparse_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the nodes that sparse nodes stand for; their weights stay packed."""
+    sparse = [(f.domain, f.name) for f in model.functions if f.name == OPERATOR]
+    return onnx.inliner.inline_selected_functions(model, sparse) if sparse else model
 
 
 def shared_constant(node: onnx.NodeProto) -> str | None:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
+from compressc.runtime.engine.library import has_sparse_nodes, register
 from compressc.runtime.errors import RuntimeFailure
 
 # The exceptions of ONNX Runtime share no base of their own, and differ between releases.
@@ -73,6 +74,7 @@ def create_session(
     optimize: bool = True,
     folder: Path | None = None,
     configure: Callable[[ort.SessionOptions], None] | None = None,
+    use_engine: bool = True,
 ) -> ort.InferenceSession:
     """Open a path or serialised model; ``name`` is what errors call it.
 
@@ -83,6 +85,7 @@ def create_session(
         optimize: False keeps every node of the file as it stands.
         folder: where the external weights of a serialised model lie.
         configure: sets further options.
+        use_engine: whether sparse nodes run on compressc's engine where it is installed.
 
     Raises:
         RuntimeFailure: if ONNX Runtime refuses the model, or ``threads`` is below 1.
@@ -101,6 +104,8 @@ def create_session(
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder))
+    if use_engine and has_sparse_nodes(model):
+        register(options)
     if configure is not None:
         configure(options)
     try:

@@ -101,6 +101,7 @@ def compare(
     batches: Sequence[int] = (1, 2, 3),
     dynamic_axes: Sequence[Mapping[int, str]] | None = None,
     seed: int = 0,
+    use_engine: bool = True,
 ) -> Parity:
     """Run a module and an ONNX model on the same random inputs and judge the differences.
 
@@ -116,6 +117,8 @@ def compare(
             axis is dynamic.
         dynamic_axes: per input, a mapping from axis to name.
         seed: for the inputs.
+        use_engine: whether sparse nodes run on compressc's engine where it is installed; without
+            it by their standard definition.
 
     Raises:
         VerificationError: if either side does not run.
@@ -129,7 +132,7 @@ def compare(
     sizes = tuple(batches) if dynamic else (own,) * len(batches)
     runs: list[_Run] = []
     try:
-        session = create_session(*_session_source(model))
+        session = create_session(*_session_source(model), use_engine=use_engine)
         names = [value.name for value in session.get_inputs()]
         double = Float64Reference(module)
         generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,8 @@ from onnx import helper, numpy_helper
 from compressc.backend.blocked_layout import keep_blocked
 
 _INT64_MAX = 2**63 - 1
+_MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def tidy(model: onnx.ModelProto) -> None:
@@ -29,9 +31,27 @@ def tidy(model: onnx.ModelProto) -> None:
         for item in group:
             del item.metadata_props[:]
             item.ClearField("doc_string")
+    _drop_signs_of_zeros(model.graph)
     keep_blocked(model.graph)
     _use_global_pooling(model.graph)
     _use_strided_slices(model.graph)
+
+
+def _drop_signs_of_zeros(graph: onnx.GraphProto) -> None:
+    """Write every zero of a weight as +0.0.
+
+    A batch norm of negative scale that is folded into a pruned convolution leaves -0.0, which
+    multiplies like any zero and is stored like any other number: files with 90 % zeros were a
+    third larger for it.
+    """
+    weights = {node.input[1] for node in graph.node if node.op_type in _MULTIPLYING}
+    for tensor in graph.initializer:
+        if tensor.name not in weights or tensor.data_type not in _FLOATS:
+            continue
+        array = numpy_helper.to_array(tensor)
+        if (np.signbit(array) & (array == 0)).any():
+            positive = np.where(array == 0, np.zeros((), array.dtype), array)
+            tensor.CopyFrom(numpy_helper.from_array(positive, tensor.name))
 
 
 def _use_global_pooling(graph: onnx.GraphProto) -> None:

@@ -84,6 +84,13 @@ def add_form_options(parser: argparse.ArgumentParser, group: argparse._ArgumentG
         default="dense",
         help="compact stores zeros in little space; any ONNX Runtime loads both",
     )
+    group.add_argument(
+        "--engine",
+        choices=("onnxruntime", "sparse"),
+        default="onnxruntime",
+        help="what will run the file: sparse writes parts of it as nodes that compressc's engine "
+        "runs without multiplying by zeros; stock ONNX Runtime runs them dense",
+    )
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_int8_options(parser)
 
@@ -137,7 +144,7 @@ def read_job(
         seconds=options.seconds,
         int8=read_int8(options),
     )
-    target = read_target(options.cost_table, options.threads, options.batch)
+    target = read_target(options.cost_table, options.threads, options.batch, options.engine)
     passes = [entry.build() for entry in chosen]
     progress(0, 0, f"loading {options.model}")
     program = load_model(options)

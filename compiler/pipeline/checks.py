@@ -53,14 +53,14 @@ def check_equivalence(equivalence: Equivalence) -> Check:
     )
 
 
-def check_parity(parity: Parity) -> Check:
-    """Judge the ONNX file in ONNX Runtime against the torch module."""
+def check_parity(parity: Parity, runtime: str = "ONNX Runtime") -> Check:
+    """Judge the ONNX file in ONNX Runtime, or in what else ran it, against the torch module."""
     batches = ", ".join(str(batch) for batch in parity.batches)
     # Where the output is nearly the same for every input, an error has nowhere to show.
     dull = [output.name for output in parity.outputs if not output.informative]
     remark = f"; hardly varies over inputs, so a weak test: {', '.join(dull)}" if dull else ""
     return Check(
-        "torch == ONNX Runtime",
+        f"torch == {runtime}",
         parity.passed,
         f"largest difference {parity.max_error:.1e}, tolerance {parity.tolerance:.1e}, "
         f"batch {batches}{remark}",

@@ -6,17 +6,22 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import compare
+from compressc.backend.onnx_parity import Parity, compare
 from compressc.backend.quantization import PRECISION
 from compressc.coupling.graph import cost_of
 from compressc.dynamic_axes import list_axis_sizes
+from compressc.errors import ExportError
 from compressc.latency.padding_choice import pad_where_faster
+from compressc.latency.sparse_choice import choose_sparse_nodes
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_costs, check_parity
 from compressc.pipeline.comparisons import count_file
 from compressc.pipeline.integer_precision import quantize_export
 from compressc.pipeline.judging import bounds_drop, check_int8_accuracy
 from compressc.pipeline.stamping import describe_input, stamp
+from compressc.runtime.engine.library import engine_info, has_sparse_nodes
+from compressc.settings import Settings
+from compressc.target import Target
 from compressc.verdict import Check
 
 _PARITY_BATCHES = (1, 2, 5)
@@ -35,7 +40,7 @@ def export_result(artifact: Artifact) -> Artifact:
 def may_align(artifact: Artifact) -> bool:
     """Return whether zero channels may be added: where this machine will run the file, as float."""
     settings = artifact.job.settings
-    is_plain = settings.int8 is None and settings.storage == "dense"
+    is_plain = settings.int8 is None and settings.storage == "dense" and not is_for_engine(artifact)
     return settings.measure and is_plain and artifact.job.target.is_here
 
 
@@ -61,16 +66,63 @@ def compare_with_torch(artifact: Artifact) -> Artifact:
     Raises:
         VerificationError: if it does not.
     """
+    artifact = artifact.with_check(check_parity(_compare(artifact, use_engine=False)))
+    if has_sparse_nodes(artifact.file.SerializeToString()) and engine_info().path is not None:
+        parity = _compare(artifact, use_engine=True)
+        artifact = artifact.with_check(check_parity(parity, "sparse engine"))
+    return artifact
+
+
+def _compare(artifact: Artifact, *, use_engine: bool) -> Parity:
     program = artifact.program
-    parity = compare(
+    return compare(
         program.module().eval(),
         artifact.file,
         program.example_inputs,
         batches=_PARITY_BATCHES,
         dynamic_axes=program.dynamic_axes,
         seed=artifact.job.goal.seed,
+        use_engine=use_engine,
     )
-    return artifact.with_check(check_parity(parity))
+
+
+def check_engine(target: Target, settings: Settings) -> None:
+    """Check, before any work, that the engine has what the file is to be.
+
+    Raises:
+        ExportError: if it has not.
+    """
+    if target.engine != "sparse":
+        return
+    if settings.int8 is not None:
+        raise ExportError(
+            "the sparse engine has no int8 kernels yet; leave out --int8 or --engine sparse"
+        )
+    if settings.storage != "dense":
+        raise ExportError("sparse nodes store zeros compactly already; leave out --storage compact")
+
+
+def is_for_engine(artifact: Artifact) -> bool:
+    """Return whether the sparse engine will run the file."""
+    job = artifact.job
+    return job.target.engine == "sparse" and job.settings.storage == "dense"
+
+
+def write_sparse_nodes(artifact: Artifact) -> Artifact:
+    """Turn what the sparse engine runs faster into sparse nodes; the rest stays as it is.
+
+    Raises:
+        ExportError: if the engine can run no part of the network.
+    """
+    job = artifact.job
+    choice = choose_sparse_nodes(
+        artifact.file,
+        job.target.threads,
+        job.target.batch,
+        list_axis_sizes(artifact.program),
+        job.settings.seconds / 2 if job.settings.measure and job.target.is_here else 0.0,
+    )
+    return replace(artifact, onnx=choice.model).with_notes(*choice.remarks)
 
 
 def asks_for_int8(artifact: Artifact) -> bool:
