@@ -9,6 +9,7 @@ import pytest
 
 from compressc.runtime import RuntimeFailure, SparseModel, engine_info, register
 from compressc.runtime.engine import library
+from compressc.runtime.profiling import profile
 from compressc.runtime.session import create_session
 from compressc.sparse_graph.emission import emit_sparse_nodes
 from tests.engine_graphs import make_graph
@@ -134,3 +135,7 @@ def test_runs_do_not_grow(sparse_path) -> None:
     for _ in range(2000):
         model.run(x)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096
+
+
+def test_a_profile_says_whose_layers_it_shows(sparse_path) -> None:
+    assert "sparse nodes' definition" in profile(sparse_path, seconds=0.05).notes[0]
