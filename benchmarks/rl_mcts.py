@@ -64,9 +64,9 @@ KEY = ("case", "searcher", "seed", *CONDITIONS, *SETTINGS, "finetune", "epochs")
 
 
 def search_by_play(options: argparse.Namespace, program: Program, context: Context) -> Program:
-    found = _rl_mcts(options)(program, context)
-    assert isinstance(found, Program)
-    return found
+    pruned = _rl_mcts(options)(program, context)
+    assert isinstance(pruned, Program)
+    return pruned
 
 
 def search_at_random(options: argparse.Namespace, program: Program, context: Context) -> Program:
@@ -117,8 +117,8 @@ def search_by_genes(options: argparse.Namespace, program: Program, context: Cont
         "judge": options.judge,
         "elite": 2,
     }
-    found: Program = build_pass(Ascai, settings)(program, context)
-    return found
+    pruned: Program = build_pass(Ascai, settings)(program, context)
+    return pruned
 
 
 def cut_by_surgeon(_options: argparse.Namespace, program: Program, context: Context) -> Program:
@@ -150,10 +150,10 @@ def run_row(
     goal = Goal(macs=TARGETS[options.case], trials=options.trials, seed=seed)
     context = Context(goal, task, show, options.work_dir, program)
     clock = Clock()
-    found = clock.time("search", lambda: SEARCHERS[searcher](options, program, context))
-    line = found.history[-1]
-    accuracies = {"as_found": _test(task, found)}
-    decided = program.with_plan(found.plan)
+    pruned = clock.time("search", lambda: SEARCHERS[searcher](options, program, context))
+    line = pruned.history[-1]
+    accuracies = {"as_found": _test(task, pruned)}
+    decided = program.with_plan(pruned.plan)
     repaired = clock.time("calibrate", lambda: Calibration()(decided, context))
     accuracies["calibrated"] = _test(task, repaired)
     if options.epochs:
@@ -172,9 +172,9 @@ def run_row(
         "searcher": searcher,
         "seed": seed,
         **{name: getattr(options, name) for name in (*CONDITIONS, *SETTINGS, "finetune", "epochs")},
-        "macs_left": round(cost_of(found).macs / cost_of(program).macs, 4),
-        "params_left": round(cost_of(found).params / cost_of(program).params, 4),
-        "widths": {name: int(mask.sum()) for name, mask in found.plan.keep.items()},
+        "macs_left": round(cost_of(pruned).macs / cost_of(program).macs, 4),
+        "params_left": round(cost_of(pruned).params / cost_of(program).params, 4),
+        "widths": {name: int(mask.sum()) for name, mask in pruned.plan.keep.items()},
         "search_validation_as_found": float(metric[0]) if metric else None,
         "test_accuracy": accuracies,
         "numbers": {name: round(number, 1) for name, number in line.numbers.items()},
@@ -205,7 +205,7 @@ def load(options: argparse.Namespace) -> tuple[Program, ClassificationTask]:
 
 
 def count_wins(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return on how many seeds RL-MCTS found a better candidate than random search."""
+    """Return on how many seeds RL-MCTS pruned a better candidate than random search."""
     wins = {}
     for case in TARGETS:
         scores: dict[str, dict[int, float]] = {"rl-mcts": {}, "random": {}}

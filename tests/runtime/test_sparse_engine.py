@@ -139,3 +139,11 @@ def test_runs_do_not_grow(sparse_path) -> None:
 
 def test_a_profile_says_whose_layers_it_shows(sparse_path) -> None:
     assert "sparse nodes' definition" in profile(sparse_path, seconds=0.05).notes[0]
+
+
+def test_files_that_cannot_be_read_are_left_to_onnx_runtime(tmp_path) -> None:
+    (tmp_path / "empty.onnx").touch()
+    for name in ("empty.onnx", "missing.onnx"):
+        assert not library.has_sparse_nodes(tmp_path / name)
+        with pytest.raises(RuntimeFailure):
+            create_session(str(tmp_path / name), name)

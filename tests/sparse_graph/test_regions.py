@@ -6,6 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from compressc.errors import ExportError
+from compressc.runtime import engine_info
 from compressc.runtime.session import create_session
 from compressc.sparse_graph.emission import emit_sparse_nodes
 from compressc.sparse_graph.fusion import fuse
@@ -13,6 +14,9 @@ from compressc.sparse_graph.graph_view import GraphView
 from compressc.sparse_graph.plan_numbers import RELU, Activation
 from compressc.sparse_graph.regions import find_regions, read_graph
 
+needs_engine = pytest.mark.skipif(
+    not engine_info().instruction_sets, reason="no C++ compiler was there at installation"
+)
 CHANNELS = 4
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -158,3 +162,28 @@ def test_a_file_with_zeros_is_small() -> None:
     )
     sparse = emit_sparse_nodes(model).model
     assert sparse.ByteSize() < 0.15 * model.ByteSize()
+
+
+@needs_engine
+def test_planted_faults_show() -> None:
+    """The engine follows the node's numbers and weights, and a difference in either is seen."""
+    model = graph_of(conv("x", "a"), op("Relu", ["a"], "y"))
+    x = np.random.default_rng(1).standard_normal((3, CHANNELS, 6, 6)).astype(np.float32)
+
+    def run(sparse: onnx.ModelProto, use_engine: bool) -> np.ndarray:
+        session = create_session(sparse.SerializeToString(), "planted", use_engine=use_engine)
+        return session.run(None, {"x": x})[0]
+
+    right = run(emit_sparse_nodes(model).model, True)
+    unbounded = emit_sparse_nodes(model).model
+    # The last operation ends with its activation: 0 is none.
+    unbounded.graph.node[0].attribute[0].ints[-3] = 0
+    assert np.abs(run(unbounded, False) - right).max() < 1e-4
+    assert run(unbounded, True).min() < -0.1
+    changed = emit_sparse_nodes(model).model
+    (weight,) = changed.graph.initializer
+    array = numpy_helper.to_array(weight).copy()
+    array.flat[0] += 0.01
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    for use_engine in (False, True):
+        assert np.abs(run(changed, use_engine) - right).max() > 1e-3
