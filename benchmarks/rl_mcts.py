@@ -205,7 +205,7 @@ def load(options: argparse.Namespace) -> tuple[Program, ClassificationTask]:
 
 
 def count_wins(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return on how many seeds RL-MCTS pruned a better candidate than random search."""
+    """Return on how many seeds RL-MCTS found a better candidate than random search."""
     wins = {}
     for case in TARGETS:
         scores: dict[str, dict[int, float]] = {"rl-mcts": {}, "random": {}}

@@ -64,33 +64,33 @@ def test_nothing_is_proposed_where_nothing_can_be_aimed_at():
 def test_it_never_ends_below_what_is_proposed(judge):
     program, task = trained()
     repair = JudgedWeights(judge).open_repair(program, task, 0, "test", lambda *_: None)
-    found = change(SHORT, judge=judge)(program, context())
+    searched = change(SHORT, judge=judge)(program, context())
     for plan in proposed(GOAL).values():
         decided = program.with_plan(plan)
         handed_over = decided if repair is None else repair.repaired(decided)
-        assert validated(found) >= validated(handed_over)
-    assert any("surgeon proposes a plan of metric" in note for note in found.history[-1].notes)
+        assert validated(searched) >= validated(handed_over)
+    assert any("surgeon proposes a plan of metric" in note for note in searched.history[-1].notes)
 
 
 def test_a_naive_start_is_left_alone():
-    found = change(SHORT, initialization="naive")(trained()[0], context())
-    assert not any("proposes" in note for note in found.history[-1].notes)
+    searched = change(SHORT, initialization="naive")(trained()[0], context())
+    assert not any("proposes" in note for note in searched.history[-1].notes)
 
 
 def test_a_plan_that_was_proposed_can_win():
     program, _ = trained()
     plans = {plan.digest for plan in proposed(GOAL).values()}
-    found = SHORT(program, context(replace(GOAL, trials=2)))
-    assert found.plan.digest in plans
+    searched = SHORT(program, context(replace(GOAL, trials=2)))
+    assert searched.plan.digest in plans
 
 
 def test_what_is_handed_over_has_the_judged_weights():
     program, _ = trained()
-    found = change(SHORT, judge="repaired")(program, context())
-    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
-    assert "repaired by least squares" in found.history[-1].notes[1]
+    searched = change(SHORT, judge="repaired")(program, context())
+    assert f"metric {validated(searched):.4g}" in searched.history[-1].notes[1]
+    assert "repaired by least squares" in searched.history[-1].notes[1]
     cut = change(SHORT, judge="as-cut")(program, context())
-    assert validated(found) > validated(cut) + 5
+    assert validated(searched) > validated(cut) + 5
     state = program.state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in cut.state().items())
 
@@ -98,23 +98,23 @@ def test_what_is_handed_over_has_the_judged_weights():
 def test_finalists_are_repaired_in_full_and_the_best_of_them_wins():
     program, _ = trained()
     plain = SHORT(program, context())
-    found = change(SHORT, finalists=2)(program, context())
+    searched = change(SHORT, finalists=2)(program, context())
     closed = CLOSED
-    again = closed(program.with_plan(found.plan), context())
+    again = closed(program.with_plan(searched.plan), context())
     state = again.state()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in found.state().items())
-    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
-    assert any("finalists after calibrate" in note for note in found.history[-1].notes)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in searched.state().items())
+    assert f"metric {validated(searched):.4g}" in searched.history[-1].notes[1]
+    assert any("finalists after calibrate" in note for note in searched.history[-1].notes)
     for plan in (*proposed(GOAL).values(), plain.plan):
-        assert validated(found) >= validated(closed(program.with_plan(plan), context()))
+        assert validated(searched) >= validated(closed(program.with_plan(plan), context()))
 
 
 def test_calibrate_behind_it_still_reproduces_the_original():
     program, _ = trained()
-    found = change(SHORT, recalibrate=64)(program, context())
-    assert not torch.equal(found.state()["b.weight"], program.state()["b.weight"])
-    behind = CLOSED(found, context()).state()
-    alone = CLOSED(program.with_plan(found.plan), context()).state()
+    searched = change(SHORT, recalibrate=64)(program, context())
+    assert not torch.equal(searched.state()["b.weight"], program.state()["b.weight"])
+    behind = CLOSED(searched, context()).state()
+    alone = CLOSED(program.with_plan(searched.plan), context()).state()
     assert all(torch.equal(tensor, alone[name]) for name, tensor in behind.items())
 
 
@@ -123,12 +123,12 @@ def test_calibrate_reproduces_what_a_pass_trained():
     plan = Surgeon()(program, context()).plan
     moved = {name: tensor * 1.1 for name, tensor in program.state().items()}
     trained_since = program.with_state(moved).with_line(HistoryLine("finetune"))
-    found = CLOSED(trained_since.with_plan(plan), context()).state()
+    searched = CLOSED(trained_since.with_plan(plan), context()).state()
     alone = CLOSED(trained_since.with_plan(plan), replace(context(), original=None))
-    assert all(torch.equal(tensor, alone.state()[name]) for name, tensor in found.items())
+    assert all(torch.equal(tensor, alone.state()[name]) for name, tensor in searched.items())
     unknown = program.with_state(moved).with_line(HistoryLine("somebody's own"))
     again = CLOSED(unknown.with_plan(plan), context()).state()
-    assert all(torch.equal(tensor, again[name]) for name, tensor in found.items())
+    assert all(torch.equal(tensor, again[name]) for name, tensor in searched.items())
 
 
 def test_widths_have_a_point():

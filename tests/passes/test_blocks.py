@@ -71,11 +71,11 @@ def test_blocks_in_a_row_are_the_network(program, least, layers):
     ]
     assert counted == layers
     x = torch.randn(2, *program.example_inputs[0].shape[1:])
-    wanted = module(x.clone())
+    expected = module(x.clone())
     values = (x.clone(),)
     for block in blocks:
         values = (extract_block(module, block)(*values),)
-    flat, same = (torch.utils._pytree.tree_leaves(v) for v in (wanted, values[0]))
+    flat, same = (torch.utils._pytree.tree_leaves(v) for v in (expected, values[0]))
     assert all(torch.equal(a, b) for a, b in zip(flat, same, strict=True))
 
 

@@ -119,10 +119,10 @@ def test_the_outputs_of_a_layer_come_nearer():
     repair = measure_moment_repair(program, batches, RIDGE, lambda *_: None)
     decided = program.with_plan(plan)
     (x,) = batches[0]
-    wanted = program.graph_module(x)
+    expected = program.graph_module(x)
     cut = compressc.lower(decided).graph_module(x)
     mended = compressc.lower(repair.repaired(decided)).graph_module(x)
-    assert (mended - wanted).square().mean() < 0.5 * (cut - wanted).square().mean()
+    assert (mended - expected).square().mean() < 0.5 * (cut - expected).square().mean()
     before, after = program.state(), decided.state()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 

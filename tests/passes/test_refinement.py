@@ -49,9 +49,9 @@ def error(program: Program) -> float:
     base, task = trained()
     x = task._input(task.data.val.images)
     with torch.no_grad():
-        wanted = base.graph_module(x)
+        original = base.graph_module(x)
         made = compressc.lower(program).graph_module(x)
-    return float((made - wanted).square().mean() / (wanted - wanted.mean(0)).square().mean())
+    return float((made - original).square().mean() / (original - original.mean(0)).square().mean())
 
 
 def test_every_block_and_the_whole_come_nearer():

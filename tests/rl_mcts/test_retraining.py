@@ -89,10 +89,10 @@ def validated(program) -> float:
 def test_training_between_segments_keeps_what_cutting_alone_loses(tmp_path):
     goal = Goal(macs=0.3, trials=20)
     cut = run(make_search(**{**PROGRESSIVE, "epochs_per_segment": 0}), goal)
-    found = run(make_search(**PROGRESSIVE), goal, work_dir=tmp_path)
-    assert cost_of(found).macs <= 0.3 * cost_of(trained()[0]).macs
-    assert validated(found) > validated(cut)
-    assert any(line.name == "finetune" for line in found.history)
+    searched = run(make_search(**PROGRESSIVE), goal, work_dir=tmp_path)
+    assert cost_of(searched).macs <= 0.3 * cost_of(trained()[0]).macs
+    assert validated(searched) > validated(cut)
+    assert any(line.name == "finetune" for line in searched.history)
     (path,) = tmp_path.glob("rl-mcts-*.jsonl")
     assert len(read_history(path).trials) <= 20
 
@@ -100,9 +100,9 @@ def test_training_between_segments_keeps_what_cutting_alone_loses(tmp_path):
 def test_calibrate_behind_it_aims_at_what_was_trained():
     goal = Goal(macs=0.3, trials=20)
     program, task = trained()
-    found = run(make_search(**PROGRESSIVE), goal)
-    repaired = Calibration()(found, Context(goal, task=task, original=program))
-    assert validated(repaired) >= validated(found) - 1
+    searched = run(make_search(**PROGRESSIVE), goal)
+    repaired = Calibration()(searched, Context(goal, task=task, original=program))
+    assert validated(repaired) >= validated(searched) - 1
 
 
 def test_training_and_refitting_do_not_go_together():

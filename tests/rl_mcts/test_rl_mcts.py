@@ -45,24 +45,24 @@ def validated(program) -> float:
 
 
 def test_it_meets_the_goal_and_returns_the_best_that_was_judged(tmp_path):
-    found = run(work_dir=tmp_path)
-    assert cost_of(found).macs <= 0.5 * cost_of(trained()[0]).macs
-    told, notes = history(tmp_path), found.history[-1].notes
+    searched = run(work_dir=tmp_path)
+    assert cost_of(searched).macs <= 0.5 * cost_of(trained()[0]).macs
+    told, notes = history(tmp_path), searched.history[-1].notes
     full = told.head.base["macs"]
     meeting = [trial for trial in told.trials if trial.cost.macs <= 0.5 * full]
-    assert validated(found) == pytest.approx(max(trial.metric for trial in meeting))
-    assert f"metric {validated(found):.4g}" in notes[1]
+    assert validated(searched) == pytest.approx(max(trial.metric for trial in meeting))
+    assert f"metric {validated(searched):.4g}" in notes[1]
     assert notes[0].startswith(f"best of {len(told.trials)} candidates in ")
-    couple(found).check(found.plan)
+    couple(searched).check(searched.plan)
 
 
 @pytest.mark.parametrize(
     "bound", [{"params": 0.5}, {"size_bytes": 0.6}, {"macs": 0.7, "params": 0.4}]
 )
 def test_other_bounds_are_met_too(bound):
-    found = run(goal=Goal(trials=20, **bound))
+    searched = run(goal=Goal(trials=20, **bound))
     for what, share in bound.items():
-        assert getattr(cost_of(found), what) <= share * getattr(cost_of(trained()[0]), what)
+        assert getattr(cost_of(searched), what) <= share * getattr(cost_of(trained()[0]), what)
 
 
 @pytest.mark.parametrize("trials", [1, 7, 23])
@@ -79,8 +79,8 @@ def test_a_budget_that_ends_at_once_is_named():
 
 def test_the_same_seed_finds_the_same_and_another_something_else(tmp_path):
     def trials(name, seed):
-        found = run(goal=Goal(macs=0.5, trials=40, seed=seed), work_dir=tmp_path / name)
-        return found.plan, [trial.digest for trial in history(tmp_path / name).trials]
+        searched = run(goal=Goal(macs=0.5, trials=40, seed=seed), work_dir=tmp_path / name)
+        return searched.plan, [trial.digest for trial in history(tmp_path / name).trials]
 
     torch.manual_seed(1)
     first = trials("a", 1)
@@ -103,9 +103,9 @@ def test_several_trees_from_one_root_find_something_of_their_own(tmp_path):
 def test_the_number_of_workers_changes_nothing(workers, tmp_path):
     search = change(SEARCH, trees=2)
     alone = run(search, work_dir=tmp_path / "alone")
-    found = run(change(search, workers=workers), work_dir=tmp_path / "shared")
-    assert found.plan == alone.plan
-    assert found.history[-1].notes == alone.history[-1].notes
+    searched = run(change(search, workers=workers), work_dir=tmp_path / "shared")
+    assert searched.plan == alone.plan
+    assert searched.history[-1].notes == alone.history[-1].notes
     trials = [
         [(t.digest, t.metric) for t in history(tmp_path / name).trials]
         for name in ("alone", "shared")
@@ -182,20 +182,20 @@ def test_a_segment_ends_when_the_baseline_no_longer_rises(tmp_path):
 
 
 def test_without_iterations_the_network_alone_decides(tmp_path):
-    found = run(change(SEARCH, iterations=0), Goal(macs=0.5), work_dir=tmp_path)
+    searched = run(change(SEARCH, iterations=0), Goal(macs=0.5), work_dir=tmp_path)
     assert not history(tmp_path).iterations
-    assert cost_of(found).macs <= 0.5 * cost_of(trained()[0]).macs
+    assert cost_of(searched).macs <= 0.5 * cost_of(trained()[0]).macs
 
 
 def test_only_units_that_the_mask_allows_leave():
-    found = run(change(SEARCH, mask=0.7, guide="taylor"), Goal(macs=0.6, trials=30))
+    searched = run(change(SEARCH, mask=0.7, guide="taylor"), Goal(macs=0.6, trials=30))
     program, task = trained()
     samples = UnitSamples(task, 64, 0, "test")
     taylor = measure_feature(program, "taylor", samples)
     units = list_units(program, taylor)
-    gone = sum(int((~mask).sum()) for mask in found.plan.keep.values())
+    gone = sum(int((~mask).sum()) for mask in searched.plan.keep.values())
     assert 0 < gone <= 0.7 * units.count
-    for name, mask in found.plan.keep.items():
+    for name, mask in searched.plan.keep.items():
         best = int(np.argmax(taylor[name]))
         assert mask[best]
 
@@ -300,21 +300,21 @@ def test_a_network_is_carried_to_another_search(tmp_path):
 
 
 def test_statistics_that_were_measured_anew_are_in_the_result():
-    found = run(change(SEARCH, recalibrate=128), Goal(macs=0.5, trials=20))
-    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+    searched = run(change(SEARCH, recalibrate=128), Goal(macs=0.5, trials=20))
+    assert f"metric {validated(searched):.4g}" in searched.history[-1].notes[1]
 
 
 def test_the_best_finalist_after_calibrate_is_handed_over():
     program, task = trained()
     goal = Goal(macs=0.4, trials=20)
-    bare, found = run(goal=goal), run(change(SEARCH, finalists=4), goal)
-    assert f"metric {validated(found):.4g}" in found.history[-1].notes[1]
+    bare, searched = run(goal=goal), run(change(SEARCH, finalists=4), goal)
+    assert f"metric {validated(searched):.4g}" in searched.history[-1].notes[1]
     settings = RefinementSettings(refine_steps=0)
     repaired = Calibration(refinement=settings)(
         program.with_plan(bare.plan), Context(goal, task=task, original=program)
     )
     # The one that looked best before is among them.
-    assert validated(found) >= validated(repaired)
+    assert validated(searched) >= validated(repaired)
     guided = prepare(
         program,
         Context(goal, task=task),
@@ -329,17 +329,17 @@ def test_the_best_finalist_after_calibrate_is_handed_over():
     ruled = Calibration(refinement=settings)(
         program.with_plan(units.plan_of(end.kept)), Context(goal, task=task, original=program)
     )
-    assert validated(found) >= validated(ruled)
+    assert validated(searched) >= validated(ruled)
 
 
 def test_it_composes_with_other_passes():
     program, task = trained()
     context = Context(Goal(macs=0.5, trials=20), task=task)
     ranked = Lowrank(energy=0.5, layers=("b",))(program, Context())
-    found = SEARCH(ranked, context)
-    assert found.plan.keep
-    assert found.plan.rank.keys() <= {"b"}
-    assert cost_of(found).macs <= 0.5 * cost_of(program).macs
+    searched = SEARCH(ranked, context)
+    assert searched.plan.keep
+    assert searched.plan.rank.keys() <= {"b"}
+    assert cost_of(searched).macs <= 0.5 * cost_of(program).macs
     with pytest.raises(compressc.errors.PlanError, match="--epochs-per-segment"):
         change(SEARCH, epochs_per_segment=1, judge="as-cut")(ranked, context)
 
