@@ -42,7 +42,7 @@ def _drop_signs_of_zeros(graph: onnx.GraphProto) -> None:
 
     A batch norm of negative scale that is folded into a pruned convolution leaves -0.0, which
     multiplies like any zero and is stored like any other number: files with 90 % zeros were a
-    third larger for it.
+    fifth larger for it.
     """
     weights = {node.input[1] for node in graph.node if node.op_type in _MULTIPLYING}
     for tensor in graph.initializer:
