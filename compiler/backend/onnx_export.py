@@ -19,7 +19,7 @@ from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
-from compressc.frontend.tracing import quiet
+from compressc.frontend.silence import quiet
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, jit, nn
+from torch import jit, nn
 
 from compressc.errors import CompresscError, HandOverError
 from compressc.frontend.architecture import (
@@ -26,6 +26,7 @@ from compressc.frontend.input_shape import (
     make_example_inputs,
     normalize_shapes,
 )
+from compressc.frontend.number_types import in_float32
 from compressc.frontend.state_fit import align_names, load_state
 from compressc.frontend.tracing import capture
 from compressc.models.registry import architectures
@@ -59,8 +60,8 @@ def load(
     Accepted are ``.pt2`` archives of ``torch.export.save`` or :meth:`Program.save`, state dicts
     (``torch.save`` or safetensors; also inside a training checkpoint, with the prefixes of data
     parallel and ``torch.compile``, or saved on a GPU) and, if trusted, pickled modules. No code
-    from the file runs unless ``trust_pickle``; half-precision pickled modules are widened to
-    float32.
+    from the file runs unless ``trust_pickle``. A model in half or double precision is loaded as
+    one in float32, with a note.
 
     Args:
         path: the model file.
@@ -87,12 +88,12 @@ def load(
     try:
         kind = detect_kind(path)
         if kind is FileKind.EXPORTED:
-            return _load_exported(path, request)
+            return in_float32(_load_exported(path, request))
         # torch warns about storage classes of old files, which the user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checkpoint = read_checkpoint(path, kind, trust_pickle=trust_pickle)
-        return _load_checkpoint(path, checkpoint, request)
+        return in_float32(_load_checkpoint(path, checkpoint, request))
     except CompresscError as error:
         # Everything below speaks about "it"; the file is named once, here. Names from a hostile
         # file may hold line ends or terminal codes.
@@ -154,7 +155,7 @@ def _known_shapes(checkpoint: Checkpoint, request: _Request) -> tuple[Shape, ...
 
 
 def _unwrap(module: nn.Module) -> nn.Module:
-    """Return the module inside data parallel and ``torch.compile``, in at least float32."""
+    """Return the module inside data parallel and ``torch.compile``."""
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             inner = module.module
@@ -165,10 +166,4 @@ def _unwrap(module: nn.Module) -> nn.Module:
         module = inner
     if isinstance(module, jit.ScriptModule):
         raise HandOverError("a TorchScript module; hand over the nn.Module it was made from")
-    if any(_is_half(tensor) for tensor in module.parameters()):
-        module = module.float()
     return module
-
-
-def _is_half(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.element_size() == 2

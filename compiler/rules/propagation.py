@@ -183,7 +183,7 @@ def _batch(graph: fx.Graph) -> int:
     """Return the example batch size, by which costs are divided.
 
     Where the batch is baked in, the first axis of images and videos (rank 4 and more) is taken for
-    it; of other inputs nobody can say.
+    it; other inputs do not tell.
     """
     fixed: set[int] = set()
     for node in graph.nodes:
@@ -192,7 +192,8 @@ def _batch(graph: fx.Graph) -> int:
             size = value.shape[0]
             if isinstance(size, torch.SymInt):
                 return hint(size)
-            fixed.add(int(size) if value.dim() >= _IMAGE_RANK else 1)
+            if value.dim() >= _IMAGE_RANK:
+                fixed.add(int(size))
     return fixed.pop() if len(fixed) == 1 else 1
 
 
