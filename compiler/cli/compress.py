@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.amounts import parse_target
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -22,10 +21,10 @@ from compressc.cli.job_options import (
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError, UsageError
-from compressc.goal import Bound, Goal
+from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.compression import Result
@@ -193,7 +192,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         text = getattr(options, flag.lstrip("-").replace("-", "_"))
         if text is None:
             continue
-        bound = parse_target(flag, text)
+        bound = parse_bound(flag, text)
         if flag == "--target-flops" and not bound.relative:
             bound = Bound(bound.value / 2, relative=False)
         bounds[what] = bound

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.parsing import Parser
-from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.progress import ProgressDisplay
 
 _EXAMPLES = """\
 examples:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.amounts import parse_target
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -20,9 +19,9 @@ from compressc.cli.job_options import (
 )
 from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import GoalError, OutputError, UsageError
-from compressc.goal import Bound, parse_latency
+from compressc.goal import Bound, parse_bound, parse_latency
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.sweeping.result import Sweep
@@ -128,7 +127,7 @@ def _read_target(text: str, kind: str) -> Bound:
         bound: Bound | None = parse_latency(text)
         assert bound is not None
         return bound
-    bound = parse_target("--targets", text)
+    bound = parse_bound("--targets", text)
     return Bound(bound.value / 2, False) if kind == "flops" and not bound.relative else bound
 
 

@@ -77,7 +77,7 @@ def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
 def _part_cost(propagation: Propagation, term: MacsTerm, kept: Kept) -> tuple[int, int, int]:
     """Return input channels, output channels and elements of a weight cut out of a parameter."""
     axes = propagation.values[term.weight_part]
-    counts = [kept.count(axis) for axis in axes if isinstance(axis, tuple)] if axes else []
+    counts = [kept.count(axis) for axis in axes] if isinstance(axes, tuple) else []
     summed = {
         contraction.axis % len(counts)
         for contraction in propagation.records.contractions

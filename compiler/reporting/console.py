@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-_PIPE_WIDTH = 140
+PIPE_WIDTH = 140
 
 
 def make_console() -> Console:
     """Return a console for stdout; a pipe or a file gets a fixed width."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH)
+        console = Console(highlight=False, width=PIPE_WIDTH)
     return console

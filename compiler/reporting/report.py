@@ -124,6 +124,25 @@ class Report:
     accuracy: Accuracy | None = None
     pictures: tuple[FactorPicture, ...] = ()
 
+    def __repr__(self) -> str:
+        before, after = self.before, self.after
+        macs = f"{100 * after.macs / before.macs:.1f} % of the MACs" if before.macs else "no MACs"
+        params = f"{100 * after.params / max(before.params, 1):.1f} % of the params"
+        verdict = "verified" if self.verdict.passed else "NOT VERIFIED"
+        return f"Report({self.model}: {macs}, {params}, {verdict})"
+
+    def __str__(self) -> str:
+        """The table that the command line prints."""
+        from compressc.reporting.table import report_text
+
+        return report_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the before/after table, the speed and the accuracy."""
+        from compressc.reporting.table import report_html
+
+        return report_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
         document: dict[str, Any] = {"format": "compressc-report-1"}
