@@ -193,7 +193,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         text = getattr(options, flag.lstrip("-").replace("-", "_"))
         if text is None:
             continue
-        bound = parse_target(flag, text)
+        bound = parse_target(flag, text, of_bytes=what == "size_bytes")
         if flag == "--target-flops" and not bound.relative:
             bound = Bound(bound.value / 2, relative=False)
         bounds[what] = bound

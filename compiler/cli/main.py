@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -16,8 +17,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compressc.cli.interruption import interruptible
+from compressc.cli.streams import abandon_stdout, prepare_streams
 from compressc.errors import CompresscError
 from compressc.process_rank import process_count, process_rank
+from compressc.runtime.plain_text import printable
 
 # Each is a module of compressc.cli with a function run(arguments) -> exit code. They are imported
 # when chosen, so that `compressc bench` runs where torch is missing and --help answers at once.
@@ -47,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        prepare_streams()
         with warnings.catch_warnings():
             if not sys.warnoptions:  # python -W shows them
                 warnings.simplefilter("ignore")
@@ -55,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter's last flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()  # the reader (head, less) has seen enough
         return 0
     except MemoryError:
         return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            abandon_stdout()
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}; nothing half-written", SYSTEM_EXIT_CODE)
     except Exception as error:  # noqa: BLE001 - the last stop before the user
@@ -95,7 +100,7 @@ def _fail(message: str, exit_code: int) -> int:
         message = f"process {rank}: {message}"
     if os.environ.get("COMPRESSC_TRACEBACK"):
         traceback.print_exc()
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"compressc: error: {line}", file=sys.stderr)
     return exit_code
 

@@ -128,7 +128,7 @@ def _read_target(text: str, kind: str) -> Bound:
         bound: Bound | None = parse_latency(text)
         assert bound is not None
         return bound
-    bound = parse_target("--targets", text)
+    bound = parse_target("--targets", text, of_bytes=kind == "size")
     return Bound(bound.value / 2, False) if kind == "flops" and not bound.relative else bound
 
 

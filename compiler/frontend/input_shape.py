@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressc.errors import HandOverError
+from compressc.runtime.budgets import check_bytes
+from compressc.runtime.errors import RuntimeFailure
 
 Shape = tuple[int, ...]
 
@@ -33,13 +36,17 @@ def parse_input_shape(text: str) -> tuple[Shape, ...]:
     for part in text.split(";"):
         part = part.strip().strip("()[]")
         numbers = re.split(r"\s*[,x]\s*|\s+", part) if part else []
-        if not numbers or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        if not numbers or not all(_is_size(number) for number in numbers):
             raise HandOverError(
                 f"input shape '{text}': give positive sizes without the batch axis, such as "
                 "3,224,224; separate several inputs with ;"
             )
         shapes.append(tuple(int(number) for number in numbers))
     return tuple(shapes)
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def normalize_shapes(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Shape, ...]:
@@ -99,10 +106,11 @@ def make_example_inputs(
         each output (batch, then the shape).
 
     Raises:
-        HandOverError: if the batch is below 1.
+        HandOverError: if the batch is below 1, or an input is larger than the memory budget.
     """
     if batch < 1:
         raise HandOverError(f"batch {batch}: must be 1 or more; 2 keeps the batch size dynamic")
+    _check_size(shapes, batch)
     generator = torch.Generator().manual_seed(seed)
     first = _first_layer(module) if module is not None else None
     if isinstance(first, nn.Embedding):
@@ -112,6 +120,15 @@ def make_example_inputs(
         )
     dtype = _floating_dtype(module)
     return tuple(torch.randn(batch, *shape, generator=generator).to(dtype) for shape in shapes)
+
+
+def _check_size(shapes: Sequence[Shape], batch: int) -> None:
+    for shape in shapes:
+        try:
+            # As float32, and once more for what the first layer makes of it.
+            check_bytes(f"an input of {'x'.join(map(str, shape))}", 8 * batch * prod(shape))
+        except RuntimeFailure as error:
+            raise HandOverError(str(error)) from error
 
 
 def _floating_dtype(module: nn.Module | None) -> torch.dtype:
