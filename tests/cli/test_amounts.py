@@ -31,7 +31,7 @@ from compressc.goal import Bound
 def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
     assert parse_target("--target-size", text, of_bytes=True) == Bound(value, relative)
     if text.lower().endswith("b"):
-        with pytest.raises(GoalError, match="--target-flops .*: is a size in bytes"):
+        with pytest.raises(GoalError, match=r"--target-flops .*: is a size in bytes"):
             parse_target("--target-flops", text, of_bytes=False)
     else:
         assert parse_target("--target-flops", text, of_bytes=False) == Bound(value, relative)
