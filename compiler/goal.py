@@ -23,13 +23,13 @@ class Bound:
 
 
 _AMOUNT = re.compile(
-    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|(?:[kmgt]i?)?b?)", re.IGNORECASE
+    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|(?:[kmgt]i?)?b?)", re.IGNORECASE | re.ASCII
 )
 _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def parse_bound(what: str, value: float | str | Bound) -> Bound:
+def parse_bound(what: str, value: float | str | Bound, *, of_bytes: bool = False) -> Bound:
     """Read a bound as users write it: below 1 a ratio, 2 and above an amount.
 
     Texts may have a unit: ``50%``, ``2G``, ``500M``, ``4MB``, ``4MiB``.
@@ -37,6 +37,7 @@ def parse_bound(what: str, value: float | str | Bound) -> Bound:
     Args:
         what: what is bounded, for the error.
         value: a number, a text, or a bound, which is returned as it is.
+        of_bytes: whether a size in bytes is bounded, so that texts such as "4MB" make sense.
 
     Raises:
         GoalError: if the value is no number, not positive and finite, or lies between 1 and 2.
@@ -44,7 +45,7 @@ def parse_bound(what: str, value: float | str | Bound) -> Bound:
     if isinstance(value, Bound):
         return value
     if isinstance(value, str):
-        return _parse_amount(what, value)
+        return _parse_amount(what, value, of_bytes)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise GoalError(
             f"{what} target {value!r}: not a number; give a ratio such as 0.5 (keep half), or an "
@@ -65,7 +66,7 @@ def parse_bound(what: str, value: float | str | Bound) -> Bound:
     return Bound(float(value), relative=False)
 
 
-def _parse_amount(what: str, text: str) -> Bound:
+def _parse_amount(what: str, text: str, of_bytes: bool) -> Bound:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
@@ -83,6 +84,11 @@ def _parse_amount(what: str, text: str) -> Bound:
         return parse_bound(what, value)
     if value <= 0:
         raise GoalError(f"{what} {text}: must be above 0")
+    if unit.endswith("b") and not of_bytes:
+        raise GoalError(
+            f"{what} {text}: is a size in bytes; give a ratio such as 0.5, or an amount such as "
+            "500M, or use --target-size"
+        )
     prefix = unit.removesuffix("b")
     factor = _BINARY[prefix[0]] if prefix.endswith("i") else _DECIMAL[prefix]
     return Bound(value * factor, relative=False)
@@ -207,7 +213,8 @@ class Goal:
         for what in ("macs", "params", "size_bytes"):
             value = getattr(self, what)
             if value is not None:
-                object.__setattr__(self, what, parse_bound(what, value))
+                bound = parse_bound(what, value, of_bytes=what == "size_bytes")
+                object.__setattr__(self, what, bound)
         object.__setattr__(self, "latency_ms", parse_latency(self.latency_ms))
         if self.max_drop is not None and not (self.max_drop >= 0):
             raise GoalError(f"max_drop {self.max_drop:g}: must be 0 or more")

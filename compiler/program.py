@@ -18,6 +18,10 @@ from compressc.plan import Plan
 Made = TypeVar("Made")
 
 
+# No layer is as wide.
+_LARGEST_STEP = 2**20
+
+
 @dataclass(frozen=True)
 class Constraints:
     """What the user or the machine forbids; couple() turns it into pins and step widths.
@@ -30,7 +34,7 @@ class Constraints:
             every channel that a normalisation over channels reads.
 
     Raises:
-        GoalError: if the multiple is below 1, or what statistics do is unknown.
+        GoalError: if the multiple is out of range, or what statistics do is unknown.
     """
 
     keep: tuple[str, ...] = ()
@@ -43,8 +47,8 @@ class Constraints:
         if not all(isinstance(pattern, str) for pattern in patterns):
             raise GoalError(f"keep {self.keep!r}: give patterns of layer names, such as 'layer4.*'")
         object.__setattr__(self, "keep", patterns)
-        if self.multiple_of < 1:
-            raise GoalError(f"multiple_of {self.multiple_of}: must be 1 or more")
+        if not 1 <= self.multiple_of <= _LARGEST_STEP:
+            raise GoalError(f"multiple_of {self.multiple_of}: must be from 1 to {_LARGEST_STEP}")
         if self.statistics not in ("kept", "frozen"):
             raise GoalError(f"statistics '{self.statistics}': give kept or frozen")
 

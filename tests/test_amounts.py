@@ -28,7 +28,12 @@ from compressc.goal import Bound, parse_bound
     ],
 )
 def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
-    assert parse_bound("--target-flops", text) == Bound(value, relative)
+    assert parse_bound("--target-size", text, of_bytes=True) == Bound(value, relative)
+    if text.lower().endswith("b"):
+        with pytest.raises(GoalError, match=r"--target-flops .*: is a size in bytes"):
+            parse_bound("--target-flops", text, of_bytes=False)
+    else:
+        assert parse_bound("--target-flops", text, of_bytes=False) == Bound(value, relative)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +54,9 @@ def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
         "100%",
         "5X",
         "1G2",
+        "\u0660.\u0665",
     ],
 )
 def test_nonsense_is_refused_by_name(text: str) -> None:
     with pytest.raises(GoalError, match="--target-flops"):
-        parse_bound("--target-flops", text)
+        parse_bound("--target-flops", text, of_bytes=False)

@@ -113,6 +113,7 @@ def read_repair(options: argparse.Namespace, wants_samples: bool) -> Repair:
 def _normalization(
     options: argparse.Namespace, program: Program, channels: int
 ) -> Normalization | None:
+    from compressc.frontend.stated_normalization import normalization_of
     from compressc.models.checkpoints import Normalization
 
     if (options.mean is None) != (options.std is None):
@@ -127,11 +128,7 @@ def _normalization(
         if min(options.std) <= 0:
             raise UsageError("--std: must be above 0")
         return Normalization(options.mean, options.std)
-    for step in program.history:
-        if "normalization" in step.settings:
-            known = step.settings["normalization"]
-            return Normalization(tuple(known["mean"]), tuple(known["std"]))
-    return None
+    return normalization_of(program)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

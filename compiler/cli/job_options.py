@@ -39,7 +39,7 @@ def add_limit_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         type=int,
         help="step of channel counts; default: what the target machine computes fastest (16 with "
-        "AVX-512, else 8)",
+        "AVX-512, else 8), finer where layers are narrow or the target cannot be met closely",
     )
     group.add_argument(
         "--max-drop",

@@ -17,6 +17,8 @@ from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.protocol import Task
 
+# No classifier tells more apart; a label of a billion must not make as many names.
+_MOST_CLASSES = 10**6
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -93,9 +95,9 @@ def open_task(
 
 def _read(path: Path, input_shape: tuple[int, int, int] | None) -> ImageSet:
     if path.is_dir() and holds_idx(path):
-        return _numbered(read_idx_folder(path))
+        return _numbered(path, read_idx_folder(path))
     if path.suffix == ".npz":
-        return _numbered(read_npz(path))
+        return _numbered(path, read_npz(path))
     if path.is_file() and ".tar" not in path.suffixes and path.suffix not in (".tgz", ".tar"):
         raise DataError(f"{path}: give a folder, a tar archive of images, or an .npz file")
     if input_shape is None:
@@ -103,8 +105,13 @@ def _read(path: Path, input_shape: tuple[int, int, int] | None) -> ImageSet:
     return read_images(path, (input_shape[1], input_shape[2]), input_shape[0])
 
 
-def _numbered(parts: dict[str, Labeled]) -> ImageSet:
+def _numbered(path: Path, parts: dict[str, Labeled]) -> ImageSet:
     count = max((int(part.labels.max()) + 1 for part in parts.values() if len(part)), default=0)
+    if count > _MOST_CLASSES:
+        raise DataError(
+            f"{path}: holds the label {count - 1}; labels are the numbers of classes, from 0 to "
+            f"below {_MOST_CLASSES}"
+        )
     return ImageSet(parts, tuple(map(str, range(count))), ())
 
 

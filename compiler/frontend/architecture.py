@@ -12,12 +12,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from compressc.error_text import name_error
 from compressc.errors import HandOverError
 from compressc.models.registry import architectures
 
+# Tied weights are stored once, and a head may be left out.
+_MOST_TIMES_STORED = 4
+_FREE_PARAMETERS = 2_000_000
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -113,6 +117,27 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
             f"architecture {name} returned a {type(module).__name__}, not an nn.Module"
         )
     return module
+
+
+def check_stated_size(
+    factory: Callable[..., nn.Module], kwargs: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> None:
+    """Refuse arguments from a file that make a network of quite another size than its weights.
+
+    A few bytes can ask for billions of parameters. Nothing of that size is made to find out.
+
+    Raises:
+        HandOverError: if the network cannot be built, or is far larger than the weights.
+    """
+    with torch.device("meta"):
+        module = build_module(factory, kwargs)
+    wanted = sum(tensor.numel() for tensor in module.state_dict().values())
+    stored = sum(tensor.numel() for tensor in state.values())
+    if wanted > _MOST_TIMES_STORED * stored + _FREE_PARAMETERS:
+        raise HandOverError(
+            f"states arguments of a network of {wanted} parameters and holds {stored}; they do not "
+            "belong together"
+        )
 
 
 def build_for(

@@ -27,6 +27,7 @@ _AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "ema")
 _MODULE_KEYS = ("ema", "model", "net", "network", "module")
 _ARCH_KEYS = ("arch", "architecture", "model_name")
 _ARGUMENT_KEYS = ("args", "opt", "config", "hyper_parameters")
+_DEEPEST = 8
 _DAMAGED = "the file is damaged or truncated; copy or save it again"
 
 
@@ -228,10 +229,12 @@ def _arguments(content: Mapping[Any, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _find_state(content: Mapping[Any, Any]) -> dict[str, Tensor] | None:
+def _find_state(content: Mapping[Any, Any], depth: int = 0) -> dict[str, Tensor] | None:
+    if depth > _DEEPEST:  # a dictionary may hold itself
+        return None
     for key in (*_WRAPPERS, *_AVERAGES):
         inner = content.get(key)
-        if isinstance(inner, Mapping) and (state := _find_state(inner)) is not None:
+        if isinstance(inner, Mapping) and (state := _find_state(inner, depth + 1)) is not None:
             return state
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     # Weights have dotted names, or make up the whole file (a single layer's weight and bias).

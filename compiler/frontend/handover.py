@@ -14,6 +14,7 @@ from torch import jit, nn
 from compressc.errors import CompresscError, HandOverError
 from compressc.frontend.architecture import (
     build_for,
+    check_stated_size,
     find_factory,
     importable_folder,
 )
@@ -27,10 +28,13 @@ from compressc.frontend.input_shape import (
     normalize_shapes,
 )
 from compressc.frontend.number_types import in_float32
+from compressc.frontend.soundness import check_form
 from compressc.frontend.state_fit import align_names, load_state
+from compressc.frontend.stated_normalization import normalization_of
 from compressc.frontend.tracing import capture
 from compressc.models.registry import architectures
 from compressc.program import HistoryLine, Program
+from compressc.runtime.plain_text import printable
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,22 @@ def load(
     try:
         kind = detect_kind(path)
         if kind is FileKind.EXPORTED:
-            return in_float32(_load_exported(path, request))
+            return _checked(_load_exported(path, request))
         # torch warns about storage classes of old files, which the user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checkpoint = read_checkpoint(path, kind, trust_pickle=trust_pickle)
-        return in_float32(_load_checkpoint(path, checkpoint, request))
+        return _checked(_load_checkpoint(path, checkpoint, request))
     except CompresscError as error:
         # Everything below speaks about "it"; the file is named once, here. Names from a hostile
         # file may hold line ends or terminal codes.
-        text = "".join(c if c.isprintable() else " " for c in f"{path}: {error}")
-        raise type(error)(text) from error
+        raise type(error)(printable(" ".join(f"{path}: {error}".splitlines()))) from error
+
+
+def _checked(program: Program) -> Program:
+    """Return the program in float32, unless the file states an unusable normalisation."""
+    normalization_of(program)
+    return in_float32(program)
 
 
 def _load_exported(path: Path, request: _Request) -> Program:
@@ -139,6 +148,10 @@ def _build(checkpoint: Checkpoint, request: _Request) -> nn.Module:
     same = request.arch is None or request.arch == checkpoint.arch
     kwargs = {**(checkpoint.arch_kwargs if same else {}), **request.arch_kwargs}
     rename = partial(align_names, checkpoint.state)
+    for name, tensor in checkpoint.state.items():
+        check_form(name, tensor)
+    if request.arch is None:
+        check_stated_size(factory, kwargs, checkpoint.state)
     module = build_for(factory, kwargs, rename)
     load_state(module, rename(module))
     return module

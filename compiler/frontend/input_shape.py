@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from compressc.errors import HandOverError
 from compressc.frontend.index_inputs import find_index_inputs
+from compressc.runtime.budgets import check_bytes
+from compressc.runtime.errors import RuntimeFailure
 
 Shape = tuple[int, ...]
 
@@ -39,13 +42,17 @@ def parse_input_shape(text: str) -> tuple[Shape, ...]:
             shapes.append(())
             continue
         numbers = re.split(r"\s*[,x]\s*|\s+", part) if part else []
-        if not numbers or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        if not numbers or not all(_is_size(number) for number in numbers):
             raise HandOverError(
                 f"input shape '{text}': give positive sizes without the batch axis, such as "
                 "3,224,224; separate several inputs with ; (nothing behind it is one number each)"
             )
         shapes.append(tuple(int(number) for number in numbers))
     return tuple(shapes)
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def normalize_shapes(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[Shape, ...]:
@@ -103,16 +110,26 @@ def make_example_inputs(
         each output (batch, then the shape).
 
     Raises:
-        HandOverError: if the batch is below 1.
+        HandOverError: if the batch is below 1, or an input is larger than the memory budget.
     """
     if batch < 1:
         raise HandOverError(f"batch {batch}: must be 1 or more")
+    _check_size(shapes, batch)
     generator = torch.Generator().manual_seed(seed)
     dtype = _floating_dtype(module)
     inputs = [torch.randn(batch, *shape, generator=generator).to(dtype) for shape in shapes]
     for place, rows in (find_index_inputs(module, inputs) if module is not None else {}).items():
         inputs[place] = torch.randint(0, rows, (batch, *shapes[place]), generator=generator)
     return tuple(inputs)
+
+
+def _check_size(shapes: Sequence[Shape], batch: int) -> None:
+    for shape in shapes:
+        try:
+            # As float32, and once more for what the first layer makes of it.
+            check_bytes(f"an input of {'x'.join(map(str, shape))}", 8 * batch * prod(shape))
+        except RuntimeFailure as error:
+            raise HandOverError(str(error)) from error
 
 
 def _floating_dtype(module: nn.Module | None) -> torch.dtype:

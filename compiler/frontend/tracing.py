@@ -22,7 +22,7 @@ from compressc.frontend.placement import (
     move_inputs_to_cpu,
 )
 from compressc.frontend.silence import quiet
-from compressc.frontend.soundness import check_state
+from compressc.frontend.soundness import check_state, check_statistics
 from compressc.graphs.trainable import clone_module
 from compressc.program import HistoryLine, Program
 
@@ -154,6 +154,7 @@ def _assemble(
     module: fx.GraphModule, example_inputs: tuple[Any, ...], input_names: Sequence[str] | None
 ) -> Program:
     module = _with_plain_containers(module)
+    check_statistics(module)
     tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from compressc.process_rank import process_rank
 from compressc.reporting.pace import Pace
+from compressc.runtime.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -76,6 +77,7 @@ class ProgressDisplay:
         """Show that ``done`` of ``total`` steps of ``text`` are over; total 0 where unknown."""
         if self._quiet:
             return
+        text = printable(text)
         begun = self._pace.enter(done, text)
         remark = self._pace.remark(done, total)
         if self._bar is not None and self._task is not None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from compressc.reporting.console import PIPE_WIDTH, make_console
+from compressc.reporting.console import PIPE_WIDTH, PlainConsole, make_console
 from compressc.reporting.quantities import readable_bytes
 from compressc.reporting.report import Report
 from compressc.reporting.summary import judge_speed, summarize
@@ -25,7 +25,7 @@ def print_report(report: Report, written: Sequence[Path] = ()) -> None:
 def report_text(report: Report) -> str:
     """Return what :func:`print_report` prints, without colours."""
     stream = io.StringIO()
-    _print_on(Console(file=stream, width=PIPE_WIDTH, highlight=False), report, ())
+    _print_on(PlainConsole(file=stream, width=PIPE_WIDTH, highlight=False), report, ())
     return stream.getvalue().rstrip("\n")
 
 
