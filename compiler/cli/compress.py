@@ -143,7 +143,8 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,sweep,run,bench,profile,verify,inspect,passes,demo} --help",
+        "       compressc {compress,sweep,run,bench,profile,verify,inspect,passes,"
+        "architectures,demo} --help",
         description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
         "proof.",
         epilog=_EXAMPLES,

@@ -32,6 +32,7 @@ COMMANDS = {
     "profile": "show where an ONNX file spends its time, layer by layer",
     "verify": "compare an ONNX file with stored inputs and outputs",
     "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
+    "architectures": "list the architectures that --arch takes by name",
     "passes": "list the passes and their options",
     "demo": "compress a trained digit classifier from start to finish",
 }

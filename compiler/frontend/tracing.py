@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
@@ -84,6 +84,37 @@ def capture(
     if notes:
         program = program.with_line(HistoryLine("capture", notes=tuple(notes)))
     return program
+
+
+def capture_sequences(
+    model: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    sequences: Sequence[int],
+) -> Program:
+    """Capture a model whose inputs have a batch, and some of them a length that may vary.
+
+    Args:
+        model: takes one tensor for each name.
+        example_inputs: the batch first, lengths second.
+        input_names: names for the ONNX inputs.
+        sequences: places of the inputs whose second axis is that length.
+
+    Raises:
+        HandOverError, CaptureError: as :func:`capture`, which is tried where the length is fixed.
+    """
+    axes = [
+        {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if i in sequences else {0: Dim.DYNAMIC}
+        for i in range(len(example_inputs))
+    ]
+    if sequences:
+        try:
+            return capture(
+                model, example_inputs, dynamic_shapes=(tuple(axes),), input_names=input_names
+            )
+        except CaptureError:
+            pass
+    return capture(model, example_inputs, input_names=input_names)
 
 
 def program_from_exported(
