@@ -143,7 +143,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,sweep,run,bench,profile,verify,inspect,passes,"
+        "       compressc {compress,sweep,run,bench,profile,verify,expand,inspect,passes,"
         "architectures,demo} --help",
         description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
         "proof.",

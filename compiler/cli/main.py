@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "repeat a run from the recipe file that it wrote beside its output",
     "bench": "time ONNX files against each other",
     "profile": "show where an ONNX file spends its time, layer by layer",
+    "expand": "write out the packed weights of a compact ONNX file, for other runtimes",
     "verify": "compare an ONNX file with stored inputs and outputs",
     "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
     "architectures": "list the architectures that --arch takes by name",

@@ -196,7 +196,7 @@ def _assemble(
     return Program(
         graph_module=module,
         example_inputs=tensors,
-        dynamic_axes=tuple(_dynamic_axes(node) for node in placeholders),
+        dynamic_axes=_dynamic_axes(placeholders, names),
         input_names=names,
         # One graph cannot hold two tensors of one name.
         output_names=tuple(f"{n}_output" if n in names else n for n in _output_names(module)),
@@ -260,15 +260,21 @@ def _named_once(module: fx.GraphModule) -> fx.GraphModule:
     return fx.GraphModule(module, module.graph)
 
 
-def _dynamic_axes(placeholder: fx.Node) -> Mapping[int, str]:
-    value = placeholder.meta.get("val")
-    if not isinstance(value, Tensor):
-        return {}
-    return {
-        axis: BATCH if axis == 0 else f"{placeholder.target}_dim{axis}"
-        for axis, size in enumerate(value.shape)
-        if isinstance(size, torch.SymInt)
-    }
+def _dynamic_axes(
+    placeholders: Sequence[fx.Node], names: Sequence[str]
+) -> tuple[Mapping[int, str], ...]:
+    """Name the axes that vary; those that vary together have one name."""
+    called: dict[Any, str] = {}
+    rows: list[Mapping[int, str]] = []
+    for node, name in zip(placeholders, names, strict=True):
+        value = node.meta.get("val")
+        row: dict[int, str] = {}
+        for axis, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
+            if isinstance(size, torch.SymInt):
+                own = BATCH if axis == 0 else f"{name}_dim{axis}"
+                row[axis] = called.setdefault((axis == 0, size.node.expr), own)
+        rows.append(row)
+    return tuple(rows)
 
 
 def _output_names(module: fx.GraphModule) -> tuple[str, ...]:

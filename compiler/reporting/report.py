@@ -25,12 +25,17 @@ class Amounts:
         params: parameter elements.
         size_bytes: bytes of parameters and buffers.
         file_bytes: the ONNX file; None where none was made.
+        zeros: of the params, how many are 0.
+        file_params: elements of the weights in the ONNX file, where batch norms are folded into
+            the layers before them; None where it was not counted.
     """
 
     macs: int
     params: int
     size_bytes: int
     file_bytes: int | None = None
+    zeros: int = 0
+    file_params: int | None = None
 
     @property
     def flops(self) -> int:
