@@ -24,8 +24,10 @@ from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_o
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError, UsageError
+from compressc.exclusive import exclusive
 from compressc.goal import Bound, Goal
 from compressc.process_rank import process_rank
+from compressc.writing import written_together
 
 if TYPE_CHECKING:
     from compressc.compression import Result
@@ -95,17 +97,20 @@ def run(arguments: Sequence[str]) -> int:
             take_part(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
         return 0
     _check_outputs(options)
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    work_dir = _work_dir(options)
+    output = Path(options.output or options.save or options.report)
+    with exclusive(work_dir, output), ProgressDisplay(quiet=options.quiet) as progress:
         progress(0, 0, "starting")
         from compressc.compression import run_job
 
-        result = run_job(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
+        result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
         progress(0, 0, "writing")
-        written = _write(result, options)
+        with written_together():
+            written = _write(result, options)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
-            remove_saved_passes(_work_dir(options))
+            remove_saved_passes(work_dir)
     if not options.quiet:
         from compressc.reporting.table import print_report
 

@@ -22,6 +22,7 @@ from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.progress import ProgressDisplay
 from compressc.errors import GoalError, OutputError, UsageError
+from compressc.exclusive import exclusive
 from compressc.goal import Bound, parse_latency
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = Path(options.output)
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; name a folder")
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    with exclusive(folder, folder), ProgressDisplay(quiet=options.quiet) as progress:
         swept = _sweep(options, targets, chosen, progress)
     if not options.quiet:
         from compressc.reporting.terminal_table import print_line
