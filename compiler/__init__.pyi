@@ -1,4 +1,5 @@
 from compressc.bounds import Bounds as Bounds
+from compressc.choices.operation import choose as choose
 from compressc.compression import Result as Result
 from compressc.compression import compress as compress
 from compressc.compression import run_job as run_job
