@@ -3,6 +3,7 @@ from compressc.passes.dead_channels import DeadChannels as DeadChannels
 from compressc.passes.decore.agent_pruning import Decore as Decore
 from compressc.passes.distill import Distill as Distill
 from compressc.passes.finetune import Finetune as Finetune
+from compressc.passes.gradual.pruning import Gradual as Gradual
 from compressc.passes.latency.pruning import Latency as Latency
 from compressc.passes.lowrank.factorization import Lowrank as Lowrank
 from compressc.passes.magnitude import Magnitude as Magnitude

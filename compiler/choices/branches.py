@@ -178,11 +178,13 @@ def _adds_alike(node: fx.Node) -> bool:
     """Return whether a node adds two values of one shape and type."""
     if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
         return False
-    values = [operand.meta.get("val") for operand in node.args if isinstance(operand, fx.Node)]
-    if len(values) != 2 or not all(isinstance(value, Tensor) for value in values):
-        return False
-    left, right = (([str(size) for size in v.shape], v.dtype) for v in values)
-    return left == right
+    kinds = []
+    for operand in node.args:
+        value = operand.meta.get("val") if isinstance(operand, fx.Node) else None
+        if not isinstance(value, Tensor):
+            return False
+        kinds.append(([str(size) for size in value.shape], value.dtype))
+    return kinds[0] == kinds[1]
 
 
 def _written(node: fx.Node) -> Iterator[fx.Node]:

@@ -31,8 +31,9 @@ def apply_plan(
     """Make a module what a plan says, in place.
 
     Weights under a mask are set to zero, parameters and buffers sliced, baked sizes rewritten,
-    branches that were not chosen dropped, and then the sliced layers that have ranks are factorised. Tensors that change are replaced by new
-    ones, so a module that shares them with another leaves the other as it is.
+    branches that were not chosen dropped, and then the sliced layers that have ranks are
+    factorised. Tensors that change are replaced by new ones, so a module that shares them with
+    another leaves the other as it is.
 
     Args:
         module: over the coupled graph; its nodes bear the names that the coupling knows.
