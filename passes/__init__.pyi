@@ -10,6 +10,7 @@ from compressc.passes.magnitude import Magnitude as Magnitude
 from compressc.passes.random_pruning import RandomPruning as RandomPruning
 from compressc.passes.reconstruction.calibration import Calibration as Calibration
 from compressc.passes.rl_mcts.channel_pruning import RlMcts as RlMcts
+from compressc.passes.scas.architecture_search import Scas as Scas
 from compressc.passes.snn.switching import Snn as Snn
 from compressc.passes.sparsify import Sparsify as Sparsify
 from compressc.passes.surgeon import Surgeon as Surgeon

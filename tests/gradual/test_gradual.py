@@ -26,7 +26,7 @@ from compressc.proof.equivalence import prove
 from tests.passes.training_kit import assert_same_weights, make_context, make_program, make_task
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -158,9 +158,9 @@ def test_a_run_that_was_cut_off_ends_the_same(epochs: int, tmp_path: Path) -> No
     def stop(done: int, total: int, text: str) -> None:
         seen.append(done)
         if done > epochs * total // 4 + 1:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         gradual()(make_program(), replace(make_context(tmp_path), progress=stop))
     again = gradual()(make_program(), make_context(tmp_path))
     assert_same_weights(whole, again)
