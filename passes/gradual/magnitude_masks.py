@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from compressc.passes.gates.weight_gates import GatedWeights
+from compressc.passes.gradual.silent_filters import find_norms, list_speaking
 
 
 class MagnitudeMasks:
@@ -15,7 +16,8 @@ class MagnitudeMasks:
 
     A masked weight takes no part in what the network computes and gets no gradient; it keeps its
     value, so that it can come back when the weights around it have become smaller. No layer loses
-    every weight: ``floor`` of them stay.
+    every weight: ``floor`` of them stay. A filter that has lost all of its own is silenced behind
+    its batch norm as well.
 
     Args:
         module: the network, whose graph is changed in place; its state dict stays as it is.
@@ -41,7 +43,10 @@ class MagnitudeMasks:
         self._weights = {name: parameters[name] for name in names}
         self._floor = floor
         self._decided = dict(decided or {})
-        self._gates = GatedWeights(module, self._weights)
+        norms = find_norms(module)
+        self._norms = {name: norms[name] for name in self._weights if name in norms}
+        affine = (parameter for each in self._norms.values() for parameter in each)
+        self._gates = GatedWeights(module, (*self._weights, *affine))
         self.masks = {
             name: torch.ones_like(weight, dtype=torch.bool)
             for name, weight in self._weights.items()
@@ -75,6 +80,16 @@ class MagnitudeMasks:
                 for name, weight in self._weights.items()
             }
         )
+        speaking = list_speaking(self._norms, self.masks)
+        self._gates.set_factors({name: stays.float() for name, stays in speaking.items()})
+
+    def apply(self, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict in which masked weights are zero, and silent filters silent."""
+        stays = {**list_speaking(self._norms, masks), **masks}
+        return {
+            name: tensor * stays[name].to(tensor.device) if name in stays else tensor
+            for name, tensor in state.items()
+        }
 
     @property
     def sparsity(self) -> float:

@@ -84,7 +84,7 @@ class Gradual(GradualSettings, Pass):
             setup.task, learner, TaskLoss(setup.task), masks, ramp, self.prune_every, setup.steps
         )
         standing = run_epochs(setup.course, lesson)
-        result = self._with_zeros(start, setup.processes.share(_on_cpu(standing)), names)
+        result = self._with_zeros(start, setup.processes.share(_on_cpu(standing)), masks)
         lines = (
             *describe_training(standing, self, setup.precision, setup.processes),
             *notes,
@@ -99,20 +99,20 @@ class Gradual(GradualSettings, Pass):
         return result.with_line(HistoryLine(self.name, notes=lines, pictures=(curve,)))
 
     def _with_zeros(
-        self, program: Program, kept: dict[str, dict[str, Tensor]], names: tuple[str, ...]
+        self, program: Program, kept: dict[str, dict[str, Tensor]], pruner: MagnitudeMasks
     ) -> Program:
         """Return the program with weights and zeros; what a ramp did not reach is made up for."""
-        state, zero = dict(kept["weights"]), {}
-        for name in names:
-            mask = kept["masks"][name]
-            if not self.sparsity:
-                state[name] = state[name] * mask
-                continue
+        masks = {}
+        for name, mask in kept["masks"].items():
+            masks[name] = mask
             if int(mask.sum()) > count_kept(mask.numel(), self.sparsity, self.floor):
-                mask = mask_smallest(state[name], self.sparsity, self.floor, mask)
-            state[name] = state[name] * mask
-            zero[name] = mask.numpy()
-        return program.with_state(state).with_plan(program.plan.with_zero(zero))
+                weight = kept["weights"][name]
+                masks[name] = mask_smallest(weight, self.sparsity, self.floor, mask)
+        trained = program.with_state(pruner.apply(kept["weights"], masks))
+        if not self.sparsity:
+            return trained
+        zero = {name: mask.numpy() for name, mask in masks.items()}
+        return trained.with_plan(program.plan.with_zero(zero))
 
     def _floors(self, program: Program, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return a remark on layers that would have lost nearly every weight."""

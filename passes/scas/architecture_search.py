@@ -21,6 +21,7 @@ from compressc.passes.scas.search_lesson import SearchLesson
 from compressc.passes.scas.settings import ScasSettings
 from compressc.passes.scas.supernet import Supernet
 from compressc.passes.training.engine import Course, run_epochs
+from compressc.passes.training.precision import Precision, choose_precision
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.standing import Standing
@@ -88,16 +89,18 @@ class Scas(ScasSettings, Pass):
         self._check(program, task, context)
         start = replace(program, plan=Plan())
         processes = Processes()
+        precision = choose_precision(self.precision, processes.device)
         steps = count_training_steps(task, context.goal.seed, self.name)
         name = space.controller if self.controller == "auto" else self.controller
         kind = CONTROLLERS[name]
         with seeded(processes.device, context.goal.seed, _BEGINNING):
             generated = kind.generated_weights(start)
-            supernet = Supernet(start, processes.device, self.floor, generated)
+            supernet = Supernet(start, processes.device, self, generated)
             ground = Ground(supernet, task, space, self, context.goal.seed)
             controller = kind(ground)
-        lesson = SearchLesson(ground, controller, processes, steps)
-        standing = run_epochs(self._course(start, task, context, processes, steps), lesson)
+        lesson = SearchLesson(ground, controller, processes, steps, precision)
+        course = self._course(start, task, context, processes, steps, precision)
+        standing = run_epochs(course, lesson)
         if standing.diverged:
             lesson.load(dict(standing.kept))
         ranked = rank_architectures(
@@ -141,13 +144,20 @@ class Scas(ScasSettings, Pass):
             )
 
     def _course(
-        self, program: Program, task: Task, context: Context, processes: Processes, steps: int
+        self,
+        program: Program,
+        task: Task,
+        context: Context,
+        processes: Processes,
+        steps: int,
+        precision: Precision,
     ) -> Course:
         store = None
         if context.work_dir is not None:
             identity = identify(
                 "architectures",
                 replace(self, **_PLACES),  # type: ignore[arg-type]
+                str(precision),
                 program=program,
                 task=task,
                 seed=context.goal.seed,
@@ -168,9 +178,8 @@ class Scas(ScasSettings, Pass):
 
     def _pruned(self, supernet: Supernet) -> dict[str, Tensor]:
         supernet.masks.prune(self.sparsity)
-        state = dict(supernet.module.state_dict())
-        for name, mask in supernet.masks.masks.items():
-            state[name] = state[name] * mask
+        masks = supernet.masks
+        state = masks.apply(supernet.module.state_dict(), masks.masks)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
     def _describe(

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from compressc.passes.gradual.ramp import Ramp
 from compressc.passes.scas.controllers.controller import Controller, Ground
 from compressc.passes.training.descent import Descent
+from compressc.passes.training.learner import as_float32
 from compressc.passes.training.placement import place_targets
+from compressc.passes.training.precision import Precision
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.randomness import seeded
 from compressc.passes.training.standing import Standing
@@ -35,14 +37,21 @@ class SearchLesson:
         controller: proposes.
         processes: gives the device; the work is not shared.
         steps: of an epoch.
+        precision: of the forward pass of the shared weights.
 
     Source:
         SCAS, Algorithms 1 to 3.
     """
 
     def __init__(
-        self, ground: Ground, controller: Controller, processes: Processes, steps: int
+        self,
+        ground: Ground,
+        controller: Controller,
+        processes: Processes,
+        steps: int,
+        precision: Precision,
     ) -> None:
+        self._precision = precision
         self._ground, self._controller, self._processes = ground, controller, processes
         settings = ground.settings
         self._steps, total = steps, steps * settings.epochs
@@ -70,10 +79,13 @@ class SearchLesson:
         inputs, targets = batch
         architecture = self._controller.propose()
         weights = self._controller.weights(architecture, sparsity)
-        outputs = ground.supernet.run(inputs, architecture, weights)
+        with self._precision.autocast():
+            outputs = ground.supernet.run(inputs, architecture, weights)
+        if self._precision.bfloat16:
+            outputs = as_float32(outputs)
         loss = ground.task.loss(outputs, place_targets(targets, self._processes.device))
         self._descent.clear()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self._descent.step(loss)
         return loss.detach()
 

@@ -49,6 +49,7 @@ class ScasSettings(TrainingSettings):
     learning_rate: float | None = 0.05
     schedule: Literal["one-cycle", "cosine", "plateau"] = "cosine"
     warmup: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     space: str = ""
     controller: ControllerName = "auto"
     sparsity: float = 0.9

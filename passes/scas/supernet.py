@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from compressc.choices.operation import CHOOSE
 from compressc.graphs.trainable import keep_batch_statistics_only
 from compressc.passes.gradual.magnitude_masks import MagnitudeMasks
 from compressc.passes.gradual.prunable_weights import list_prunable_weights
+from compressc.passes.scas.settings import ScasSettings
 from compressc.passes.training.placement import place_inputs, place_program
 from compressc.program import Program
 
@@ -28,7 +30,7 @@ class Supernet:
     Args:
         program: the supernet; stays as it is.
         device: where it runs.
-        floor: so many weights of a layer stay when it is pruned.
+        settings: memory layout, and how many weights of a layer stay at least.
         generated: weights that somebody else gives at every run; they are not pruned here.
 
     Attributes:
@@ -39,14 +41,19 @@ class Supernet:
     """
 
     def __init__(
-        self, program: Program, device: torch.device, floor: int, generated: frozenset[str]
+        self,
+        program: Program,
+        device: torch.device,
+        settings: ScasSettings,
+        generated: frozenset[str],
     ) -> None:
-        module = place_program(program, device, channels_last=True)
+        self._channels_last = settings.channels_last
+        module = place_program(program, device, settings.channels_last)
         assert isinstance(module, fx.GraphModule)
         keep_batch_statistics_only(module)
         self.prunable = list_prunable_weights(program)[0]
         names = [name for name in self.prunable if name not in generated]
-        self.masks = MagnitudeMasks(module, names, floor)
+        self.masks = MagnitudeMasks(module, names, settings.floor)
         self.module = module.train()
         self._device = device
         self._nodes = list(module.graph.nodes)
@@ -68,7 +75,7 @@ class Supernet:
         """
         fixed = {name: index for name, index in architecture.items() if isinstance(index, int)}
         decided = self._branches.decide(fixed)
-        given = iter(place_inputs(inputs, self._device, channels_last=True))
+        given = iter(place_inputs(inputs, self._device, self._channels_last))
         others = weights or {}
         values: dict[str, Any] = {}
 
@@ -86,13 +93,15 @@ class Supernet:
             elif node.name in decided.copies:
                 values[node.name] = values[decided.copies[node.name]].clone()
             elif node.op == "output":
-                return fx.map_arg(node.args[0], value_of)[0]  # type: ignore[index]
+                outputs: Any = fx.map_arg(node.args[0], value_of)
+                return outputs[0]
             elif node.target is CHOOSE:
-                candidates = [value_of(candidate) for candidate in node.args[0]]  # type: ignore
+                candidates: Any = fx.map_arg(node.args[0], value_of)
                 values[node.name] = _mix(candidates, architecture.get(str(node.args[1])))
             else:
-                arguments, keywords = fx.map_arg((node.args, node.kwargs), value_of)  # type: ignore
-                values[node.name] = node.target(*arguments, **keywords)  # type: ignore[operator]
+                operation: Any = node.target
+                arguments: Any = fx.map_arg((node.args, node.kwargs), value_of)
+                values[node.name] = operation(*arguments[0], **arguments[1])
         raise AssertionError("a graph ends with its output")
 
     def _read(self, path: str) -> Any:
@@ -112,10 +121,10 @@ class _Child(nn.Module):
     ) -> None:
         super().__init__()
         # Not as a part: eval() of a child must not reach the supernet.
-        self._run = lambda *inputs: supernet.run(inputs, architecture, weights)
+        self._run = partial(supernet.run, architecture=architecture, weights=weights)
 
     def forward(self, *inputs: Tensor) -> Any:
-        return self._run(*inputs)
+        return self._run(inputs)
 
 
 def _mix(candidates: list[Tensor], weights: int | Tensor | None) -> Tensor:

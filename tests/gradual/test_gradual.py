@@ -15,6 +15,7 @@ from compressc.contract.context import Context
 from compressc.coupling.graph import couple
 from compressc.errors import DataError, GoalError, PlanError
 from compressc.goal import Goal
+from compressc.passes.dead_channels import DeadChannels
 from compressc.passes.gradual.magnitude_masks import MagnitudeMasks, count_kept, mask_smallest
 from compressc.passes.gradual.prunable_weights import list_prunable_weights
 from compressc.passes.gradual.pruning import Gradual
@@ -197,3 +198,34 @@ def test_a_network_that_diverges_still_has_its_zeros() -> None:
     assert 1 - mask.mean() == pytest.approx(0.9, abs=0.01)
     assert all(torch.isfinite(tensor).all() for tensor in result.state().values())
     assert couple(result).cost(result.plan).macs > 0
+
+
+def test_a_filter_without_weights_is_silent_and_leaves() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(256, 4),
+    )
+    with torch.no_grad():
+        net[1].bias.fill_(1.0)
+        net[0].weight[:2] *= 1e-3
+    program = compressc.capture(net.eval(), (torch.randn(2, 3, 8, 8),))
+    result = gradual(sparsity=0.4, skip_first_last=False)(program, make_context())
+    silent = ~result.plan.zero["0.weight"].reshape(6, -1).any(1)
+    assert silent.sum() >= 2
+    state = result.state()
+    assert not state["1.bias"][silent].any()
+    assert not state["1.weight"][silent].any()
+    assert state["1.bias"][~silent].all()
+    cleaned = DeadChannels()(result, Context(Goal()))
+    lowered = compressc.lower(cleaned)
+    assert prove(cleaned, lowered).passed
+    assert lowered.state()["0.weight"].shape[0] == 6 - int(silent.sum())
+    x = torch.randn(3, 3, 8, 8)
+    torch.testing.assert_close(
+        lowered.graph_module(x), compressc.lower(result).graph_module(x), rtol=1e-4, atol=1e-5
+    )

@@ -122,7 +122,7 @@ class Alternation:
     def _differentiate(self, batch: Batch) -> float:
         """Leave the gradient of a loss in the mixture (equation 6 with a step of 0)."""
         loss = self._loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         return float(loss.detach())
 
     def _look(self, batch: Batch, ahead: Batch) -> float:

@@ -95,7 +95,7 @@ class Reinforce:
                 + settings.skip_penalty * sample.skip_distance
             )
             self._optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             self._optimizer.step()
             if not all(bool(torch.isfinite(p).all()) for p in self._policy.parameters()):
                 raise ControllerError(

@@ -105,11 +105,12 @@ class _Nodes(nn.Module):
 
     def forward(self, before: Tensor, last: Tensor) -> list[Tensor]:
         values = [before, last]
-        for number, edges in enumerate(self.nodes):
+        for number, node in enumerate(self.nodes):
             place = f"{self.prefix}/node{number}"
+            edges: list[nn.ModuleList] = list(node)  # type: ignore[arg-type, call-overload]
             parts = [
                 choose([each(values[edge]) for each in operations], f"{place}/edge{edge}")
-                for edge, operations in enumerate(edges)  # type: ignore[arg-type, var-annotated]
+                for edge, operations in enumerate(edges)
             ]
             total: Tensor = parts[0]
             for part in parts[1:]:
