@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compressc.factor_picture import FactorPicture
 from compressc.lowering.folded_constants import FoldedConstants
+from compressc.pictures import Picture
 from compressc.pipeline.findings import Accuracy, IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
@@ -122,7 +122,7 @@ class Report:
     version: str = ""
     int8: IntegerRow | None = None
     accuracy: Accuracy | None = None
-    pictures: tuple[FactorPicture, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
