@@ -1,4 +1,9 @@
+from compressc.architecture_search import ArchitectureJob as ArchitectureJob
+from compressc.architecture_search import search_architecture as search_architecture
 from compressc.bounds import Bounds as Bounds
+from compressc.choices.operation import choose as choose
+from compressc.choices.space import SearchSpace as SearchSpace
+from compressc.choices.space import SpaceSize as SpaceSize
 from compressc.compression import Result as Result
 from compressc.compression import compress as compress
 from compressc.compression import run_job as run_job

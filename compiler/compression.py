@@ -181,7 +181,7 @@ class Result:
             program=self.program.with_state(state),
             verdict=decided.verdict.dated("before the weights were trained on"),
         )
-        return _finish(run_stages(PROOF, decided))
+        return finish(run_stages(PROOF, decided))
 
 
 def compress(
@@ -261,7 +261,7 @@ def run_job(job: Job, progress: ProgressCallback | None = None) -> Result:
     check_engine(job.target, job.settings)
     check_int8(job.settings, job.goal, job.task, known, job.target)
     decided = run_stages((*RECIPE, *PROOF), begin(job, Clock(progress)))
-    return _finish(decided)
+    return finish(decided)
 
 
 def take_part(job: Job, progress: ProgressCallback = ignore_progress) -> None:
@@ -273,7 +273,7 @@ def take_part(job: Job, progress: ProgressCallback = ignore_progress) -> None:
     run_stages(RECIPE, begin(job, Clock(progress)))
 
 
-def _finish(decided: Artifact) -> Result:
+def finish(decided: Artifact) -> Result:
     """Make the file of a small program, and the report of all that led to it."""
     artifact = run_stages((*FILE, *FINDINGS), decided)
     return Result(assemble_report(artifact), artifact, decided)

@@ -101,6 +101,10 @@ class Plan:
         """Return this plan with the ranks of the given layers decided anew."""
         return replace(self, rank={**self.rank, **rank})
 
+    def with_choice(self, choice: Mapping[str, int]) -> Plan:
+        """Return this plan with the given architecture nodes decided anew."""
+        return replace(self, choice={**self.choice, **choice})
+
     def pack(self) -> tuple[dict[str, Any], dict[str, BoolArray]]:
         """Return the plan as a document that JSON can hold, and its masks by names used there."""
         masks: dict[str, BoolArray] = {}

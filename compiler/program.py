@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compressc.errors import GoalError
-from compressc.factor_picture import FactorPicture
 from compressc.graphs.trainable import clone_module, trainable
+from compressc.pictures import Picture
 from compressc.plan import Plan
 
 Made = TypeVar("Made")
@@ -63,7 +63,7 @@ class HistoryLine:
         seconds: how long it took.
         notes: remarks for people.
         numbers: what it found, by name with unit, such as ``predicted_latency_ms``.
-        pictures: of factors that it learned, for the report.
+        pictures: of what it learned or chose, for the report.
     """
 
     name: str
@@ -71,7 +71,7 @@ class HistoryLine:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
-    pictures: tuple[FactorPicture, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))

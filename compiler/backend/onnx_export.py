@@ -17,6 +17,7 @@ from compressc.backend.attention_rank import with_head_axis
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
+from compressc.choices.decided import check_decided
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
 from compressc.frontend.silence import quiet
@@ -52,11 +53,13 @@ def export_onnx(
 
     Raises:
         ExportError: if the exporter does not support an operation or the arguments are wrong.
+        ChoiceError: if an architecture choice is undecided.
     """
     if storage not in ("dense", "compact"):
         raise ExportError(f"storage '{storage}' does not exist; choose dense or compact")
     if opset < DEFAULT_OPSET:
         raise ExportError(f"opset {opset} is too old; choose {DEFAULT_OPSET} or newer")
+    check_decided(program)
     program = with_head_axis(program)
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)

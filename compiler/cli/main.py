@@ -26,6 +26,7 @@ from compressc.runtime.plain_text import printable
 # when chosen, so that `compressc bench` runs where torch is missing and --help answers at once.
 COMMANDS = {
     "compress": "make a model smaller and faster (the default: `compress` may be left out)",
+    "search": "search a network that is sparse from the start, from data alone",
     "sweep": "make a front of ONNX files over several targets, and its picture",
     "run": "repeat a run from the recipe file that it wrote beside its output",
     "bench": "time ONNX files against each other",
@@ -123,7 +124,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         _refuse_misspelt(name)
         arguments = ["compress", *arguments]
-    if process_count() > 1 and arguments[0] in ("demo", "sweep"):
+    if process_count() > 1 and arguments[0] in ("demo", "search", "sweep"):
         raise CompresscError(f"{arguments[0]} runs in one process; start it without a launcher")
     if process_rank() and arguments[0] not in ("compress", "run"):
         return 0

@@ -21,6 +21,7 @@ from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.recipe_file import recipe_path, write_recipe
 from compressc.errors import GoalError, OutputError, UsageError
+from compressc.exclusive import exclusive
 from compressc.goal import Bound, parse_bound, parse_latency
 from compressc.reporting.progress import ProgressDisplay
 
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = Path(options.output)
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; name a folder")
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    with exclusive(folder, folder), ProgressDisplay(quiet=options.quiet) as progress:
         swept = _sweep(options, targets, chosen, progress)
         write_recipe(recipe_path(folder), "sweep", arguments, parser)
     if not options.quiet:

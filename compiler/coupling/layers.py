@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -33,14 +33,24 @@ class LayerCost:
     out_channels: int
 
 
-def layer_costs(propagation: Propagation, kept: Kept) -> tuple[LayerCost, ...]:
-    """Return the cost of every multiplying node, in graph order."""
+def layer_costs(
+    propagation: Propagation, kept: Kept, living: Set[str] | None = None
+) -> tuple[LayerCost, ...]:
+    """Return the cost of every multiplying node, in graph order.
+
+    Args:
+        propagation: of the whole graph.
+        kept: the channels that stay.
+        living: the nodes that choices leave; None for all.
+    """
     records = propagation.records
     grouped = {weight.tensor: weight for weight in records.grouped_weights}
     read_axes = frozenset(records.read_axes)
     seen: set[str] = set()
     layers: list[LayerCost] = []
     for term in records.macs:
+        if living is not None and term.node not in living:
+            continue
         macs = float(term.total)
         for channels in term.channels:
             macs *= kept.count(channels) / prod(factor.size for factor in channels)

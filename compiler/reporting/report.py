@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compressc.factor_picture import FactorPicture
 from compressc.lowering.folded_constants import FoldedConstants
+from compressc.pictures import Picture
 from compressc.pipeline.findings import Accuracy, IntegerRow, Metric
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Verdict
@@ -127,7 +127,7 @@ class Report:
     version: str = ""
     int8: IntegerRow | None = None
     accuracy: Accuracy | None = None
-    pictures: tuple[FactorPicture, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     def __repr__(self) -> str:
         before, after = self.before, self.after

@@ -19,7 +19,7 @@ from torch import nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.errors import CompresscError
+from compressc.errors import CompresscError, HandOverError
 from compressc.frontend.archive import save
 from compressc.models.registry import build
 from compressc.passes.decore.trained_agents import TrainedAgents
@@ -270,7 +270,7 @@ def _as_refusal(read: Callable[[], object]) -> None:
     try:
         read()
     except (ValueError, KeyError, TypeError) as error:
-        raise CompresscError(f"begins anew ({type(error).__name__})") from error
+        raise HandOverError(f"begins anew ({type(error).__name__})") from error
 
 
 DOORS: dict[str, Door] = {
