@@ -47,19 +47,7 @@ def drop_stale_parts(model: onnx.ModelProto) -> None:
     stored = {tensor.name for tensor in graph.initializer}
     for info in [info for info in graph.value_info if info.name in stored]:
         graph.value_info.remove(info)
-    read = _names_read(graph)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
-
-
-def _names_read(graph: onnx.GraphProto) -> set[str]:
-    read = {value.name for value in (*graph.input, *graph.output)}
-    for node in graph.node:
-        read.update(node.input)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                read |= _names_read(inner)
-    return read
+    drop_unused_initializers(graph)
 
 
 def _drop_signs_of_zeros(graph: onnx.GraphProto) -> None:
