@@ -160,7 +160,7 @@ def _save_and_load(line: dict[str, Any], lowered: Program) -> None:
 
 def _check_onnx(line: dict[str, Any], lowered: Program) -> None:
     export: Any = importlib.import_module("compressc.backend.onnx_export")
-    parities: Any = importlib.import_module("compressc.backend.onnx_parity")
+    parities: Any = importlib.import_module("compressc.parity.onnx_parity")
     line["onnx"] = False
     batches = _BATCHES if any(lowered.dynamic_axes) else (lowered.example_inputs[0].shape[0],)
     with tempfile.TemporaryDirectory() as folder:

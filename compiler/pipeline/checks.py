@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compressc.backend.onnx_parity import Parity
+from compressc.parity.onnx_parity import Parity
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.goal import Bound, Goal, LatencyBound

@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import Parity, compare
+from compressc.parity.onnx_parity import Parity, compare
 from compressc.backend.quantization import PRECISION
 from compressc.coupling.graph import cost_of
 from compressc.dynamic_axes import list_axis_sizes

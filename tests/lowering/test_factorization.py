@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import compare
+from compressc.parity.onnx_parity import compare
 from compressc.coupling.graph import cost_of, couple
 from compressc.errors import PlanError
 from compressc.frontend.handover import load

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import OutputParity, Parity
+from compressc.parity.onnx_parity import OutputParity, Parity
 from compressc.costs import Cost
 from compressc.coupling.graph import cost_of
 from compressc.errors import VerificationError

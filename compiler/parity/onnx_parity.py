@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from compressc.array_types import Array
-from compressc.backend.float64_reference import Float64Reference, evaluate
+from compressc.parity.float64_reference import Float64Reference, evaluate
 from compressc.errors import VerificationError
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.session import create_session, run_session

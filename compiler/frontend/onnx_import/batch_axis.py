@@ -1,0 +1,147 @@
+"""The batch axis and other axes whose size may vary: found, named, and filled with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from compressc.errors import HandOverError
+from compressc.frontend.input_shape import Shape
+from compressc.frontend.onnx_import.graph import Graph
+from compressc.frontend.onnx_import.signature import Input
+
+_BATCH = "batch"
+_FEWEST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Example inputs, and which of their axes may vary.
+
+    Attributes:
+        inputs: one tensor for each input of the file.
+        axes: per input, the axes that may vary and their names in the file.
+    """
+
+    inputs: tuple[Tensor, ...]
+    axes: tuple[Mapping[int, str], ...]
+
+    def dynamic_shapes(self, names: frozenset[str]) -> tuple[tuple[Any, ...]]:
+        """Return what ``torch.export`` is told when axes of these names vary."""
+        dims = {name: Dim(_identifier(name), min=1, max=65535) for name in sorted(names)}
+        shapes = tuple(
+            {axis: dims[name] for axis, name in axes.items() if name in names} or None
+            for axes in self.axes
+        )
+        # The network takes any number of inputs, so they are one argument to the export.
+        return (shapes,)
+
+
+def make_example(
+    inputs: Sequence[Input], graph: Graph, shapes: Sequence[Shape] | None, batch: int, seed: int
+) -> Example:
+    """Return seeded example inputs: standard normal, or indices that fit the tables they read.
+
+    The first axis is the batch where it has no fixed size. Other axes without one take theirs from
+    ``shapes``.
+
+    Raises:
+        HandOverError: if a size is needed that nobody told, or the shapes do not fit.
+    """
+    if shapes is not None and len(shapes) != len(inputs):
+        raise HandOverError(
+            f"{len(shapes)} input shapes were given for {len(inputs)} inputs "
+            f"({', '.join(x.name for x in inputs)}); give one for each, separated by ;"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    tensors: list[Tensor] = []
+    names: list[dict[int, str]] = []
+    for position, entry in enumerate(inputs):
+        given = shapes[position] if shapes is not None else None
+        sizes, dynamic = _sizes(entry, given, batch)
+        tensors.append(_draw(entry, sizes, graph, generator))
+        names.append(dynamic)
+    return Example(tuple(tensors), _shared(names))
+
+
+def _shared(names: Sequence[dict[int, str]]) -> tuple[Mapping[int, str], ...]:
+    """Name the nameless first axes after the batch that other inputs name."""
+    batch = next((axes[0] for axes in names if axes.get(0)), _BATCH)
+    return tuple({axis: name or batch for axis, name in axes.items()} for axes in names)
+
+
+def _sizes(entry: Input, given: Shape | None, batch: int) -> tuple[list[int], dict[int, str]]:
+    axes = entry.axes
+    if axes is None:
+        if given is None:
+            raise HandOverError(
+                f"input '{entry.name}' has no shape; pass --input-shape, one example without the "
+                "batch axis, such as 3,224,224"
+            )
+        axes = (None,) * (len(given) + 1)
+    if not axes:
+        return [], {}
+    if given is not None and len(given) != len(axes) - 1:
+        raise HandOverError(
+            f"input '{entry.name}' has {len(axes)} axes, the batch among them, but the input shape "
+            f"names {len(given)}; give {len(axes) - 1} sizes"
+        )
+    sizes: list[int] = []
+    dynamic: dict[int, str] = {}
+    missing: list[str] = []
+    for axis, declared in enumerate(axes):
+        told = given[axis - 1] if given is not None and axis else None
+        if isinstance(declared, int):
+            if told not in (None, declared):
+                raise HandOverError(
+                    f"input '{entry.name}' has {declared} elements on axis {axis}, not {told}; "
+                    "the file fixes that size"
+                )
+            sizes.append(declared)
+            continue
+        dynamic[axis] = declared or ("" if axis == 0 else f"{entry.name}_dim{axis}")
+        if axis and told is None:
+            missing.append(declared or str(axis))
+        sizes.append(batch if axis == 0 else told or 1)
+    if missing:
+        raise HandOverError(
+            f"input '{entry.name}' has axes without a fixed size ({', '.join(missing)}); pass "
+            f"--input-shape with {len(axes) - 1} sizes, such as "
+            + ",".join(str(size) if isinstance(size, int) else "224" for size in axes[1:])
+        )
+    return sizes, dynamic
+
+
+def _draw(
+    entry: Input, sizes: Sequence[int], graph: Graph, generator: torch.Generator
+) -> Tensor:
+    if entry.dtype.is_floating_point:
+        return torch.randn(*sizes, generator=generator).to(entry.dtype)
+    return torch.randint(0, _table_size(entry.name, graph), tuple(sizes), generator=generator).to(
+        entry.dtype
+    )
+
+
+def _table_size(name: str, graph: Graph) -> int:
+    """Return how many rows the tables have that an input of integers reads."""
+    names, rows = {name}, []
+    for node in graph.nodes:
+        if node.operator == "Gather" and node.inputs[1] in names:
+            table = graph.constants.get(node.inputs[0])
+            if table is not None:
+                rows.append(table.array.shape[node.attributes.get("axis", 0)])
+        elif node.operator in ("Cast", "Identity", "Unsqueeze", "Reshape", "Squeeze"):
+            if node.inputs[0] in names:
+                names.update(node.outputs)
+    return min(rows, default=_FEWEST)
+
+
+def _identifier(name: str) -> str:
+    """Return a name that the tracer takes for a symbol."""
+    plain = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)
+    return plain if plain[:1].isalpha() else f"axis_{plain}"

@@ -1,0 +1,105 @@
+"""Importing: from an ONNX file or ModelProto to a Program, held against the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import torch
+
+from compressc.errors import CaptureError
+from compressc.frontend.input_shape import Shape
+from compressc.frontend.onnx_import.batch_axis import Example, make_example
+from compressc.frontend.onnx_import.folding import fold_constants
+from compressc.frontend.onnx_import.graph import Graph, read_graph
+from compressc.frontend.onnx_import.ground_truth import check_against_file
+from compressc.frontend.onnx_import.linear_layers import join_linear_layers
+from compressc.frontend.onnx_import.network import OnnxNetwork
+from compressc.frontend.onnx_import.reading import check_model, read_model, versions_of
+from compressc.frontend.onnx_import.refusals import refuse_foreign
+from compressc.frontend.onnx_import.signature import read_inputs
+from compressc.frontend.tracing import capture
+from compressc.program import HistoryLine, Program
+
+
+def import_file(
+    path: Path, *, shapes: Sequence[Shape] | None = None, batch: int = 2, seed: int = 0
+) -> Program:
+    """Import an ONNX file; see :func:`import_model`.
+
+    Raises:
+        HandOverError, CaptureError, VerificationError: as there, and if the file cannot be read.
+    """
+    program = import_model(read_model(path), shapes=shapes, batch=batch, seed=seed)
+    settings = {
+        "file": path.name,
+        "arch": "onnx",
+        "input_shape": [list(x.shape[1:]) for x in program.example_inputs],
+    }
+    return replace(program, history=(HistoryLine("load", settings), *program.history))
+
+
+def import_model(
+    model: onnx.ModelProto,
+    *,
+    shapes: Sequence[Shape] | None = None,
+    batch: int = 2,
+    seed: int = 0,
+) -> Program:
+    """Return the Program of an ONNX model, equal to it in ONNX Runtime.
+
+    Args:
+        model: with its weights inside.
+        shapes: one shape per input, without the batch axis, where the file does not tell them.
+        batch: batch size of the example inputs; 2 or more keeps the batch size dynamic.
+        seed: seed of the example inputs.
+
+    Raises:
+        HandOverError: if the model is malformed, quantised, or its inputs' shapes are not known.
+        CaptureError: if an operator has no counterpart in PyTorch.
+        VerificationError: if the Program does not compute what ONNX Runtime computes.
+    """
+    model = check_model(model)
+    graph = read_graph(model.graph, versions_of(model))
+    refuse_foreign(model, graph)
+    graph = join_linear_layers(fold_constants(graph))
+    example = make_example(read_inputs(model), graph, shapes, batch, seed)
+    network = OnnxNetwork(graph).eval()
+    # Torch wraps what goes wrong while it traces; here errors speak for themselves.
+    with torch.no_grad():
+        network(*example.inputs)
+    program = _capture(network, graph, example)
+    return check_against_file(program, network, model, seed)
+
+
+def _capture(network: OnnxNetwork, graph: Graph, example: Example) -> Program:
+    """Capture with as many varying axes as the network allows: all, the batch alone, none."""
+    names = frozenset(name for axes in example.axes for name in axes.values())
+    batch = frozenset(axes[0] for axes in example.axes if 0 in axes)
+    attempts = list(dict.fromkeys([names, batch, frozenset()]))
+    notes: list[str] = []
+    for varying in attempts:
+        try:
+            program = capture(
+                network,
+                example.inputs,
+                dynamic_shapes=example.dynamic_shapes(varying) if varying else None,
+                input_names=graph.inputs,
+            )
+        except CaptureError as error:
+            if not varying:
+                raise
+            notes.append(f"sizes {', '.join(sorted(varying))} cannot all vary: {error}")
+            continue
+        program = replace(
+            program,
+            dynamic_axes=tuple(
+                {axis: own[axis] for axis in traced}
+                for own, traced in zip(example.axes, program.dynamic_axes, strict=True)
+            ),
+            output_names=graph.outputs,
+        )
+        return program.with_line(HistoryLine("capture", notes=tuple(notes))) if notes else program
+    raise AssertionError("the last attempt returns or raises")
