@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode
@@ -85,4 +85,4 @@ def is_trained(constant: Constant, node: GraphNode, index: int) -> bool:
     roles = _ROLES.get(node.operator, ())
     if index < len(roles) and roles[index] in _STATISTICS:
         return False
-    return bool(torch.from_numpy(array).isfinite().all())
+    return bool(np.isfinite(array).all())

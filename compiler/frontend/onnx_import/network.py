@@ -54,9 +54,9 @@ class OnnxNetwork(nn.Module):
         load_operators()
         _check_operators(graph)
         self._graph = graph
+        self._paths = {id(node): attach(self, node.name, OnnxNode()) for node in walk(graph)}
         self._stored = _store_constants(self, graph)
         self._constants = _known_constants(graph)
-        self._paths = {id(node): attach(self, node.name, OnnxNode()) for node in walk(graph)}
         self.watch: Watch | None = None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
