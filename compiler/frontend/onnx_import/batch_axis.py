@@ -32,8 +32,15 @@ class Example:
     axes: tuple[Mapping[int, str], ...]
 
     def dynamic_shapes(self, names: frozenset[str]) -> tuple[tuple[Any, ...]]:
-        """Return what ``torch.export`` is told when axes of these names vary."""
-        dims = {name: Dim(_identifier(name), min=1, max=65535) for name in sorted(names)}
+        """Return what ``torch.export`` is told when axes of these names vary.
+
+        The batch has to; others may turn out to be fixed by what the network does to them.
+        """
+        batch = {axes[0] for axes in self.axes if 0 in axes}
+        dims = {
+            name: Dim(_identifier(name), min=1, max=65535) if name in batch else Dim.AUTO
+            for name in sorted(names)
+        }
         shapes = tuple(
             {axis: dims[name] for axis, name in axes.items() if name in names} or None
             for axes in self.axes
@@ -104,9 +111,12 @@ def _sizes(entry: Input, given: Shape | None, batch: int) -> tuple[list[int], di
                 )
             sizes.append(declared)
             continue
-        dynamic[axis] = declared or ("" if axis == 0 else f"{entry.name}_dim{axis}")
+        named = declared is not None and any(map(str.isalnum, declared))
+        own = "" if axis == 0 else f"{entry.name}_dim{axis}"
+        # Paddle calls every such axis "?", which does not make them one.
+        dynamic[axis] = str(declared) if named else own
         if axis and told is None:
-            missing.append(declared or str(axis))
+            missing.append(str(declared) if named else str(axis))
         sizes.append(batch if axis == 0 else told or 1)
     if missing:
         raise HandOverError(

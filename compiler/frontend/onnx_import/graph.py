@@ -146,4 +146,6 @@ def _read_attribute(
         return value.decode("utf-8", errors="replace")
     if isinstance(value, np.ndarray):
         return value
-    return list(value) if not isinstance(value, (int, float, str)) else value
+    if isinstance(value, (int, float, str)):
+        return value
+    return [e.decode("utf-8", errors="replace") if isinstance(e, bytes) else e for e in value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from compressc.frontend.onnx_import.call import Call, Results, positive_axes
@@ -152,7 +153,21 @@ def pad(call: Call) -> Results:
     if mode == "constant":
         return F.pad(x, flat, value=value)
     if first < 2 or x.dim() - first > 3:
-        raise call.unsupported(f"that pads axis {first} by {call.attribute('mode')}")
+        for axis in touched:
+            x = _pad_axis(call, x, axis, begin[axis], end[axis], mode)
+        return x
     # torch wants amounts for all axes of space, which follow the batch and the channels.
     flat += [0] * (2 * (x.dim() - 2) - len(flat))
     return F.pad(x, flat, mode=mode)
+
+
+def _pad_axis(call: Call, x: Tensor, axis: int, begin: int, end: int, mode: str) -> Tensor:
+    """Pad one axis, put last as torch wants it."""
+    if x.dim() > 3 or begin < 0 or end < 0:
+        raise call.unsupported(f"that pads axis {axis} by {call.attribute('mode')}")
+    moved = x.movedim(axis, -1)
+    lead = moved
+    while lead.dim() < 3:
+        lead = lead.unsqueeze(0)
+    padded = F.pad(lead, (begin, end), mode=mode)
+    return padded.reshape((*moved.shape[:-1], padded.shape[-1])).movedim(-1, axis)
