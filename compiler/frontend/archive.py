@@ -13,6 +13,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 
+from compressc.dynamic_axes import symbol_of
 from compressc.error_text import name_error
 from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
@@ -108,8 +109,7 @@ def _dynamic_shapes(dynamic_axes: Sequence[Mapping[int, str]]) -> tuple[Any, ...
         for axis, name in axes.items():
             # The batch may be anything from 1; bounds of other axes follow from the graph.
             if axis == 0:
-                identifier = name if name.isidentifier() else "batch"
-                row[axis] = named.setdefault(name, Dim(identifier, min=1, max=65535))
+                row[axis] = named.setdefault(name, Dim(symbol_of(name), min=1, max=65535))
             else:
                 row[axis] = Dim.DYNAMIC
         rows.append(row or None)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
+from compressc.dynamic_axes import symbol_of
 from compressc.errors import HandOverError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.graph import Graph
@@ -31,6 +32,16 @@ class Example:
     inputs: tuple[Tensor, ...]
     axes: tuple[Mapping[int, str], ...]
 
+    def eager_inputs(self) -> list[tuple[Tensor, ...]]:
+        """Return the inputs, and those of a batch larger by one where the batch may vary."""
+        if not any(self.axes):
+            return [self.inputs]
+        larger = tuple(
+            torch.cat([x, x[:1]]) if 0 in axes else x
+            for x, axes in zip(self.inputs, self.axes, strict=True)
+        )
+        return [self.inputs, larger]
+
     def dynamic_shapes(self, names: frozenset[str]) -> tuple[tuple[Any, ...]]:
         """Return what ``torch.export`` is told when axes of these names vary.
 
@@ -38,7 +49,7 @@ class Example:
         """
         batch = {axes[0] for axes in self.axes if 0 in axes}
         dims = {
-            name: Dim(_identifier(name), min=1, max=65535) if name in batch else Dim.AUTO
+            name: Dim(symbol_of(name), min=1, max=65535) if name in batch else Dim.AUTO
             for name in sorted(names)
         }
         shapes = tuple(
@@ -149,9 +160,3 @@ def _table_size(name: str, graph: Graph) -> int:
             if node.inputs[0] in names:
                 names.update(node.outputs)
     return min(rows, default=_FEWEST)
-
-
-def _identifier(name: str) -> str:
-    """Return a name that the tracer takes for a symbol."""
-    plain = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)
-    return plain if plain[:1].isalpha() else f"axis_{plain}"

@@ -18,6 +18,7 @@ from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode
 
 # A folded value may be larger than what it is made from, such as a table of positions.
 _FREE_ELEMENTS = 2**22
+_IR_VERSION = 8
 _RANDOM = ("Random", "Bernoulli", "Multinomial", "Dropout")
 # How many elements the output of an operator has at most, by its known inputs, where it can be
 # larger than all of them together.
@@ -91,7 +92,7 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     proto.input.extend(node.inputs)
     graph = helper.make_graph([proto], "node", inputs, outputs)
     opset = helper.make_opsetid(node.proto.domain, node.version)
-    model = helper.make_model_gen_version(graph, opset_imports=[opset])
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     try:
         results = ReferenceEvaluator(model).run(None, dict(arrays))
     except Exception as error:

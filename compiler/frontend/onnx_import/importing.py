@@ -69,8 +69,13 @@ def import_model(
     network = OnnxNetwork(graph).eval()
     # Torch wraps what goes wrong while it traces; here errors speak for themselves.
     with torch.no_grad():
-        network(*example.inputs)
+        for inputs in example.eager_inputs():
+            network(*inputs)
+    network.keeper.learning = False
     program = _capture(network, graph, example)
+    if network.keeper.operators:
+        note = f"kept as the file has them: {', '.join(network.keeper.operators)}"
+        program = program.with_line(HistoryLine("capture", notes=(note,)))
     return check_against_file(program, network, model, seed)
 
 

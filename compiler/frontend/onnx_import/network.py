@@ -16,6 +16,7 @@ from compressc.error_text import quote_error
 from compressc.errors import CaptureError, CompresscError
 from compressc.frontend.onnx_import.call import Call, Results, Value
 from compressc.frontend.onnx_import.graph import Graph, GraphNode, walk
+from compressc.frontend.onnx_import.keeping import Keeper
 from compressc.frontend.onnx_import.known import Known
 from compressc.frontend.onnx_import.names import attach, is_trained, name_constants
 from compressc.frontend.onnx_import.registry import OPERATORS
@@ -52,11 +53,11 @@ class OnnxNetwork(nn.Module):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         load_operators()
-        _check_operators(graph)
         self._graph = graph
         self._paths = {id(node): attach(self, node.name, OnnxNode()) for node in walk(graph)}
         self._stored = _store_constants(self, graph)
         self._constants = _known_constants(graph)
+        self.keeper = Keeper()
         self.watch: Watch | None = None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -88,29 +89,44 @@ class OnnxNetwork(nn.Module):
         return tuple(values[name] for name in graph.outputs)
 
     def _compute(self, call: Call) -> tuple[Value, ...]:
+        known = compute_known(call)
+        if known is not None:
+            return known
+        module = self.get_submodule(self._paths[id(call.node)])
+        # Asked before: an error that passes through a module confuses torch while it traces.
+        if self.keeper.keeps(call):
+            return _tupled(module(self.keeper, call))
         try:
-            known = compute_known(call)
-            if known is not None:
-                return known
-            module = self.get_submodule(self._paths[id(call.node)])
-            results = module(OPERATORS[call.node.operator], call)
-        except CompresscError:
-            raise
-        except Exception as error:
-            raise CaptureError(
-                f"{call.node} cannot be converted ({quote_error(error)}); check the file in "
-                "ONNX Runtime, or hand over the PyTorch model"
-            ) from error
-        return results if isinstance(results, tuple) else (results,)
+            return _tupled(module(_convert, call))
+        except CaptureError as error:
+            return self.keeper.learn(call, error)
 
 
-def _check_operators(graph: Graph) -> None:
-    for node in walk(graph):
-        if node.operator not in OPERATORS and node.operator not in ("Shape", "Size", "Constant"):
-            raise CaptureError(
-                f"{node} has no counterpart in PyTorch that is known here; hand over the PyTorch "
-                "model, or cut the file before it (onnx.utils.extract_model)"
-            )
+def _tupled(results: Results) -> tuple[Value, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _convert(call: Call) -> Results:
+    """Compute a node by the function of its operator.
+
+    Raises:
+        CaptureError: if there is none, or it cannot.
+    """
+    function = OPERATORS.get(call.node.operator)
+    if function is None:
+        raise CaptureError(
+            f"{call.node} has no counterpart in PyTorch that is known here; hand over the PyTorch "
+            "model, or cut the file before it (onnx.utils.extract_model)"
+        )
+    try:
+        return function(call)
+    except CompresscError:
+        raise
+    except Exception as error:
+        raise CaptureError(
+            f"{call.node} cannot be converted ({quote_error(error)}); check the file in ONNX "
+            "Runtime, or hand over the PyTorch model"
+        ) from error
 
 
 def _store_constants(module: nn.Module, graph: Graph) -> dict[str, str]:
