@@ -23,7 +23,9 @@ from torch import Tensor
 from compressc.runtime.session import create_session, run_session
 
 # Read by every runtime that knows the operators.
-_IR_VERSION, _OPSET = 8, 18
+_IR_VERSION = 8
+# What files are written in at least.
+OPSET = 18
 
 # A size of an output: fixed, or (input, axis, factor) where it follows the size of an input.
 Size = int | tuple[int, int, int]
@@ -85,6 +87,19 @@ def encode_proto(node: onnx.NodeProto) -> str:
     return base64.b64encode(node.SerializeToString()).decode()
 
 
+def needed_opset(kept: KeptNode, opset: int) -> int | None:
+    """Return the operator set, ``opset`` or newer, in which a node means what it meant in its file.
+
+    Returns None where there is none.
+    """
+    node = kept.node()
+    if node.domain not in ("", "ai.onnx"):
+        return opset
+    own = onnx.defs.get_schema(node.op_type, kept.version, "").since_version
+    opset = max(opset, own)
+    return opset if onnx.defs.get_schema(node.op_type, opset, "").since_version == own else None
+
+
 def run_kept(kept: KeptNode, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Compute a kept node.
 
@@ -139,7 +154,7 @@ def _model(kept: KeptNode, types: Sequence[int], ranks: Sequence[int]) -> onnx.M
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     opsets = [helper.make_opsetid(node.domain, kept.version)]
     if node.domain:
-        opsets.append(helper.make_opsetid("", _OPSET))
+        opsets.append(helper.make_opsetid("", OPSET))
     graph = helper.make_graph([node], "node", inputs, outputs)
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
 

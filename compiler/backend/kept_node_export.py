@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from compressc.errors import ExportError
 from compressc.graphs.trainable import clone_module
-from compressc.kept_nodes import ONNX_NODE, decode_node
+from compressc.kept_nodes import ONNX_NODE, decode_node, needed_opset
 from compressc.program import Program
 
 _DOMAIN = "compressc.kept"
@@ -52,29 +52,21 @@ def is_stand_in(node: fx.Node) -> bool:
     return node.target in (ONNX_NODE, stand_in) or "onnx_symbolic" in str(node.target)
 
 
-def needed_opset(program: Program, opset: int) -> int:
-    """Return the operator set that the file needs so that kept nodes mean what they meant.
+def choose_opset(program: Program, opset: int) -> int:
+    """Return the operator set, ``opset`` or newer, in which kept nodes mean what they meant.
 
     Raises:
-        ExportError: if a kept node is from an older operator set that meant something else.
+        ExportError: if there is none.
     """
-    for node in _kept(program.graph_module.graph):
-        kept = decode_node(str(node.args[1]))
-        proto = kept.node()
-        if proto.domain in ("", "ai.onnx"):
-            own = onnx.defs.get_schema(proto.op_type, kept.version, "").since_version
-            opset = max(opset, own)
-    for node in _kept(program.graph_module.graph):
-        kept = decode_node(str(node.args[1]))
-        proto = kept.node()
-        if proto.domain not in ("", "ai.onnx"):
-            continue
-        own = onnx.defs.get_schema(proto.op_type, kept.version, "").since_version
-        if onnx.defs.get_schema(proto.op_type, opset, "").since_version != own:
+    kept_nodes = [decode_node(str(node.args[1])) for node in _kept(program.graph_module.graph)]
+    for kept in kept_nodes * 2:
+        needed = needed_opset(kept, opset)
+        if needed is None:
             raise ExportError(
                 f"{kept.operator} is kept from operator set {kept.version} and means something "
                 f"else in {opset}; convert the file with onnx.version_converter first"
             )
+        opset = needed
     return opset
 
 

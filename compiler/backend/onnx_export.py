@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compressc.backend.attention_rank import with_head_axis
-from compressc.backend.kept_node_export import is_stand_in, needed_opset, put_back, with_stand_ins
+from compressc.backend.kept_node_export import choose_opset, is_stand_in, put_back, with_stand_ins
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
@@ -22,13 +22,14 @@ from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
 from compressc.frontend.tracing import quiet
+from compressc.kept_nodes import OPSET
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically
 
 # The oldest opset the exporter writes natively: every runtime since 2023 reads it, and ONNX
 # Runtime runs the same kernels for it as for newer ones.
-DEFAULT_OPSET = 18
+DEFAULT_OPSET = OPSET
 # Protocol buffers, and so an ONNX file without external data, end at 2 GiB.
 MAX_FILE_BYTES = 2**31 - 1
 
@@ -59,7 +60,7 @@ def export_onnx(
         raise ExportError(f"storage '{storage}' does not exist; choose dense or compact")
     if opset < DEFAULT_OPSET:
         raise ExportError(f"opset {opset} is too old; choose {DEFAULT_OPSET} or newer")
-    opset = needed_opset(program, opset)
+    opset = choose_opset(program, opset)
     program = with_stand_ins(with_head_axis(program))
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)

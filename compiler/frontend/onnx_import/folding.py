@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from compressc.error_text import quote_error
 from compressc.errors import CaptureError
-from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode
+from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode, walk
 
 # A folded value may be larger than what it is made from, such as a table of positions.
 _FREE_ELEMENTS = 2**22
@@ -38,7 +38,24 @@ def fold_constants(graph: Graph, outer: Mapping[str, Constant] | None = None) ->
     Raises:
         CaptureError: if a value would be unreasonably large, or cannot be computed.
     """
-    return _fold(graph, outer or {}, {})
+    return _without_unread(_fold(graph, outer or {}, {}))
+
+
+def _without_unread(graph: Graph) -> Graph:
+    """Drop nodes that nobody reads, and leave out second outputs that nobody reads."""
+    read = set(graph.outputs)
+    kept: list[GraphNode] = []
+    for node in reversed(graph.nodes):
+        outputs = tuple(name if name in read else "" for name in node.outputs)
+        if not any(outputs):
+            continue
+        read.update(node.inputs)
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                read.update(name for inner in walk(value) for name in inner.inputs)
+                read.update(value.outputs)
+        kept.append(replace(node, outputs=outputs))
+    return replace(graph, nodes=tuple(reversed(kept)))
 
 
 def _fold(graph: Graph, outer: Mapping[str, Constant], names: Mapping[str, str]) -> Graph:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import version_converter
 
+from compressc.error_text import quote_error
 from compressc.errors import CaptureError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.batch_axis import Example, make_example
+from compressc.frontend.onnx_import.fixed_batch import free_batch
 from compressc.frontend.onnx_import.folding import fold_constants
 from compressc.frontend.onnx_import.graph import Graph, read_graph
 from compressc.frontend.onnx_import.ground_truth import check_against_file
@@ -21,6 +24,7 @@ from compressc.frontend.onnx_import.reading import check_model, read_model, vers
 from compressc.frontend.onnx_import.refusals import refuse_foreign
 from compressc.frontend.onnx_import.signature import read_inputs
 from compressc.frontend.tracing import capture
+from compressc.kept_nodes import OPSET
 from compressc.program import HistoryLine, Program
 
 
@@ -62,6 +66,23 @@ def import_model(
         VerificationError: if the Program does not compute what ONNX Runtime computes.
     """
     model = check_model(model)
+    notes = []
+    freed = free_batch(model, read_inputs(model), seed)
+    if freed is not None:
+        model = freed
+        notes.append("the file's batch is fixed; in ONNX Runtime its network is the same for any")
+    program = _import(model, model, shapes, batch, seed)
+    return program.with_line(HistoryLine("import", notes=tuple(notes))) if notes else program
+
+
+def _import(
+    model: onnx.ModelProto,
+    truth: onnx.ModelProto,
+    shapes: Sequence[Shape] | None,
+    batch: int,
+    seed: int,
+) -> Program:
+    """Import a model and hold it against ``truth``, which is the model, or what it came from."""
     graph = read_graph(model.graph, versions_of(model))
     refuse_foreign(model, graph)
     graph = join_linear_layers(fold_constants(graph))
@@ -71,12 +92,29 @@ def import_model(
     with torch.no_grad():
         for inputs in example.eager_inputs():
             network(*inputs)
+    if network.keeper.is_outdated and model is truth:
+        return _import(_in_newer_opset(model), truth, shapes, batch, seed)
     network.keeper.learning = False
     program = _capture(network, graph, example)
     if network.keeper.operators:
         note = f"kept as the file has them: {', '.join(network.keeper.operators)}"
-        program = program.with_line(HistoryLine("capture", notes=(note,)))
-    return check_against_file(program, network, model, seed)
+        program = program.with_line(HistoryLine("import", notes=(note,)))
+    return check_against_file(program, network, truth, seed)
+
+
+def _in_newer_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model in the operator set that files are written in.
+
+    Raises:
+        CaptureError: if onnx cannot convert it.
+    """
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:
+        raise CaptureError(
+            f"it holds nodes that have to be kept, and cannot be converted to operator set {OPSET} "
+            f"({quote_error(error)}); export it with a newer operator set"
+        ) from error
 
 
 def _capture(network: OnnxNetwork, graph: Graph, example: Example) -> Program:

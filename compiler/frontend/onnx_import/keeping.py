@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import onnx
 from torch import Tensor
 
 from compressc.errors import CaptureError
 from compressc.frontend.onnx_import.call import Call
 from compressc.frontend.onnx_import.graph import Graph
-from compressc.kept_nodes import ONNX_NODE, KeptNode, Size, encode_proto, run_kept
+from compressc.kept_nodes import (
+    ONNX_NODE,
+    OPSET,
+    KeptNode,
+    Size,
+    encode_proto,
+    needed_opset,
+    run_kept,
+)
 from compressc.runtime.errors import RuntimeFailure
 
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
@@ -66,6 +75,11 @@ class Keeper:
         """The operators of the kept nodes, in order."""
         return tuple(dict.fromkeys(kept.operator for kept in self._kept.values()))
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a kept node means something else in the operator set that files are written in."""
+        return any(needed_opset(kept, OPSET) is None for kept in self._kept.values())
+
 
 def _describe(call: Call, reason: CaptureError) -> KeptNode:
     node = call.node
@@ -73,9 +87,13 @@ def _describe(call: Call, reason: CaptureError) -> KeptNode:
     if inside or node.operator.startswith(_RANDOM):
         raise reason
     domain, _, operator = node.operator.rpartition(":")
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.output[:]
+    proto.output.extend(node.outputs)
     return KeptNode(
         operator=f"{operator} of {domain}" if domain else operator,
-        proto=encode_proto(node.proto),
+        proto=encode_proto(proto),
         version=node.version,
         places=tuple(i for i in range(len(call.inputs)) if call.has(i)),
     )
