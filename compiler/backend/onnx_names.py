@@ -50,13 +50,21 @@ def _imported_readers(program: Program) -> dict[str, str]:
 def _name_nodes(
     graph: onnx.GraphProto, parameters: set[str], imported: Mapping[str, str]
 ) -> None:
-    counts: dict[str, int] = {}
-    for node in graph.node:
-        scope = _scope(node, parameters)
-        base = f"{scope}/{node.op_type}" if scope else node.op_type
-        base = _name_in_file(node, imported) or base
-        number = counts[base] = counts.get(base, -1) + 1
-        node.name = f"{base}_{number}" if number else base
+    scopes = [_scope(node, parameters) for node in graph.node]
+    bases = [
+        _name_in_file(node, imported) or (f"{scope}/{node.op_type}" if scope else node.op_type)
+        for node, scope in zip(graph.node, scopes, strict=True)
+    ]
+    given: set[str] = set()
+    reserved = set(bases)
+    numbers: dict[str, int] = {}
+    for node, scope, base in zip(graph.node, scopes, bases, strict=True):
+        name = base
+        while name in given or (name != base and name in reserved):
+            numbers[base] = numbers.get(base, 0) + 1
+            name = f"{base}_{numbers[base]}"
+        given.add(name)
+        node.name = name
         del node.metadata_props[:]
         node.ClearField("doc_string")
         if scope:

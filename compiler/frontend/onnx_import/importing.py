@@ -21,7 +21,7 @@ from compressc.frontend.onnx_import.ground_truth import check_against_file
 from compressc.frontend.onnx_import.linear_layers import join_linear_layers
 from compressc.frontend.onnx_import.network import OnnxNetwork
 from compressc.frontend.onnx_import.reading import check_model, read_model, versions_of
-from compressc.frontend.onnx_import.refusals import refuse_foreign
+from compressc.frontend.onnx_import.refusals import refuse_other_values, refuse_quantized
 from compressc.frontend.onnx_import.signature import read_inputs
 from compressc.frontend.tracing import capture
 from compressc.kept_nodes import OPSET
@@ -65,6 +65,7 @@ def import_model(
         CaptureError: if an operator has no counterpart in PyTorch.
         VerificationError: if the Program does not compute what ONNX Runtime computes.
     """
+    refuse_other_values(model)
     model = check_model(model)
     notes = []
     freed = free_batch(model, read_inputs(model), seed)
@@ -84,7 +85,7 @@ def _import(
 ) -> Program:
     """Import a model and hold it against ``truth``, which is the model, or what it came from."""
     graph = read_graph(model.graph, versions_of(model))
-    refuse_foreign(model, graph)
+    refuse_quantized(graph)
     graph = join_linear_layers(fold_constants(graph))
     example = make_example(read_inputs(model), graph, shapes, batch, seed)
     network = OnnxNetwork(graph).eval()

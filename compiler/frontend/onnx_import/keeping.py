@@ -23,6 +23,8 @@ from compressc.kept_nodes import (
 from compressc.runtime.errors import RuntimeFailure
 
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
+# The size of what they return depends on the data, which runs on a few inputs do not show.
+_DATA_SIZED = frozenset({"NonZero", "Compress", "Unique", "NonMaxSuppression"})
 _Shapes = list[tuple[int, ...]]
 
 
@@ -84,7 +86,7 @@ class Keeper:
 def _describe(call: Call, reason: CaptureError) -> KeptNode:
     node = call.node
     inside = any(isinstance(value, Graph) for value in node.attributes.values())
-    if inside or node.operator.startswith(_RANDOM):
+    if inside or node.operator.startswith(_RANDOM) or node.operator in _DATA_SIZED:
         raise reason
     domain, _, operator = node.operator.rpartition(":")
     proto = onnx.NodeProto()

@@ -174,7 +174,12 @@ _BITS = {
 
 def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
     """Load external data, from a file in the same folder only."""
-    info = external_data_helper.ExternalDataInfo(tensor)
+    try:
+        info = external_data_helper.ExternalDataInfo(tensor)
+    except ValueError as error:
+        raise HandOverError(
+            f"tensor '{tensor.name}' names external data in a malformed way; export the file again"
+        ) from error
     location = str(info.location)
     path = folder / location
     if not location or Path(location).name != location or path.is_symlink():
@@ -190,7 +195,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
     size = path.stat().st_size
     offset, length = info.offset or 0, info.length
     length = size - offset if length is None else length
-    if offset < 0 or length < 0 or offset + length > size:
+    if length < 0 or offset + length > size:
         raise HandOverError(
             f"tensor '{tensor.name}' reads beyond the end of '{location}'; copy the file again"
         )

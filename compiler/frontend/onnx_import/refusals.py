@@ -23,14 +23,13 @@ _QUANTIZED = (
     "com.microsoft:QuantizeLinear",
     "com.microsoft:DequantizeLinear",
 )
-_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
-def refuse_foreign(model: onnx.ModelProto, graph: Graph) -> None:
-    """Refuse files that are quantised, or whose values are no tensors of numbers.
+def refuse_quantized(graph: Graph) -> None:
+    """Refuse files that are quantised.
 
     Raises:
-        HandOverError: naming the first node, input or output that is to blame.
+        HandOverError: naming the first node that shows it.
     """
     for node in walk(graph):
         if node.operator.startswith(_QUANTIZED):
@@ -38,6 +37,14 @@ def refuse_foreign(model: onnx.ModelProto, graph: Graph) -> None:
                 f"it is quantised already ({node}); hand over the float file that it was made "
                 "from, whose channels can be removed, and quantise the result with --int8"
             )
+
+
+def refuse_other_values(model: onnx.ModelProto) -> None:
+    """Refuse files whose inputs and outputs are no tensors of numbers.
+
+    Raises:
+        HandOverError: naming the first one.
+    """
     for value in (*model.graph.input, *model.graph.output):
         kind = value.type.WhichOneof("value")
         if kind != "tensor_type":
