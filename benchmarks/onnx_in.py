@@ -26,7 +26,7 @@ from coverage import append_line, call_trial
 from onnx_in_files import OnnxFile, list_files
 
 _TRIAL = Path(__file__).with_name("onnx_in_trial.py")
-_SMALL = ("own:lenet5:*", "own:resnet20:*", "own:digits_resnet:*", "sklearn:*")
+_SMALL = ("own:lenet5:*", "own:resnet20:*", "own:digits_resnet:*")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Kept nodes: nodes of an ONNX file that stay as they are, because torch has no counterpart.
 
-In a captured graph each is a call of ``compressc::onnx_node``. It runs in ONNX Runtime, or by ONNX's
-own definition in float64 for proofs, and is written into the new file as the very node it was.
+In a captured graph each is a call of ``compressc::onnx_node``. It runs in ONNX Runtime, or by
+ONNX's own definition in float64 for proofs, and is written into the new file as the very node it
+was.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class KeptNode:
 
     def node(self) -> onnx.NodeProto:
         """Return the node as it stands in the file."""
-        return onnx.NodeProto.FromString(base64.b64decode(self.proto))
+        node = onnx.NodeProto()
+        node.ParseFromString(base64.b64decode(self.proto))
+        return node
 
     def empty_outputs(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return tensors of the outputs' shapes and types; their values mean nothing."""

@@ -105,9 +105,7 @@ def _reexport(program: Program) -> ExportedProgram:
     """Trace the graph module again: lowering changed sizes that the graph has to follow."""
     if any(program.dynamic_axes):
         names = {name for axes in program.dynamic_axes for name in axes.values()}
-        dims: dict[str, Any] = {
-            name: Dim(symbol_of(name), min=1, max=65535) for name in names
-        }
+        dims: dict[str, Any] = {name: Dim(symbol_of(name), min=1, max=65535) for name in names}
         attempts = [dims, dict.fromkeys(names, Dim.AUTO)]
     else:
         attempts = [{}]

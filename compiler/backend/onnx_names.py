@@ -47,9 +47,7 @@ def _imported_readers(program: Program) -> dict[str, str]:
     return readers
 
 
-def _name_nodes(
-    graph: onnx.GraphProto, parameters: set[str], imported: Mapping[str, str]
-) -> None:
+def _name_nodes(graph: onnx.GraphProto, parameters: set[str], imported: Mapping[str, str]) -> None:
     scopes = [_scope(node, parameters) for node in graph.node]
     bases = [
         _name_in_file(node, imported) or (f"{scope}/{node.op_type}" if scope else node.op_type)

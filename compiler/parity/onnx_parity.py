@@ -21,15 +21,15 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from compressc.array_types import Array
-from compressc.parity.float64_reference import Float64Reference, evaluate
 from compressc.errors import VerificationError
+from compressc.parity.float64_reference import Float64Reference, evaluate
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.session import create_session, run_session
 
 # How many times torch's own rounding error ONNX Runtime's may be.
 _NOISE_FACTOR = 4.0
-# ONNX Runtime computes these by rational functions, up to 3.1e-7 off (tanh) where torch is 3e-8 off;
-# sigmoids near zero are off by more than they are. Measured on 2 million points, release 1.31.
+# ONNX Runtime computes these by rational functions, up to 3.1e-7 off (tanh) where torch is 3e-8
+# off; sigmoids near zero are off by more than they are. Measured on 2 million points, release 1.31.
 _APPROXIMATED = frozenset({"Sigmoid", "Tanh", "LSTM", "GRU", "RNN", "Gelu", "Mish", "Swish"})
 _APPROXIMATE_ERROR = 3.1e-7
 _APPROXIMATE_FACTOR = 16.0
@@ -229,9 +229,7 @@ def _judge(names: Sequence[str], runs: Sequence[_Run], *, approximate: bool) -> 
     return [_judge_output(name, index, runs, approximate) for index, name in enumerate(names)]
 
 
-def _judge_output(
-    name: str, index: int, runs: Sequence[_Run], approximate: bool
-) -> OutputParity:
+def _judge_output(name: str, index: int, runs: Sequence[_Run], approximate: bool) -> OutputParity:
     single = [run.single[index] for run in runs]
     double = [run.single[index] if run.double is None else run.double[index] for run in runs]
     results = [run.onnx[index] for run in runs]

@@ -28,8 +28,8 @@ class Job:
     """What is asked for, on the command line as in Python.
 
     Attributes:
-        model: a module, an ONNX model, or a captured Program. One with a pending plan may be given with
-            ``passes=()``; then the plan is applied as it is.
+        model: a module, an ONNX model, or a captured Program. One with a pending plan may be
+            given with ``passes=()``; then the plan is applied as it is.
         goal: bounds, budget and seed.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
         passes: what decides, in order: names, or passes with settings of their own; a single one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -75,9 +74,7 @@ def test_round_trip_at_half_the_macs(name: str, exporter: str) -> None:
     program = compressc.capture(model)
     assert compressc.cost_of(program).macs == compressc.cost_of(original).macs
     with torch.no_grad():
-        torch.testing.assert_close(
-            program.module().eval()(x)[0], module(x), rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(program.module().eval()(x)[0], module(x), rtol=1e-4, atol=1e-4)
     result = compressc.compress(
         program,
         goal=Goal(macs=0.5),
@@ -185,16 +182,12 @@ def test_indices_fit_the_table_that_they_read() -> None:
 
 # A fault in one operator, and the node that has to be named for it.
 FAULTS = {
-    "Conv": ("first", lambda call: OLD["Conv"](_turned(call, "pads", [1, 1, 1, 1], 3)) * 1.001),
+    "Conv": ("first", lambda call: OLD["Conv"](call) * 1.001),
     "Relu": ("middle", lambda call: torch.nn.functional.leaky_relu(call.tensor(0), 0.01)),
     "GlobalAveragePool": ("pool", lambda call: call.tensor(0).amax((2, 3), keepdim=True)),
     "Flatten": ("flat", lambda call: torch.flatten(call.tensor(0), 1).flip(1)),
 }
 OLD = dict(OPERATORS)
-
-
-def _turned(call: Any, *_: Any) -> Any:
-    return call
 
 
 @pytest.mark.parametrize("operator", FAULTS)
@@ -210,8 +203,7 @@ def test_planted_faults_are_named(operator: str, monkeypatch: pytest.MonkeyPatch
 def test_a_planted_epsilon_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = export(_settled("digits_resnet"), (torch.randn(2, 1, 8, 8),), "dynamo")
     compressc.capture(model)
-    right = OPERATORS["ReduceMean"] if "ReduceMean" in OPERATORS else None
-    assert right is not None
+    right = OPERATORS["ReduceMean"]
     monkeypatch.setitem(OPERATORS, "ReduceMean", lambda call: right(call) * (1 + 1e-3))
     with pytest.raises(VerificationError, match="ReduceMean"):
         compressc.capture(model)
@@ -261,7 +253,7 @@ def test_a_node_without_counterpart_is_kept() -> None:
 
 def test_kept_nodes_are_not_for_pt2(tmp_path: Path) -> None:
     program = compressc.capture(_with_kept_node())
-    with pytest.raises(CaptureError, match="QuickGelu of com.microsoft"):
+    with pytest.raises(CaptureError, match=r"QuickGelu of com\.microsoft"):
         compressc.save(program, tmp_path / "model.pt2")
 
 

@@ -30,7 +30,9 @@ UNARY = (
     "HardSwish IsNaN LeakyRelu Log Mish Neg Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin "
     "Sinh Softplus Softsign Sqrt Tan Tanh ThresholdedRelu IsInf Identity Dropout"
 ).split()
-BINARY = "Add Sub Mul Div Pow Greater Less GreaterOrEqual LessOrEqual Equal Min Max Sum Mean".split()
+BINARY = (
+    "Add Sub Mul Div Pow Greater Less GreaterOrEqual LessOrEqual Equal Min Max Sum Mean".split()
+)
 REDUCTIONS = (
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
     "ReduceSum ReduceSumSquare"
@@ -98,7 +100,7 @@ def _pooling() -> list[Case]:
             {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_LOWER"},
             {"kernel_shape": [2, 2], "auto_pad": "VALID"},
         ):
-            cases.append(case(name, x, **attributes))
+            cases += [case(name, x, **attributes)]
     include = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}
     cases.append(case("AveragePool", x, **include))
     cases.append(case("AveragePool", x, **{**include, "pads": [0, 1, 1, 0]}))
@@ -248,16 +250,8 @@ def _resizing() -> list[Case]:
     cases.append(case("Resize", x, constants={1: factors[0]}, mode="nearest", opset=10))
     for mode in ("nearest", "linear"):
         for place in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"):
-            for factor in factors:
-                cases.append(
-                    case(
-                        "Resize",
-                        x,
-                        constants={1: empty, 2: factor},
-                        mode=mode,
-                        coordinate_transformation_mode=place,
-                    )
-                )
+            more = {"mode": mode, "coordinate_transformation_mode": place}
+            cases += [case("Resize", x, constants={1: empty, 2: f}, **more) for f in factors]
             sizes = {1: empty, 2: empty, 3: ints(1, 2, 9, 4)}
             cases.append(
                 case("Resize", x, constants=sizes, mode=mode, coordinate_transformation_mode=place)
@@ -310,11 +304,18 @@ CASES = [
     *_resizing(),
     *_recurrent(),
     *(case(n, np.abs(noise(*IMAGE)) + 0.1, constants={1: ints(1, -1)}) for n in REDUCTIONS[:-1]),
-    *(case(n, np.abs(noise(*IMAGE)) + 0.1, keepdims=0, axes=[1], opset=11) for n in REDUCTIONS[:-2]),
+    *(
+        case(n, np.abs(noise(*IMAGE)) + 0.1, keepdims=0, axes=[1], opset=11)
+        for n in REDUCTIONS[:-2]
+    ),
     case("ReduceSum", noise(*IMAGE), axes=[0, 2], opset=11),
     case("ReduceSum", noise(*IMAGE), noop_with_empty_axes=1),
     case("ReduceSumSquare", noise(*IMAGE)),
-    *(case(n, noise(*IMAGE), axis=a) for n in ("Softmax", "LogSoftmax", "Hardmax") for a in (1, -1)),
+    *(
+        case(n, noise(*IMAGE), axis=a)
+        for n in ("Softmax", "LogSoftmax", "Hardmax")
+        for a in (1, -1)
+    ),
     *(case(n, noise(*IMAGE), opset=11) for n in ("Softmax", "LogSoftmax")),
     case("ArgMax", noise(*IMAGE), axis=1, keepdims=0),
     case("ArgMin", noise(*IMAGE), axis=2),

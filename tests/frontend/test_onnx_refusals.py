@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,12 @@ def test_flipped_bytes_end_in_one_line(seed: int, tmp_path: Path) -> None:
         data[place] = random.integers(0, 256)
     path = tmp_path / "model.onnx"
     path.write_bytes(bytes(data))
+    lines = []
     try:
         compressc.load(path, input_shape=(3, 8, 8))
     except CompresscError as error:
-        assert "\n" not in str(error)
+        lines = str(error).splitlines()
+    assert len(lines) <= 1
 
 
 def test_pointer_of_git_lfs(refused: Refusal) -> None:
@@ -110,7 +113,9 @@ def test_external_data_at_no_number(offset: str, refused: Refusal, tmp_path: Pat
 def test_external_data_beside_the_file(tmp_path: Path) -> None:
     model = two_convolutions()
     path = tmp_path / "model.onnx"
-    onnx.save(two_convolutions(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    onnx.save(
+        two_convolutions(), path, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
     program = compressc.load(path)
     inside = compressc.capture(model)
     assert program.state().keys() == inside.state().keys()
@@ -193,9 +198,7 @@ def test_cyclic_functions(refused: Refusal) -> None:
 
 def test_functions_that_grow_exponentially(refused: Refusal) -> None:
     names = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
-    functions = [
-        _function(name, following, following) for name, following in zip(names, names[1:], strict=False)
-    ]
+    functions = [_function(name, following, following) for name, following in pairwise(names)]
     last = helper.make_function(
         "f",
         "Z",

@@ -75,9 +75,7 @@ def _is_same(
     seed: int,
 ) -> bool:
     generator = torch.Generator().manual_seed(seed)
-    chunks = [
-        {entry.name: _draw(entry, generator) for entry in inputs} for _ in range(_CHUNKS)
-    ]
+    chunks = [{entry.name: _draw(entry, generator) for entry in inputs} for _ in range(_CHUNKS)]
     joined = {
         entry.name: np.concatenate([chunk[entry.name] for chunk in chunks]) for entry in inputs
     }

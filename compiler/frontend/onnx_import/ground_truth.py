@@ -46,9 +46,7 @@ def check_against_file(
             seed=seed,
         )
     except VerificationError as error:
-        raise HandOverError(
-            f"the file cannot be held against ONNX Runtime: {error}"
-        ) from error
+        raise HandOverError(f"the file cannot be held against ONNX Runtime: {error}") from error
     if not parity.passed:
         raise VerificationError(_blame(parity, network, model, program.example_inputs))
     note = (
@@ -114,9 +112,7 @@ def _agree(result: Tensor | Known, truth: NDArray[Any]) -> bool:
     if truth.dtype.kind != "f":
         return bool((array == truth).all())
     largest = float(np.abs(truth[np.isfinite(truth)]).max(initial=0.0))
-    return bool(
-        np.allclose(array, truth, rtol=0.0, atol=_NODE_TOLERANCE * largest, equal_nan=True)
-    )
+    return bool(np.allclose(array, truth, rtol=0.0, atol=_NODE_TOLERANCE * largest, equal_nan=True))
 
 
 def _run_all(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> Mapping[str, NDArray[Any]]:

@@ -121,8 +121,7 @@ def _in_newer_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 def _capture(network: OnnxNetwork, graph: Graph, example: Example) -> Program:
     """Capture with as many varying axes as the network allows: all, the batch alone, none."""
     names = frozenset(name for axes in example.axes for name in axes.values())
-    batch = frozenset(axes[0] for axes in example.axes if 0 in axes)
-    attempts = list(dict.fromkeys([names, batch, frozenset()]))
+    attempts = list(dict.fromkeys([names, example.batch_names, frozenset()]))
     notes: list[str] = []
     for varying in attempts:
         try:

@@ -1,4 +1,4 @@
-"""Keeping nodes that torch has no counterpart for: how their outputs are shaped, learned by runs."""
+"""Keeping nodes that torch has no counterpart for: runs teach how their outputs are shaped."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Keeper:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether a kept node means something else in the operator set that files are written in."""
+        """Whether a kept node means something else in the operator set of the files we write."""
         return any(needed_opset(kept, OPSET) is None for kept in self._kept.values())
 
 

@@ -44,8 +44,8 @@ def join_linear_layers(graph: Graph) -> Graph:
         elif node.operator == "Gemm" and _is_plain(node, constants):
             flipped = not node.attributes.get("transB", 0)
             name = _transposed(constants, node.inputs[1]) if flipped else node.inputs[1]
-            inputs = (node.inputs[0], name, *(n for n in node.inputs[2:] if n))
-            nodes.append(replace(node, operator=LINEAR, inputs=inputs, attributes={}))
+            given = (node.inputs[0], name, *(n for n in node.inputs[2:] if n))
+            nodes.append(replace(node, operator=LINEAR, inputs=given, attributes={}))
         else:
             nodes.append(node)
     return replace(graph, nodes=tuple(nodes), constants=constants)

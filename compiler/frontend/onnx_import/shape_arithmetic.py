@@ -106,7 +106,7 @@ def _cast(call: Call) -> Any:
     def convert(entry: Any) -> Any:
         if not is_symbol(entry):
             return to.type(entry).item()
-        return torch.sym_float(entry) if to.kind == "f" else torch.sym_int(entry)
+        return torch.sym_float(entry) if to.kind == "f" else torch.sym_int(entry)  # type: ignore[no-untyped-call]
 
     return np.frompyfunc(convert, 1, 1)(_array(call, 0))
 

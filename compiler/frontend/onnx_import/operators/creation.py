@@ -39,7 +39,14 @@ def identity(call: Call) -> Results:
     return torch.eye(x.shape[0], x.shape[1], dtype=dtype)
 
 
-@operator("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+@operator(
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+)
 def draw(call: Call) -> Results:
     """Nothing that is random can be compared."""
     raise call.unsupported("which draws random numbers")

@@ -237,7 +237,8 @@ def scaled_exponential_unit(call: Call) -> Results:
     x = call.tensor(0)
     alpha = call.attribute("alpha", 1.67326319217681884765625)
     gamma = call.attribute("gamma", 1.05070102214813232421875)
-    return gamma * F.elu(x, alpha)
+    result: Tensor = gamma * F.elu(x, alpha)
+    return result
 
 
 @operator("HardSigmoid")
@@ -329,5 +330,3 @@ def pass_on(call: Call) -> Results:
     if len(call.node.outputs) > 1 and call.node.outputs[1]:
         raise call.unsupported("with its mask as an output")
     return call.inputs[0]
-
-

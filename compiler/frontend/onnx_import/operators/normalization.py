@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from compressc.frontend.onnx_import.call import Call, Results
@@ -19,9 +20,7 @@ def normalize_batch(call: Call) -> Results:
     x, scale, bias, mean, variance = call.tensors()[:5]
     momentum = 1.0 - call.attribute("momentum", 0.9)
     epsilon = call.attribute("epsilon", 1e-5)
-    return torch.batch_norm(
-        x, scale, bias, mean, variance, False, momentum, epsilon, False
-    )
+    return torch.batch_norm(x, scale, bias, mean, variance, False, momentum, epsilon, False)
 
 
 @operator("InstanceNormalization")
@@ -81,7 +80,7 @@ def normalize_locally(call: Call) -> Results:
 def normalize_norm(call: Call) -> Results:
     """Division by the p-norm along one axis."""
     x, axis, power = call.tensor(0), call.attribute("axis", -1), call.attribute("p", 2)
-    norm = torch.linalg.vector_norm(x, float(power), dim=(axis,), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, float(power), dim=(axis,), keepdim=True)
     return x / norm
 
 

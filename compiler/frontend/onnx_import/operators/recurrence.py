@@ -51,9 +51,7 @@ def run_rnn(call: Call) -> Results:
         raise call.unsupported(f"with activations {', '.join(sorted(kinds))}")
     layer = torch.rnn_tanh if kinds == {"Tanh"} else torch.rnn_relu
     x, hidden = _started(call, 5, (0,))
-    result, hidden = layer(
-        x, hidden, _weights(call, (0,)), True, 1, 0.0, False, _both(call), False
-    )
+    result, hidden = layer(x, hidden, _weights(call, (0,)), True, 1, 0.0, False, _both(call), False)
     return _given_back(call, result), _layers_back(call, hidden)
 
 

@@ -34,8 +34,9 @@ def resize(call: Call) -> Results:
     if call.node.version < 11:
         scales = call.numbers(1, "scales")
         sizes = [_scaled(size, scale) for size, scale in zip(x.shape, scales, strict=True)]
-        return _resize(call, x, sizes, scales, call.attribute("mode", "nearest"), "asymmetric",
-                       "floor")
+        return _resize(
+            call, x, sizes, scales, call.attribute("mode", "nearest"), "asymmetric", "floor"
+        )
     if call.attribute("antialias", 0):
         raise call.unsupported("with antialiasing")
     axes = positive_axes(call.attribute("axes", list(range(x.dim()))), x.dim())
@@ -65,7 +66,9 @@ def resize(call: Call) -> Results:
 def _scaled(size: Any, scale: float) -> Any:
     if float(scale).is_integer():
         return size * int(scale)
-    return torch.sym_int(size * scale) if is_symbol(size) else int(np.floor(size * scale))
+    if is_symbol(size):
+        return torch.sym_int(size * scale)  # type: ignore[no-untyped-call]
+    return int(np.floor(size * scale))
 
 
 def _resize(

@@ -134,8 +134,9 @@ def pad(call: Call) -> Results:
     amounts = call.setting("pads", 1)
     axes = positive_axes(call.numbers(3, "axes"), x.dim()) if call.has(3) else range(x.dim())
     count = len(amounts) // 2
-    begin, end = dict(zip(axes, amounts[:count], strict=True)), dict(
-        zip(axes, amounts[count:], strict=True)
+    begin, end = (
+        dict(zip(axes, amounts[:count], strict=True)),
+        dict(zip(axes, amounts[count:], strict=True)),
     )
     value: Any = call.attribute("value", 0.0)
     if call.has(2):
@@ -148,7 +149,9 @@ def pad(call: Call) -> Results:
         return x
     first = min(touched)
     flat = [
-        p for axis in reversed(range(first, x.dim())) for p in (begin.get(axis, 0), end.get(axis, 0))
+        p
+        for axis in reversed(range(first, x.dim()))
+        for p in (begin.get(axis, 0), end.get(axis, 0))
     ]
     if mode == "constant":
         return F.pad(x, flat, value=value)
