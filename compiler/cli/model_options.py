@@ -16,7 +16,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the model file and the options that say how to read it."""
     parser.add_argument(
         "model",
-        help="a .pt2 (torch.export), or a checkpoint (.pt, .pth, .th, .safetensors)",
+        help="a .pt2 (torch.export), an .onnx file, or a checkpoint (.pt, .pth, .th, .safetensors)",
     )
     group = parser.add_argument_group("reading the model")
     group.add_argument(

@@ -27,6 +27,7 @@ from compressc.frontend.input_shape import (
     make_example_inputs,
     normalize_shapes,
 )
+from compressc.frontend.onnx_import.importing import import_file
 from compressc.frontend.soundness import check_form
 from compressc.frontend.state_fit import align_names, load_state
 from compressc.frontend.stated_normalization import normalization_of
@@ -60,9 +61,10 @@ def load(
 ) -> Program:
     """Load a trained model from a file; the kind of file is told by its content.
 
-    Accepted are ``.pt2`` archives of ``torch.export.save`` or :meth:`Program.save`, state dicts
-    (``torch.save`` or safetensors; also inside a training checkpoint, with the prefixes of data
-    parallel and ``torch.compile``, or saved on a GPU) and, if trusted, pickled modules. No code
+    Accepted are ``.pt2`` archives of ``torch.export.save`` or :meth:`Program.save`, ONNX files
+    (whose networks are proven equal to them in ONNX Runtime), state dicts (``torch.save`` or
+    safetensors; also inside a training checkpoint, with the prefixes of data parallel and
+    ``torch.compile``, or saved on a GPU) and, if trusted, pickled modules. No code
     from the file runs unless ``trust_pickle``; half-precision pickled modules are widened to
     float32.
 
@@ -92,6 +94,8 @@ def load(
         kind = detect_kind(path)
         if kind is FileKind.EXPORTED:
             return _checked(_load_exported(path, request))
+        if kind is FileKind.ONNX:
+            return _load_onnx(path, request)
         # torch warns about storage classes of old files, which the user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -113,6 +117,12 @@ def _load_exported(path: Path, request: _Request) -> Program:
     if request.arch is not None:
         raise HandOverError("an exported program carries its architecture; leave out --arch")
     return load_archive(path, shapes=request.shapes, batch=request.batch, seed=request.seed)
+
+
+def _load_onnx(path: Path, request: _Request) -> Program:
+    if request.arch is not None:
+        raise HandOverError("an ONNX file carries its network; leave out --arch")
+    return import_file(path, shapes=request.shapes, batch=request.batch, seed=request.seed)
 
 
 def _load_checkpoint(path: Path, checkpoint: Checkpoint, request: _Request) -> Program:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
@@ -70,8 +71,8 @@ def batch_shapes(example_inputs: Sequence[Any]) -> tuple[dict[int, Dim] | None, 
 
 
 def capture(
-    model: nn.Module,
-    example_inputs: tuple[Any, ...],
+    model: nn.Module | onnx.ModelProto,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
     *,
     dynamic_shapes: Any = _BATCH,
     input_names: Sequence[str] | None = None,
@@ -80,10 +81,12 @@ def capture(
 
     Args:
         model: any exportable module; left as it was found, its weights are copied. One that lies
-            on a GPU is copied to the CPU, which a note in the program's history says.
+            on a GPU is copied to the CPU, which a note in the program's history says. Or an ONNX
+            model with its weights inside, see
+            :func:`compressc.frontend.onnx_import.importing.import_model`.
         example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
             Tensors in lists and dicts become arguments of their own; None, numbers and strings
-            become part of the graph.
+            become part of the graph. Of an ONNX model they tell the shapes that it leaves open.
         dynamic_shapes: "batch" lets the first axis of every input vary; None fixes every shape;
             anything else goes to ``torch.export.export`` as it is.
         input_names: names for the ONNX inputs; the forward method's argument names otherwise.
@@ -92,9 +95,18 @@ def capture(
         HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
             or infinite weights, weights without data, or cannot be copied to the CPU.
         CaptureError: if torch.export cannot capture the model.
+        VerificationError: if an ONNX model computes something else in ONNX Runtime.
     """
     if isinstance(example_inputs, Tensor):
         example_inputs = (example_inputs,)
+    if isinstance(model, onnx.ModelProto):
+        # The importer captures what it builds, so it stands above this file.
+        from compressc.frontend.onnx_import.importing import import_model
+
+        shapes = None if example_inputs is None else [tuple(x.shape[1:]) for x in example_inputs]
+        return import_model(model, shapes=shapes)
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: capture(model, (x,))")
     if isinstance(model, torch.jit.ScriptModule):
         raise HandOverError(
             "a TorchScript module cannot be captured; hand over the nn.Module it was made from, "
