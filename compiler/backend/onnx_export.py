@@ -22,7 +22,7 @@ from compressc.choices.decided import check_decided
 from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
-from compressc.frontend.tracing import quiet
+from compressc.frontend.silence import quiet
 from compressc.kept_nodes import OPSET
 from compressc.program import Program
 from compressc.storage.compact_storage import compact

@@ -8,7 +8,7 @@ from pathlib import Path
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
-from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.progress import ProgressDisplay
 
 _EXAMPLES = """\
 examples:

@@ -28,10 +28,13 @@ COMMANDS = {
     "compress": "make a model smaller and faster (the default: `compress` may be left out)",
     "search": "search a network that is sparse from the start, from data alone",
     "sweep": "make a front of ONNX files over several targets, and its picture",
+    "run": "repeat a run from the recipe file that it wrote beside its output",
     "bench": "time ONNX files against each other",
     "profile": "show where an ONNX file spends its time, layer by layer",
+    "expand": "write out the packed weights of a compact ONNX file, for other runtimes",
     "verify": "compare an ONNX file with stored inputs and outputs",
     "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
+    "architectures": "list the architectures that --arch takes by name",
     "passes": "list the passes and their options",
     "demo": "compress a trained digit classifier from start to finish",
 }
@@ -123,7 +126,7 @@ def _dispatch(arguments: list[str]) -> int:
         arguments = ["compress", *arguments]
     if process_count() > 1 and arguments[0] in ("demo", "search", "sweep"):
         raise CompresscError(f"{arguments[0]} runs in one process; start it without a launcher")
-    if process_rank() and arguments[0] != "compress":
+    if process_rank() and arguments[0] not in ("compress", "run"):
         return 0
     command = importlib.import_module(f"compressc.cli.{arguments[0]}")
     exit_code: int = command.run(arguments[1:])

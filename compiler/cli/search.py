@@ -15,8 +15,8 @@ from compressc.cli.outputs import (
     write_result,
 )
 from compressc.cli.parsing import FieldOption, Parser, field_options
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import SplitError
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.architecture_search import ArchitectureJob

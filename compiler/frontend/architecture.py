@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from compressc.error_text import name_error
 from compressc.errors import HandOverError
+from compressc.frontend.libraries import library_factory
 from compressc.models.registry import architectures
 
 # Tied weights are stored once, and a head may be left out.
@@ -41,7 +42,7 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
     """Return what builds an architecture: one of ours by name, or the user's ``module:factory``.
 
     Args:
-        arch: a name in ``compressc.models``, or ``module:factory``.
+        arch: a name in ``compressc.models``, ``timm:NAME`` and the like, or ``module:factory``.
         named_by_file: the name comes from a checkpoint, which may not make us import code.
 
     Raises:
@@ -53,7 +54,7 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
                 f"names its architecture as code ({arch!r}), which is not imported unasked; if you "
                 f"trust it, pass --arch {arch}"
             )
-        return _import_factory(arch)
+        return library_factory(arch) or _import_factory(arch)
     known = architectures()
     name = arch.strip().lower().replace("-", "_")
     if name in known:
@@ -63,8 +64,12 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
         raise HandOverError(
             f"names its architecture {arch!r}, which is not among compressc.models; {advice}"
         )
-    near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-    raise HandOverError(f"no architecture is called {arch!r} (known: {', '.join(near)}); {advice}")
+    near = get_close_matches(name, known, n=3, cutoff=0.7)
+    meant = f"did you mean {' or '.join(near)}? Else " if near else ""
+    raise HandOverError(
+        f"no architecture is called {arch!r}; {meant}{advice}, or timm:NAME, torchvision:NAME, "
+        "ultralytics:NAME.yaml; `compressc architectures` lists ours"
+    )
 
 
 def _import_factory(reference: str) -> Callable[..., nn.Module]:
@@ -77,6 +82,11 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
         with importable_folder():
             target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if error.name is None:
+            cause = error.__cause__ or error.__context__ or error
+            raise HandOverError(
+                f"--arch {reference}: importing '{module_name}' failed ({name_error(cause)})"
+            ) from error
         raise HandOverError(
             f"--arch {reference}: no module '{error.name}' in the current folder or the installed "
             "packages"

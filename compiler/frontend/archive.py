@@ -18,7 +18,8 @@ from compressc.error_text import name_error
 from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
-from compressc.frontend.tracing import program_from_exported, quiet
+from compressc.frontend.silence import quiet
+from compressc.frontend.tracing import program_from_exported
 from compressc.kept_nodes import ONNX_NODE, decode_node
 from compressc.program import Constraints, HistoryLine, Program
 from compressc.writing import write_atomically

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from compressc.runtime.plain_text import printable
 
-_PIPE_WIDTH = 140
+PIPE_WIDTH = 140
 
 
 class PlainConsole(Console):
@@ -24,5 +24,5 @@ def make_console() -> Console:
     """Return a console for stdout; a pipe or a file gets a fixed width."""
     console = PlainConsole(highlight=False)
     if not console.is_terminal:
-        console = PlainConsole(highlight=False, width=_PIPE_WIDTH)
+        console = PlainConsole(highlight=False, width=PIPE_WIDTH)
     return console

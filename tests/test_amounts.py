@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compressc.cli.amounts import parse_target
 from compressc.errors import GoalError
-from compressc.goal import Bound
+from compressc.goal import Bound, parse_bound
 
 
 @pytest.mark.parametrize(
@@ -29,12 +28,12 @@ from compressc.goal import Bound
     ],
 )
 def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
-    assert parse_target("--target-size", text, of_bytes=True) == Bound(value, relative)
+    assert parse_bound("--target-size", text, of_bytes=True) == Bound(value, relative)
     if text.lower().endswith("b"):
         with pytest.raises(GoalError, match=r"--target-flops .*: is a size in bytes"):
-            parse_target("--target-flops", text, of_bytes=False)
+            parse_bound("--target-flops", text, of_bytes=False)
     else:
-        assert parse_target("--target-flops", text, of_bytes=False) == Bound(value, relative)
+        assert parse_bound("--target-flops", text, of_bytes=False) == Bound(value, relative)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +59,4 @@ def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
 )
 def test_nonsense_is_refused_by_name(text: str) -> None:
     with pytest.raises(GoalError, match="--target-flops"):
-        parse_target("--target-flops", text, of_bytes=False)
+        parse_bound("--target-flops", text, of_bytes=False)
