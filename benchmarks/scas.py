@@ -112,7 +112,7 @@ def search(
     row: dict[str, Any], program: Program, task: ClassificationTask, options: argparse.Namespace
 ) -> tuple[dict[str, int], list[str]]:
     mixed = row["space"] in MIXED
-    task = first_images(task, *((options.mixed_images, 256) if mixed else (options.images, 1000)))
+    task = first_images(task, *((options.mixed_images, 128) if mixed else (options.images, 1000)))
     method = Scas(
         space=row["space"],
         sparsity=row["sparsity"],
@@ -191,15 +191,20 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 def list_rows() -> Iterator[dict[str, Any]]:
-    # The ends first, so that a run that is cut short says most.
-    for sparsity in sorted(SPARSITIES, key=lambda s: abs(s - 0.5), reverse=True):
+    """Yield the rows, in an order in which a run that is cut short says most."""
+    searched = {"kind": "searched", "number": 0}
+    for sparsity in (0.0, COMPARED_AT):
         for space in SIZES:
-            yield {"kind": "searched", "space": space, "sparsity": sparsity, "number": 0}
+            yield {**searched, "space": space, "sparsity": sparsity}
     for space in SIZES:
-        yield {"kind": "pruned later", "space": space, "sparsity": COMPARED_AT, "number": 0}
-    for number in range(RANDOM):
-        for space in SIZES:
-            yield {"kind": "random", "space": space, "sparsity": COMPARED_AT, "number": number}
+        compared = {"space": space, "sparsity": COMPARED_AT}
+        yield {**compared, "kind": "pruned later", "number": 0}
+        for number in range(RANDOM):
+            yield {**compared, "kind": "random", "number": number}
+        if space == "enas-macro":
+            for sparsity in (0.95, 0.8, 0.5):
+                for each in SIZES:
+                    yield {**searched, "space": each, "sparsity": sparsity}
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ examples:
   compressc model.pt --target-flops 0.5 -o small.onnx      half the FLOPs, repaired without data
   compressc model.pt --target-flops 0.5 --data DIR -o small.onnx     repaired on your pictures,
       with or without class folders; with them, the accuracy is measured
+  compressc model.onnx --target-flops 0.5 -o small.onnx    of an ONNX file
   compressc model.pt --target-latency 0.5 -o small.onnx    half the time of a call, measured
   compressc model.pt --target-latency 5ms@p90 --threads 4 -o small.onnx
   compressc model.pt --target-latency 0.5 --cost-table phone.json -o small.onnx   on a device
@@ -147,8 +148,8 @@ def build_parser() -> Parser:
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
         "       compressc {compress,search,sweep,run,bench,profile,verify,expand,inspect,passes,"
         "architectures,demo} --help",
-        description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
-        "proof.",
+        description="Compress a trained PyTorch model or ONNX file to a smaller and faster ONNX "
+        "file, with proof.",
         epilog=_EXAMPLES,
     )
     add_input_options(parser)

@@ -13,12 +13,14 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 
+from compressc.dynamic_axes import symbol_of
 from compressc.error_text import name_error
 from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
 from compressc.frontend.silence import quiet
 from compressc.frontend.tracing import program_from_exported
+from compressc.kept_nodes import ONNX_NODE, decode_node
 from compressc.program import Constraints, HistoryLine, Program
 from compressc.writing import write_atomically
 
@@ -40,7 +42,8 @@ def save(program: Program, path: str | Path) -> None:
 
     Raises:
         PlanError: if decisions are pending; lower the program first.
-        CaptureError: if ``torch.export`` refuses the graph.
+        CaptureError: if ``torch.export`` refuses the graph, or it holds nodes that were kept from
+            an ONNX file.
         OutputError: if the file cannot be written.
     """
     if program.plan:
@@ -48,6 +51,7 @@ def save(program: Program, path: str | Path) -> None:
             f"{path}: decisions are not applied yet; call compressc.lower(program) "
             "and save the result"
         )
+    _refuse_kept_nodes(program, path)
     shapes = _dynamic_shapes(program.dynamic_axes)
     buffer = io.BytesIO()
     try:
@@ -61,6 +65,16 @@ def save(program: Program, path: str | Path) -> None:
             f"{path}: torch.export cannot write this program ({name_error(error)})"
         ) from error
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+
+
+def _refuse_kept_nodes(program: Program, path: str | Path) -> None:
+    for node in program.graph_module.graph.nodes:
+        if node.target == ONNX_NODE:
+            operator = decode_node(str(node.args[1])).operator
+            raise CaptureError(
+                f"{path}: the network holds a node that is kept from its ONNX file ({operator}), "
+                "which PyTorch cannot run without compressc; write ONNX (-o) only"
+            )
 
 
 def load_archive(
@@ -118,8 +132,7 @@ def _dynamic_shapes(dynamic_axes: Sequence[Mapping[int, str]]) -> tuple[Any, ...
         for axis, name in axes.items():
             # The batch may be anything from 1; bounds of other axes follow from the graph.
             if axis == 0:
-                identifier = name if name.isidentifier() else "batch"
-                row[axis] = named.setdefault(name, Dim(identifier, min=1, max=65535))
+                row[axis] = named.setdefault(name, Dim(symbol_of(name), min=1, max=65535))
             else:
                 row[axis] = Dim.DYNAMIC
         rows.append(row or None)

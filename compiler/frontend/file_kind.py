@@ -9,7 +9,8 @@ from pathlib import Path
 from compressc.errors import HandOverError
 
 _ACCEPTED = (
-    "hand over a .pt2 from torch.export.save, or a state_dict (.pt, .pth, .safetensors) with --arch"
+    "hand over a .pt2 from torch.export.save, an .onnx file, or a state_dict (.pt, .pth, "
+    ".safetensors) with --arch"
 )
 _REBUILD = f"build the same network in PyTorch, load its weights there, and {_ACCEPTED}"
 _KERAS = f"a Keras or HDF5 file, which cannot be read; {_REBUILD}"
@@ -25,6 +26,7 @@ class FileKind(Enum):
     ZIPPED_PICKLE = "torch.save file"
     LEGACY_PICKLE = "torch.save file of torch before 1.6"
     SAFETENSORS = "safetensors"
+    ONNX = "ONNX model"
 
 
 def detect_kind(path: Path) -> FileKind:
@@ -52,6 +54,8 @@ def detect_kind(path: Path) -> FileKind:
         return FileKind.SAFETENSORS
     if head[:1] == b"\x80" and head[1:2] in _PICKLE_PROTOCOLS:
         return FileKind.LEGACY_PICKLE
+    if _is_onnx(path, head):
+        return FileKind.ONNX
     raise HandOverError(_foreign(path, head))
 
 
@@ -94,16 +98,16 @@ def _is_safetensors(head: bytes, size_bytes: int) -> bool:
     )
 
 
+def _is_onnx(path: Path, head: bytes) -> bool:
+    # A ModelProto starts with its ir_version (field 1, one byte), then another field.
+    starts = head[:1] == b"\x08" and len(head) > 2 and head[2] in (0x12, 0x1A, 0x3A, 0x42)
+    pointer = head.startswith(b"version https://git-lfs")
+    return starts or (path.suffix.lower() == ".onnx" and not pointer)
+
+
 def _foreign(path: Path, head: bytes) -> str:
     """Name the kind of a file that is not ours, and say what to hand over instead."""
     suffix = path.suffix.lower()
-    # An ONNX ModelProto starts with its ir_version (field 1, one byte), then another field.
-    is_onnx = head[:1] == b"\x08" and len(head) > 2 and head[2] in (0x12, 0x1A, 0x3A, 0x42)
-    if is_onnx or suffix == ".onnx":
-        return (
-            "an ONNX model, which has lost the training graph; hand over the PyTorch model: "
-            + _ACCEPTED
-        )
     if head.startswith(b"\x89HDF\r\n\x1a\n") or suffix in (".h5", ".keras"):
         return _KERAS
     if head[4:8] == b"TFL3" or suffix in (".pb", ".tflite", ".ckpt"):

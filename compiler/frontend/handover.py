@@ -28,6 +28,7 @@ from compressc.frontend.input_shape import (
     normalize_shapes,
 )
 from compressc.frontend.number_types import in_float32
+from compressc.frontend.onnx_import.importing import import_file
 from compressc.frontend.soundness import check_form
 from compressc.frontend.state_fit import align_names, load_state
 from compressc.frontend.stated_normalization import normalization_of
@@ -63,10 +64,11 @@ def load(
 ) -> Program:
     """Load a trained model from a file; the kind of file is told by its content.
 
-    Accepted are ``.pt2`` archives of ``torch.export.save`` or :meth:`Program.save`, state dicts
-    (``torch.save`` or safetensors; also inside a training checkpoint, with the prefixes of data
-    parallel and ``torch.compile``, or saved on a GPU), folders of Hugging Face transformers (where
-    that is installed) and, if trusted, pickled modules. No code from the file runs unless
+    Accepted are ``.pt2`` archives of ``torch.export.save`` or :meth:`Program.save`, ONNX files
+    (whose networks are proven equal to them in ONNX Runtime), state dicts (``torch.save`` or
+    safetensors; also inside a training checkpoint, with the prefixes of data parallel and
+    ``torch.compile``, or saved on a GPU), folders of Hugging Face transformers (where that is
+    installed) and, if trusted, pickled modules. No code from the file runs unless
     ``trust_pickle``. A model in half or double precision is loaded as one in float32, with a note.
 
     Args:
@@ -100,6 +102,8 @@ def load(
         kind = detect_kind(path)
         if kind is FileKind.EXPORTED:
             return _checked(_load_exported(path, request))
+        if kind is FileKind.ONNX:
+            return _load_onnx(path, request)
         # torch warns about storage classes of old files, which the user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -136,9 +140,15 @@ def _load_exported(path: Path, request: _Request) -> Program:
     return load_archive(path, shapes=request.shapes, batch=request.batch, seed=request.seed)
 
 
+def _load_onnx(path: Path, request: _Request) -> Program:
+    if request.arch is not None:
+        raise HandOverError("an ONNX file carries its network; leave out --arch")
+    return import_file(path, shapes=request.shapes, batch=request.batch, seed=request.seed)
+
+
 def _load_checkpoint(path: Path, checkpoint: Checkpoint, request: _Request) -> Program:
+    notes: tuple[str, ...] = ()
     if checkpoint.module is not None:
-        notes: tuple[str, ...] = ()
         module = _unwrap(checkpoint.module)
     else:
         module, notes = _build(checkpoint, request)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
@@ -39,8 +40,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def capture(
-    model: nn.Module,
-    example_inputs: tuple[Any, ...],
+    model: nn.Module | onnx.ModelProto,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
     *,
     dynamic_shapes: Any = BATCH,
     input_names: Sequence[str] | None = None,
@@ -49,9 +50,12 @@ def capture(
 
     Args:
         model: any exportable module; left as it was found, its weights are copied. One that lies
-            on a GPU is copied to the CPU, which a note in the program's history says.
+            on a GPU is copied to the CPU, which a note in the program's history says. Or an ONNX
+            model with its weights inside, see
+            :func:`compressc.frontend.onnx_import.importing.import_model`.
         example_inputs: positional arguments. Tensors in lists and dicts become arguments of their
-            own; None, numbers and strings become part of the graph.
+            own; None, numbers and strings become part of the graph. Of an ONNX model they tell the
+            shapes that it leaves open.
         dynamic_shapes: "batch" lets the first axis of every tensor as long as the batch vary, as
             far as the model allows it (a batch of 1 is repeated to 2, as torch.export would write
             a 1 into the graph); None fixes every shape; anything else goes to
@@ -62,9 +66,18 @@ def capture(
         HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
             or infinite weights, weights without data, or cannot be copied to the CPU.
         CaptureError: if torch.export cannot capture the model.
+        VerificationError: if an ONNX model computes something else in ONNX Runtime.
     """
     if isinstance(example_inputs, Tensor):
         example_inputs = (example_inputs,)
+    if isinstance(model, onnx.ModelProto):
+        # The importer captures what it builds, so it stands above this file.
+        from compressc.frontend.onnx_import.importing import import_model
+
+        shapes = None if example_inputs is None else [tuple(x.shape[1:]) for x in example_inputs]
+        return import_model(model, shapes=shapes)
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: capture(model, (x,))")
     if isinstance(model, torch.jit.ScriptModule):
         raise HandOverError(
             "a TorchScript module cannot be captured; hand over the nn.Module it was made from, "

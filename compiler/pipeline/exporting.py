@@ -6,7 +6,6 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import Parity, compare
 from compressc.backend.onnx_tidying import drop_stale_parts
 from compressc.backend.quantization import PRECISION
 from compressc.costs import Cost
@@ -15,6 +14,7 @@ from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import ExportError
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.latency.sparse_choice import choose_sparse_nodes
+from compressc.parity.onnx_parity import Parity, compare
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_costs, check_parity
 from compressc.pipeline.comparisons import count_file

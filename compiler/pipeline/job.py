@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor, nn
 
 from compressc.contract.declaration import Pass
@@ -27,8 +28,8 @@ class Job:
     """What is asked for, on the command line as in Python.
 
     Attributes:
-        model: a module, or a captured Program. One with a pending plan may be given with
-            ``passes=()``; then the plan is applied as it is.
+        model: a module, an ONNX model, or a captured Program. One with a pending plan may be
+            given with ``passes=()``; then the plan is applied as it is.
         goal: bounds, budget and seed; a number such as 0.5 stands for that ratio of the MACs.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
         passes: what decides, in order: names, or passes with settings of their own; a single one
@@ -46,7 +47,7 @@ class Job:
         name: what to call the model in the report; empty for its class.
     """
 
-    model: nn.Module | Program
+    model: nn.Module | onnx.ModelProto | Program
     goal: Goal = field(default_factory=Goal)
     example_inputs: tuple[Any, ...] | Tensor | None = None
     passes: Passes | None = None

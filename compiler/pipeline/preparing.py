@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 from torch import Tensor
 
 from compressc.backend.onnx_export import export_onnx
@@ -50,6 +51,8 @@ def capture_model(job: Job) -> Program:
         if job.example_inputs is not None:
             raise HandOverError("a Program carries its example inputs; leave them out")
         return in_float32(job.model)
+    if isinstance(job.model, onnx.ModelProto):
+        return capture(job.model, job.example_inputs)
     if job.example_inputs is None:
         raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
     inputs = job.example_inputs

@@ -42,7 +42,7 @@ def lenet_state(**changes):
     ("head", "name", "words"),
     [
         (b"", "model.pt", "empty"),
-        (b"\x08\x08\x12\x07pytorch\x1a", "model.pt", "ONNX model"),
+        (b"\x08\x08\x12\x07pytorch\x1a", "model.onnx", "leave out --arch"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "model.pt", "Keras"),
         (b"\x1c\0\0\0TFL3" + b"\0" * 99, "model.bin", "TensorFlow"),
         (b"GGUF" + b"\0" * 99, "model.gguf", "GGUF"),

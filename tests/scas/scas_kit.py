@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def write_textures(path: Path, train: int = 150) -> Path:
     return path
 
 
+@cache
 def supernet(space: str, layers: int = 3, channels: int = 4, nodes: int = 2) -> Program:
     torch.manual_seed(0)
     net = find_space(space).build(SpaceSize(layers, channels, nodes), (1, SIDE, SIDE), 3)
