@@ -89,7 +89,7 @@ def _check_rule() -> None:
 
     program = compressc.capture(Net().eval(), (torch.randn(2, 5),))
     groups = [g for g in compressc.couple(program).groups if g.pinned is None]
-    assert [group.size for group in groups] == [8, 6]
+    assert sorted(group.size for group in groups) == [6, 8]
     keep = {group.name: np.arange(group.size) % 2 == 0 for group in groups}
     chosen = program.with_plan(Plan(keep=keep))
     x = torch.randn(4, 5)
