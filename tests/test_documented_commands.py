@@ -66,15 +66,16 @@ def test_every_line_is_understood(page: str, words: list[str]) -> None:
 
 
 class Wide(nn.Module):
-    """Five million parameters behind a small convolution."""
+    """Five million parameters that are quickly run."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1024) -> None:
         super().__init__()
-        self.conv, self.pool = nn.Conv2d(3, 16, 7, 4), nn.AdaptiveAvgPool2d(4)
-        self.hidden, self.out = nn.Linear(256, 18_000), nn.Linear(18_000, 10)
+        self.a, self.b = nn.Conv2d(3, width // 16, 7, 8), nn.Conv2d(width // 16, width // 2, 3, 4)
+        self.c, self.out = nn.Conv2d(width // 2, width, 3, 2), nn.Linear(width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.hidden(self.pool(self.conv(x).relu()).flatten(1)).relu())
+        hidden = self.c(self.b(self.a(x).relu()).relu()).relu()
+        return self.out(hidden.mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +110,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Path:
     """The same folder with the ONNX files and the reference that later lines read."""
+    from safetensors.torch import save_file
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         quick = ["--quiet", "--no-measure", "--pass", "magnitude"]
         assert main(["model.pt", "--target-flops", "0.5", "-o", "small.onnx", *quick]) == 0
         shutil.copy("small.onnx", "original.onnx")
         assert main(["verify", "--store", "small.onnx", "reference.npz"]) == 0
-        wide = ["w.safetensors", "--arch", "mynet:build", "--input-shape", "3,224,224"]
-        assert main([*wide, "--target-flops", "0.9", "-o", "model.onnx", *quick]) == 0
+        save_file(Wide(128).state_dict(), "narrow.safetensors")
+        narrow = ["narrow.safetensors", "--arch", "mynet:build", "--arch-arg", "width=128"]
+        narrow += ["--input-shape", "3,224,224", "--target-flops", "0.9"]
+        assert main([*narrow, "-o", "model.onnx", *quick]) == 0
     return folder
 
 

@@ -97,3 +97,16 @@ def _check_rule() -> None:
         torch.testing.assert_close(
             compressc.lower(chosen).module()(x), compressc.masked(chosen)(x), rtol=1e-4, atol=1e-5
         )
+
+
+def test_the_page_of_python_names_has_every_public_name() -> None:
+    stub = (ROOT / "compiler" / "__init__.pyi").read_text()
+    names = set(re.findall(r"from (\S+) import (\w+) as", stub))
+    page = (ROOT / "docs" / "api.md").read_text()
+    assert set(re.findall(r"^::: (\S+)\.(\w+)$", page, re.M)) == names
+
+
+def test_the_site_leads_to_every_page() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name in site, f"{page.name} is in no menu of mkdocs.yml"
