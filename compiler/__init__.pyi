@@ -1,4 +1,9 @@
+from compressc.architecture_search import ArchitectureJob as ArchitectureJob
+from compressc.architecture_search import search_architecture as search_architecture
 from compressc.bounds import Bounds as Bounds
+from compressc.choices.operation import choose as choose
+from compressc.choices.space import SearchSpace as SearchSpace
+from compressc.choices.space import SpaceSize as SpaceSize
 from compressc.compression import Result as Result
 from compressc.compression import compress as compress
 from compressc.compression import run_job as run_job
@@ -28,5 +33,6 @@ from compressc.target import Target as Target
 from compressc.target import read_target as read_target
 from compressc.tasks.classification import ClassificationTask as ClassificationTask
 from compressc.tasks.loaders import LoaderTask as LoaderTask
+from compressc.tasks.loaders import mean_of as mean_of
 from compressc.tasks.protocol import Task as Task
 from compressc.tasks.unlabeled import UnlabeledTask as UnlabeledTask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -44,6 +44,10 @@ class Terms:
         products: FloatArray = self.weights * counts[self.factors].prod(axis=1)
         return products
 
+    def restricted(self, stays: Sequence[bool]) -> Terms:
+        """Return the sum of some terms; the others keep their places with weight 0."""
+        return replace(self, weights=np.where(np.asarray(stays, dtype=bool), self.weights, 0.0))
+
     def exchanged(self, gone: Sequence[int], weights: FloatArray, factors: IntArray) -> Terms:
         """Return the sum without some terms and with others.
 
@@ -77,6 +81,17 @@ class CostModel:
     macs_terms: Terms
     params_terms: Terms
     bytes_terms: Terms
+
+    def restricted(
+        self, macs: Sequence[bool], params: Sequence[bool], size_bytes: Sequence[bool]
+    ) -> CostModel:
+        """Return the model of some of the terms; the others cost nothing and keep their places."""
+        return replace(
+            self,
+            macs_terms=self.macs_terms.restricted(macs),
+            params_terms=self.params_terms.restricted(params),
+            bytes_terms=self.bytes_terms.restricted(size_bytes),
+        )
 
     def counts(self, kept: BoolArray) -> FloatArray:
         """Return the kept positions of every distinct axis, the constant 1 last."""

@@ -121,6 +121,42 @@ class FeatureError(CompresscError):
     exit_code = 20
 
 
+class ChoiceError(CompresscError):
+    """An architecture choice is undecided where a network is needed, or there is none to decide."""
+
+    exit_code = 30
+
+
+class SpaceError(CompresscError):
+    """A search space does not exist, or cannot be built as asked for."""
+
+    exit_code = 31
+
+
+class ImageSizeError(CompresscError):
+    """Images are too small for what a search space reduces them to."""
+
+    exit_code = 32
+
+
+class SplitError(CompresscError):
+    """Data are too few to be split into what a search trains on and what it judges by."""
+
+    exit_code = 33
+
+
+class BudgetError(CompresscError):
+    """A budget is too small for a search to begin."""
+
+    exit_code = 34
+
+
+class ControllerError(CompresscError):
+    """What proposes architectures has become no number."""
+
+    exit_code = 35
+
+
 class RuleError(CompresscError):
     """An operation rule is inconsistent with the graph: a defect in compressc, not in the model."""
 

@@ -3,12 +3,14 @@ from compressc.passes.dead_channels import DeadChannels as DeadChannels
 from compressc.passes.decore.agent_pruning import Decore as Decore
 from compressc.passes.distill import Distill as Distill
 from compressc.passes.finetune import Finetune as Finetune
+from compressc.passes.gradual.pruning import Gradual as Gradual
 from compressc.passes.latency.pruning import Latency as Latency
 from compressc.passes.lowrank.factorization import Lowrank as Lowrank
 from compressc.passes.magnitude import Magnitude as Magnitude
 from compressc.passes.random_pruning import RandomPruning as RandomPruning
 from compressc.passes.reconstruction.calibration import Calibration as Calibration
 from compressc.passes.rl_mcts.channel_pruning import RlMcts as RlMcts
+from compressc.passes.scas.architecture_search import Scas as Scas
 from compressc.passes.snn.switching import Snn as Snn
 from compressc.passes.sparsify import Sparsify as Sparsify
 from compressc.passes.surgeon import Surgeon as Surgeon

@@ -12,7 +12,7 @@ import compressc.compression as page
 ROOT = Path(__file__).parents[1]
 HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
 PREFIXES = {"compiler": "compressc", "passes": "compressc.passes"}
-FRONT_DOOR = {"__init__", "compression", "demo"}
+FRONT_DOOR = {"__init__", "architecture_search", "compression", "demo"}
 
 
 def floors(folder: str) -> dict[str, int]:

@@ -35,6 +35,22 @@ class Net(nn.Module):
         return self.fc(self.grouped(x).mean((2, 3)))
 
 
+class Supernet(Net):
+    """The same with a choice: what passes are for that decide architectures."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        value = self.b(torch.relu(self.a(x)))
+        x = x + compressc.choose([torch.zeros_like(value), value], "skip")
+        return self.fc(self.grouped(compressc.choose([x, torch.relu(x)], "relu")).mean((2, 3)))
+
+
+@cache
+def supernet() -> Program:
+    torch.manual_seed(0)
+    return compressc.capture(Supernet().eval(), (torch.randn(2, 3, 8, 8),))
+
+
 @cache
 def captured() -> Program:
     torch.manual_seed(0)
@@ -58,11 +74,15 @@ PASSES = sorted(
     name for name in registered_passes() if find_pass(name).declares.runs_on == "planned"
 )
 MEASURING = {name for name in PASSES if not find_pass(name).declares.deterministic}
+CHOOSING = {name for name in PASSES if find_pass(name).declares.changes == {"choice"}}
 REPAIRING = {name for name in PASSES if not find_pass(name).declares.changes & DECISIONS}
 
 
 @pytest.fixture(params=sorted(set(PASSES) - MEASURING))
 def method(request: pytest.FixtureRequest) -> Pass:
+    if request.param in CHOOSING:
+        # Its usual settings take minutes.
+        return find_pass(request.param)(epochs=1, controller_steps=2, children=2, recalibrate=16)
     return find_pass(request.param)()
 
 
@@ -71,7 +91,7 @@ def start(method: Pass, program: Program) -> Program:
     """What the pass is called with: a pass that decides nothing needs something to repair."""
     if method.name in REPAIRING:
         return find_pass("magnitude")()(program, Context(Goal(macs=0.5)))
-    return program
+    return supernet() if method.name in CHOOSING else program
 
 
 def context(seed: int = 0, macs: float = 0.5) -> Context:
@@ -82,6 +102,7 @@ def test_passes_are_registered():
     assert {"magnitude", "random", "sparsify"} <= set(PASSES)
     assert {"latency"} == MEASURING
     assert {"calibrate"} == REPAIRING
+    assert {"scas"} == CHOOSING
 
 
 def test_an_unknown_pass_is_named_together_with_the_known_ones():
@@ -92,7 +113,7 @@ def test_an_unknown_pass_is_named_together_with_the_known_ones():
 def test_it_is_a_frozen_dataclass_of_that_name(method):
     assert isinstance(method, Pass)
     assert find_pass(method.name) is type(method)
-    assert method == type(method)()
+    assert method == replace(method)
     for field in dataclasses.fields(method):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(method, field.name, None)
@@ -138,8 +159,8 @@ def test_the_plan_survives_a_round_trip(method, start, tmp_path):
 
 
 def test_kept_layers_stay_as_they_are(method, program):
-    if method.name in REPAIRING:
-        return  # it decides nothing
+    if method.name in REPAIRING | CHOOSING:
+        return  # it decides nothing about layers
     constrained = program.with_constraints(Constraints(keep=("a", "grouped")))
     plan = method(constrained, context(macs=0.9)).plan
     touched = {*plan.keep, *plan.rank, *(name.rpartition(".")[0] for name in plan.zero)}

@@ -18,10 +18,11 @@ from compressc.backend.kept_node_export import choose_opset, is_stand_in, put_ba
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
+from compressc.choices.decided import check_decided
 from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
-from compressc.frontend.tracing import quiet
+from compressc.frontend.silence import quiet
 from compressc.kept_nodes import OPSET
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
@@ -55,11 +56,13 @@ def export_onnx(
 
     Raises:
         ExportError: if the exporter does not support an operation or the arguments are wrong.
+        ChoiceError: if an architecture choice is undecided.
     """
     if storage not in ("dense", "compact"):
         raise ExportError(f"storage '{storage}' does not exist; choose dense or compact")
     if opset < DEFAULT_OPSET:
         raise ExportError(f"opset {opset} is too old; choose {DEFAULT_OPSET} or newer")
+    check_decided(program)
     opset = choose_opset(program, opset)
     program = with_stand_ins(with_head_axis(program))
     exported = _reexport(program)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.amounts import parse_target
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -19,16 +18,16 @@ from compressc.cli.job_options import (
     limits_of,
     read_job,
 )
-from compressc.cli.outputs import check_outputs
+from compressc.cli.outputs import check_result_outputs, holding_outputs, state_folder, write_result
 from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
-from compressc.cli.progress import ProgressDisplay
-from compressc.errors import OutputError, UsageError
-from compressc.goal import Bound, Goal
+from compressc.cli.recipe_file import recipe_path, write_recipe
+from compressc.errors import UsageError
+from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from compressc.compression import Result
     from compressc.reporting.report import Report
 
 _TARGETS = {
@@ -58,6 +57,7 @@ examples:
   compressc model.pt --target-flops 0.5 --int8 --int8-samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
+  compressc run small.recipe.toml                          the same again: each run writes one
   compressc demo                                           all of it, on a model that comes along
 
 A target is the part to keep (0.5, 50%) or an amount (2G, 500M, 4MB). Every result is proven equal
@@ -79,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         chosen = _add_passes(parser, arguments)
     else:
         chosen = add_pass_options(parser, {})
-    options = parser.parse_args(list(arguments))
+    options = parser.parse_whole(arguments)
+    options.output = _with_ending(options.output)
     goal = _goal(options)
     if options.cost_table is not None and goal.latency_ms is None:
         raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
@@ -93,20 +94,24 @@ def run(arguments: Sequence[str]) -> int:
         with ProgressDisplay(quiet=True) as progress:
             from compressc.compression import take_part
 
-            take_part(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
+            take_part(read_job(options, goal, chosen, progress, state_folder(options)), progress)
         return 0
-    _check_outputs(options)
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
+    with (
+        holding_outputs(options) as work_dir,
+        ProgressDisplay(quiet=options.quiet) as progress,
+    ):
         progress(0, 0, "starting")
         from compressc.compression import run_job
 
-        result = run_job(read_job(options, goal, chosen, progress, _work_dir(options)), progress)
+        result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
         progress(0, 0, "writing")
-        written = _write(result, options)
+        written = write_result(result, options)
+        write_recipe(recipe_path(written[0]), "compress", arguments, parser)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
-            remove_saved_passes(_work_dir(options))
+            remove_saved_passes(work_dir)
     if not options.quiet:
         from compressc.reporting.table import print_report
 
@@ -141,7 +146,8 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,sweep,bench,profile,verify,inspect,passes,demo} --help",
+        "       compressc {compress,search,sweep,run,bench,profile,verify,expand,inspect,passes,"
+        "architectures,demo} --help",
         description="Compress a trained PyTorch model or ONNX file to a smaller and faster ONNX "
         "file, with proof.",
         epilog=_EXAMPLES,
@@ -194,7 +200,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         text = getattr(options, flag.lstrip("-").replace("-", "_"))
         if text is None:
             continue
-        bound = parse_target(flag, text)
+        bound = parse_bound(flag, text, of_bytes=what == "size_bytes")
         if flag == "--target-flops" and not bound.relative:
             bound = Bound(bound.value / 2, relative=False)
         bounds[what] = bound
@@ -207,43 +213,8 @@ def _goal(options: argparse.Namespace) -> Goal:
     )
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse what cannot be written before any work is done."""
-    from compressc.reporting.report_file import check_report_name
-
-    paths = [Path(p) for p in (options.output, options.save, options.report) if p]
-    if not paths:
-        raise UsageError("say where the result goes: -o small.onnx (or --save, --report)")
-    if options.output and Path(options.output).suffix in (".pt", ".pt2", ".html", ".json"):
-        raise OutputError(
-            f"{options.output}: -o writes ONNX; use --save for .pt2 and --report for .html, .json"
-        )
-    if options.report:
-        check_report_name(options.report)
-    inputs = [Path(p) for p in (options.model, options.cost_table) if p]
-    check_outputs(paths, inputs=inputs)
-
-
-def _work_dir(options: argparse.Namespace) -> Path:
-    """Return where the state of this run goes; the same command finds it again."""
-    if options.work_dir is not None:
-        return Path(options.work_dir)
-    return Path(f"{options.output or options.save or options.report}.state")
-
-
-def _write(result: Result, options: argparse.Namespace) -> list[Path]:
-    written = []
-    if options.output:
-        written.append(result.export(options.output))
-    if options.save:
-        from compressc.frontend.archive import save
-
-        save(result.program, options.save)
-        written.append(Path(options.save))
-    if options.report:
-        from compressc.reporting.report_file import write_report
-
-        write_report(options.report, result.report)
-        written.append(Path(options.report))
-    sys.stdout.flush()
-    return written
+def _with_ending(output: str | None) -> str | None:
+    """Return the name of the ONNX file; one without an ending gets one."""
+    if not output or Path(output).suffix or Path(output).exists():
+        return output
+    return f"{output}.onnx"

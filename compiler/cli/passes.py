@@ -54,13 +54,19 @@ def _describe_named(name: str, asked_for: bool) -> dict[str, Any]:
         return {"summary": f"not usable: {error}", "options": []}
 
 
-def _describe(pass_class: type) -> dict[str, Any]:
-    text = _plain(inspect.getdoc(pass_class) or "")
+def explain_fields(pass_class: type) -> dict[str, str]:
+    """Return what docstrings say about the hyper-parameters of a pass, by name."""
     # A field that a base class or a part brings is explained there.
     explained: dict[str, str] = {}
     parts = dict.fromkeys(flat.owner for flat in list_fields(pass_class))
     for explaining in (*reversed(pass_class.__mro__), *parts):
         explained.update(_attributes(_plain(inspect.cleandoc(explaining.__doc__ or ""))))
+    return explained
+
+
+def _describe(pass_class: type) -> dict[str, Any]:
+    text = _plain(inspect.getdoc(pass_class) or "")
+    explained = explain_fields(pass_class)
     return {
         "summary": text.split("\n\n")[0].replace("\n", " "),
         "options": [

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
+import networkx as nx
 import numpy as np
+from torch import fx
 
 from compressc.array_types import BoolArray, IntArray
 from compressc.channels.axes import Axes, Solution
 from compressc.channels.kept import Kept
+from compressc.choices.branches import Branches, read_branches
 from compressc.costs import Cost, CostBuilder, CostModel
+from compressc.coupling.dependency_graph import build_dependency_graph
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
@@ -36,6 +41,7 @@ class Coupling:
         propagation: axes of every value and parameter, edits, contractions.
         solution: class of every id.
         factor_costs: what factorised layers cost instead.
+        branches: architecture choices, and what each leaves of the graph.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -45,11 +51,18 @@ class Coupling:
     solution: Solution
     _by_name: Mapping[str, ChannelGroup]
     factor_costs: FactorCosts
+    _module: fx.GraphModule
+    branches: Branches
 
     @property
     def factor_sites(self) -> FactorSites:
         """The layers that can be factorised, and why others cannot."""
         return self.factor_costs.sites
+
+    @cached_property
+    def graph(self) -> nx.MultiDiGraph:
+        """The coupling as a networkx graph; see :func:`build_dependency_graph` for its nodes."""
+        return build_dependency_graph(self._module, self)
 
     def group(self, name: str) -> ChannelGroup:
         """Return the group called ``name``.
@@ -72,24 +85,55 @@ class Coupling:
         """Return a plan in the language of channel ids."""
         return Kept(self.solution.class_of, self.kept(plan))
 
-    def cost_model(self, rank: Mapping[str, tuple[int, ...]]) -> CostModel:
-        """Return cost as a function of the classes that stay, some layers factorised.
+    def cost_model(self, plan: Plan) -> CostModel:
+        """Return cost as a function of the classes that stay, under a plan's ranks and choices.
 
         Raises:
             PlanError: if a layer cannot be factorised.
         """
-        return self.factor_costs.apply(self.costs, rank)
+        if not plan.choice:
+            return self.factor_costs.apply(self.costs, plan.rank)
+        nodes = self.branches.decide(plan.choice).living
+        living = self.living_tensors(plan.choice)
+        names = list(self.propagation.parameters)
+        model = self.costs.restricted(
+            [term.node in nodes for term in self.propagation.records.macs],
+            [name in living for name in names if self.propagation.is_parameter(name)],
+            [name in living for name in names],
+        )
+        return self.factor_costs.apply(model, self.living_ranks(plan))
+
+    def living_tensors(self, choice: Mapping[str, int]) -> frozenset[str]:
+        """Return the parameters and buffers that are read under choices, by their first names."""
+        canonical, living = self.propagation.canonical, self.branches.decide(choice).living
+        return frozenset(
+            canonical[name]
+            for node, name in self.branches.tensors.items()
+            if node in living and name in canonical
+        )
+
+    def living_ranks(self, plan: Plan) -> dict[str, tuple[int, ...]]:
+        """Return the ranks of the layers that a plan's choices leave."""
+        if not plan.choice:
+            return dict(plan.rank)
+        living = self.branches.decide(plan.choice).living
+        return {
+            name: ranks
+            for name, ranks in plan.rank.items()
+            if self.factor_sites.site(name).node in living
+        }
 
     def cost(self, plan: Plan) -> Cost:
         """Return the exact cost under a plan, without lowering."""
-        return self.cost_model(plan.rank).cost(self.kept(plan))
+        return self.cost_model(plan).cost(self.kept(plan))
 
     def layers(self, plan: Plan) -> tuple[LayerCost, ...]:
         """Return the layers with weights, in graph order, under a plan.
 
         A factorised layer is one row: its channels, and what its parts cost together.
         """
-        rows = layer_costs(self.propagation, self.view(plan))
+        living = self.branches.decide(plan.choice).living if plan.choice else None
+        rows = layer_costs(self.propagation, self.view(plan), living)
         sites = {name: self.factor_sites.site(name) for name in plan.rank}
         return tuple(
             factored_cost(row, sites[row.name], plan.rank[row.name]) if row.name in sites else row
@@ -128,11 +172,7 @@ class Coupling:
                     f"zero mask for '{name}' has shape {mask.shape}, the parameter "
                     f"{tuple(tensor.shape)}"
                 )
-        if plan.choice:
-            raise PlanError(
-                f"choice for '{next(iter(plan.choice))}': the program has no architecture node of "
-                "that name"
-            )
+        self.branches.check(plan.choice)
         kept = self.view(plan)
         for name, ranks in plan.rank.items():
             site = self.factor_sites.site(name)
@@ -203,6 +243,8 @@ def build_coupling(program: Program) -> Coupling:
         solution=solution,
         _by_name={group.name: group for group in groups},
         factor_costs=place_sites(sites, propagation, builder),
+        _module=program.graph_module,
+        branches=read_branches(program.graph_module.graph),
     )
 
 

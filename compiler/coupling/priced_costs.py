@@ -26,13 +26,16 @@ def price_plan(coupling: Coupling, plan: Plan, price: ZeroPrice) -> Cost:
     cost = coupling.cost(plan)
     if not plan.zero or price == DENSE:
         return cost
-    model, kept = coupling.cost_model(plan.rank), coupling.kept(plan)
+    model, kept = coupling.cost_model(plan), coupling.kept(plan)
     terms = model.macs_terms.values(model.counts(kept))
     propagation = coupling.propagation
     weights = [propagation.canonical.get(term.weight, "") for term in propagation.records.macs]
     staying = staying_weights(coupling, plan, plan.zero) if plan.keep else {}
     macs, params, size_bytes = float(cost.macs), float(cost.params), float(cost.size_bytes)
+    living = coupling.living_tensors(plan.choice) if plan.choice else None
     for name, mask in plan.zero.items():
+        if living is not None and propagation.canonical[name] not in living:
+            continue
         alive = staying.get(name)
         total = mask.size if alive is None else int(alive.sum())
         zeros = total - int(mask.sum() if alive is None else (mask & alive).sum())

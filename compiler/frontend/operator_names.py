@@ -10,13 +10,16 @@ import re
 
 import torch
 
+from compressc.choices.operation import CHOOSE
 from compressc.errors import HandOverError
 
 _OPERATOR = re.compile(r"torch\.ops\.([a-z]\w*)\.(\w+)\.(\w+)")
 
 # Namespaces whose operators compute on tensors and do nothing else. Others exist that read and
 # write files (image, debugprims) or talk to other machines (c10d).
-_NAMESPACES = frozenset({"aten", "prims", "torchvision", "quantized_decomposed"})
+_NAMESPACES = frozenset(
+    {"aten", "prims", "torchvision", "quantized_decomposed", CHOOSE._schema.name.partition("::")[0]}
+)
 _HIGHER_ORDER_NAMES = """
 associative_scan cond map_impl scan tag_activation_checkpoint while_loop wrap_with_autocast
 wrap_with_set_grad_enabled

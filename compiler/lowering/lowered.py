@@ -16,9 +16,9 @@ from compressc.program import Program
 def lower(program: Program) -> Program:
     """Physically remove what the plan drops.
 
-    Parameters and buffers are sliced, baked sizes rewritten, masked weights set to zero; then the
-    sliced layers that have ranks are factorised. The result computes what ``masked(program)``
-    computes.
+    Parameters and buffers are sliced, baked sizes rewritten, masked weights set to zero, branches
+    that were not chosen dropped; then the sliced layers that have ranks are factorised. The result
+    computes what ``masked(program)`` computes.
 
     Raises:
         PlanError: if the plan does not fit.

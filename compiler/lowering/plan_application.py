@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from compressc.array_types import BoolArray
 from compressc.coupling.graph import Coupling
+from compressc.lowering.dropping import drop_branches
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.fake_values import shrink_values
 from compressc.lowering.slicing import slice_tensors
@@ -29,9 +30,10 @@ def apply_plan(
 ) -> None:
     """Make a module what a plan says, in place.
 
-    Weights under a mask are set to zero, parameters and buffers sliced, baked sizes rewritten, and
-    then the sliced layers that have ranks are factorised. Tensors that change are replaced by new
-    ones, so a module that shares them with another leaves the other as it is.
+    Weights under a mask are set to zero, parameters and buffers sliced, baked sizes rewritten,
+    branches that were not chosen dropped, and then the sliced layers that have ranks are
+    factorised. Tensors that change are replaced by new ones, so a module that shares them with
+    another leaves the other as it is.
 
     Args:
         module: over the coupled graph; its nodes bear the names that the coupling knows.
@@ -54,8 +56,9 @@ def apply_plan(
             edit.apply(by_name[edit.node], kept, module)
     if follow_values:
         shrink_values(module, coupling, kept)
+    drop_branches(module, coupling.branches, plan.choice)
     if plan.rank:
-        put_factors(module, coupling, plan.rank)
+        put_factors(module, coupling, coupling.living_ranks(plan))
 
 
 def write_zeros(module: nn.Module, zero: Mapping[str, BoolArray]) -> None:

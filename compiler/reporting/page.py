@@ -6,7 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from compressc.factor_picture import FactorPicture
+from compressc.pictures import ArchitecturePicture, CurvePicture
+from compressc.reporting.architecture_plots import draw_architecture
 from compressc.reporting.factor_plots import LEVELS, draw_factors
+from compressc.reporting.plots import HEIGHT, WIDTH, Plot, draw_curves
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
@@ -79,12 +83,25 @@ def render_page(report: Report) -> str:
         widest=max((max(row.widths_before) for row in layers), default=1) or 1,
         heaviest=max((row.macs_before for row in layers), default=1) or 1,
         pins=_pin_groups(report),
-        factors=[draw_factors(picture) for picture in report.pictures],
+        factors=[draw_factors(p) for p in report.pictures if isinstance(p, FactorPicture)],
+        architectures=[
+            draw_architecture(p) for p in report.pictures if isinstance(p, ArchitecturePicture)
+        ],
+        curves=[_curve(p) for p in report.pictures if isinstance(p, CurvePicture)],
+        plot_width=WIDTH,
+        plot_height=HEIGHT,
         levels=LEVELS,
         count=readable_count,
         ratio=readable_ratio,
         size=readable_bytes,
     )
+
+
+def _curve(picture: CurvePicture) -> Plot:
+    points = sorted(picture.points) or [(0.0, 0.0)]
+    series = (picture.metric, [metric for _, metric in points], "#2563eb", 2.5)
+    places = [place for place, _ in points]
+    return draw_curves(picture.metric, picture.across, places, [series], from_zero=False)
 
 
 def _cards(report: Report) -> list[Card]:

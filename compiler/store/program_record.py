@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compressc.factor_picture import FactorPicture
+from compressc.pictures import describe_picture, read_picture
 from compressc.plan import Plan
 from compressc.program import Constraints, HistoryLine, Program
 from compressc.store.graph_record import describe_graph, is_same_graph, rebuild_graph
@@ -89,7 +89,7 @@ def describe_step(step: HistoryLine) -> dict[str, Any]:
         "seconds": step.seconds,
         "notes": list(step.notes),
         "numbers": dict(step.numbers),
-        "pictures": [asdict(picture) for picture in step.pictures],
+        "pictures": [describe_picture(picture) for picture in step.pictures],
     }
 
 
@@ -101,7 +101,7 @@ def read_step(document: Mapping[str, Any]) -> HistoryLine:
     """
     notes = tuple(map(str, document["notes"]))
     numbers = {str(name): float(number) for name, number in document["numbers"].items()}
-    pictures = tuple(map(FactorPicture.from_document, document["pictures"]))
+    pictures = tuple(map(read_picture, document["pictures"]))
     name, seconds = str(document["name"]), float(document["seconds"])
     return HistoryLine(name, document["settings"], seconds, notes, numbers, pictures)
 

@@ -21,12 +21,15 @@ class Descent:
         module: whose parameters learn.
         settings: optimizer, learning rate, schedule and clipping.
         steps: of the whole run.
+        partial: whether some parameters get no gradient in some steps.
     """
 
-    def __init__(self, module: nn.Module, settings: TrainingSettings, steps: int) -> None:
+    def __init__(
+        self, module: nn.Module, settings: TrainingSettings, steps: int, *, partial: bool = False
+    ) -> None:
         self._settings, self._steps = settings, steps
         self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self._optimizer = make_optimizer(module, settings)
+        self._optimizer = make_optimizer(module, settings, partial=partial)
         self._schedule = make_schedule(self._optimizer, settings, steps)
         self._loss: Tensor | None = None
         self._taken = 0

@@ -80,7 +80,7 @@ class Learner:
         with self._precision.autocast():
             outputs = model(*inputs)
         if self._precision.bfloat16:
-            outputs = _as_float32(outputs)
+            outputs = as_float32(outputs)
         loss = objective(inputs, outputs, targets)
         return loss if factor == 1 else loss * factor
 
@@ -119,7 +119,7 @@ class Learner:
         self._descent.load(state["descent"])
 
 
-def _as_float32(outputs: Any) -> Any:
+def as_float32(outputs: Any) -> Any:
     """Return outputs, nested in any way, in the precision that losses are computed in."""
     return pytree.tree_map_only(
         Tensor, lambda x: x.float() if x.is_floating_point() else x, outputs

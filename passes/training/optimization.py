@@ -24,12 +24,15 @@ _FUSED = ("cpu", "cuda")
 _BETTER, _FALL, _WORSE_EPOCHS = 0.01, 1 / 3, 2
 
 
-def make_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
+def make_optimizer(
+    module: nn.Module, settings: TrainingSettings, *, partial: bool = False
+) -> Optimizer:
     """Return an optimizer that decays matrices and kernels, but neither biases nor norms.
 
     Args:
         module: on the device it will be trained on.
         settings: optimizer, learning rate and weight decay.
+        partial: whether some parameters get no gradient in some steps; they stay as they are then.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -37,7 +40,8 @@ def make_optimizer(module: nn.Module, settings: TrainingSettings) -> Optimizer:
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.device.type in _FUSED for p in parameters)
+    # Fused kernels want a momentum of all parameters or of none.
+    fused = not partial and all(p.device.type in _FUSED for p in parameters)
     if settings.optimizer == "adamw":
         return AdamW(groups, lr=settings.peak_rate, fused=fused)
     momentum = settings.momentum

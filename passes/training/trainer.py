@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -51,6 +51,50 @@ def train(
         DataError: if there is no task, or it has no training data.
         OutputError: if state cannot be read or written.
     """
+    setup = set_up(program, settings, context, name=name, teacher=teacher)
+    processes, precision = setup.processes, setup.precision
+    objective = make_objective(setup.task, processes.device, precision)
+    learner = Learner(program, settings, setup.steps * settings.epochs, processes, precision)
+    lesson = NetworkLesson(program, setup.task, settings, processes, learner, objective)
+    standing = run_epochs(setup.course, lesson)
+    best = processes.share({key: tensor.cpu() for key, tensor in standing.kept.items()})
+    notes = describe_training(standing, settings, precision, processes)
+    return program.with_state(best).with_line(HistoryLine(name, notes=notes))
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Everything that training needs besides a lesson.
+
+    Attributes:
+        task: gives the batches and judges.
+        processes: that share the work.
+        precision: of the forward pass.
+        steps: of an epoch.
+        course: how the lesson is taught; what is best on search-validation is kept.
+    """
+
+    task: Task
+    processes: Processes
+    precision: Precision
+    steps: int
+    course: Course
+
+
+def set_up(
+    program: Program,
+    settings: TrainingSettings,
+    context: Context,
+    *,
+    name: str,
+    teacher: Program | None = None,
+) -> Setup:
+    """Return what training a program needs.
+
+    Raises:
+        PlanError: if decisions are pending.
+        DataError: if there is no task, or it has no training data.
+    """
     task = require_task(context.task, name)
     if program.plan:
         raise PlanError(
@@ -59,7 +103,7 @@ def train(
     processes = Processes()
     precision = choose_precision(settings.precision, processes.device)
     steps = count_training_steps(task, context.goal.seed, name)
-    setup = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
+    conditions = (context.goal.seed, processes.count, processes.device.type, str(precision), steps)
     store = None
     if context.work_dir is not None or processes.count > 1:
         identity = identify(
@@ -67,7 +111,7 @@ def train(
             name,
             asdict(settings),
             teacher,
-            setup,
+            conditions,
             program=program,
             task=task,
             seed=context.goal.seed,
@@ -87,16 +131,10 @@ def train(
         store=store,
         progress=context.progress,
     )
-    objective = make_objective(task, processes.device, precision)
-    learner = Learner(program, settings, steps * settings.epochs, processes, precision)
-    lesson = NetworkLesson(program, task, settings, processes, learner, objective)
-    standing = run_epochs(course, lesson)
-    best = processes.share({key: tensor.cpu() for key, tensor in standing.kept.items()})
-    notes = _describe(standing, settings, precision, processes)
-    return program.with_state(best).with_line(HistoryLine(name, notes=notes))
+    return Setup(task, processes, precision, steps, course)
 
 
-def _describe(
+def describe_training(
     standing: Standing, settings: TrainingSettings, precision: Precision, processes: Processes
 ) -> tuple[str, ...]:
     """Return remarks on a finished run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from compressc.choices.operation import CHOOSE
 from tests.graph_kit import Kit, aten
 from tests.rule_cases.catalogue import case
 
@@ -320,3 +321,8 @@ def rotate_pairs(kit: Kit, op: Any) -> Any:
     turned = aten.view_as_complex.default(pairs)
     real = aten.view_as_real.default(aten.mul.Tensor(turned, turned))
     return kit.read("r", aten.reshape.default(real, [-1, 8, 6, 6]), 8)
+
+
+@case(CHOOSE, prunes=("a", "b"))
+def one_of_two(kit: Kit, op: Any) -> Any:
+    return kit.read("r", op([kit.source("a"), kit.source("b")], "which"), 8)

@@ -1,0 +1,1 @@
+"""Gradual pruning: zeros that rise while the network trains."""

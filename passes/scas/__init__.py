@@ -1,0 +1,1 @@
+"""SCAS: architectures that are chosen for what is left of them when most weights are zero."""

@@ -1,0 +1,1 @@
+"""The spaces of SCAS, one file each."""
