@@ -40,7 +40,7 @@ def main() -> None:
     tools = [_THEIRS] if arguments.only_torch_pruning else tools
     jobs = [
         (model, tool)
-        for model in _spread(list_models())
+        for model in spread(list_models())
         for tool in tools
         if any(fnmatchcase(model.key, pattern) for pattern in arguments.only)
         and (model.key in SMALL or not arguments.small)
@@ -48,11 +48,11 @@ def main() -> None:
     ][:: arguments.every]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         running = [pool.submit(_run, model, tool, arguments) for model, tool in jobs]
-        lines = [_append(arguments.output, ended.result()) for ended in as_completed(running)]
+        lines = [append_line(arguments.output, ended.result()) for ended in as_completed(running)]
     sys.exit(any(not line["ok"] for line in lines if line["tool"] == _OURS))
 
 
-def _spread(models: Sequence[ForeignModel]) -> list[ForeignModel]:
+def spread(models: Sequence[ForeignModel]) -> list[ForeignModel]:
     """Return the models so that any beginning of the list spreads over libraries and families."""
     return [model for start in range(_STRIDE) for model in models[start::_STRIDE]]
 
@@ -79,7 +79,7 @@ def _finished(path: Path) -> Iterator[tuple[str, str]]:
             yield line["model"], line["tool"]
 
 
-def _append(path: Path, line: dict[str, Any]) -> dict[str, Any]:
+def append_line(path: Path, line: dict[str, Any]) -> dict[str, Any]:
     with path.open("a") as stream:
         stream.write(json.dumps(line) + "\n")
     share = line.get("macs_ratio")
@@ -95,14 +95,14 @@ def _run(model: ForeignModel, tool: str, arguments: argparse.Namespace) -> dict[
     if tool == _THEIRS:
         options = ["--torch-pruning"]
     started = time.perf_counter()
-    line = _call([sys.executable, str(_TRIAL), model.key, *options], arguments.limit)
+    line = call_trial([sys.executable, str(_TRIAL), model.key, *options], arguments.limit)
     line = {"model": model.key, "tool": tool, "ok": False, "stage": "start", **line}
     line["commit"] = os.environ.get("COVERAGE_COMMIT", "")
     line["wall_seconds"] = round(time.perf_counter() - started, 1)
     return line
 
 
-def _call(command: Sequence[str], limit: float) -> dict[str, Any]:
+def call_trial(command: Sequence[str], limit: float) -> dict[str, Any]:
     """Return the JSON line that a process prints last, and why there is no more."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:

@@ -33,5 +33,6 @@ from compressc.target import Target as Target
 from compressc.target import read_target as read_target
 from compressc.tasks.classification import ClassificationTask as ClassificationTask
 from compressc.tasks.loaders import LoaderTask as LoaderTask
+from compressc.tasks.loaders import mean_of as mean_of
 from compressc.tasks.protocol import Task as Task
 from compressc.tasks.unlabeled import UnlabeledTask as UnlabeledTask

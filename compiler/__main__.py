@@ -2,6 +2,6 @@
 
 import sys
 
-from compressc.cli.main import main
+from compressc.cli.start import start
 
-sys.exit(main())
+sys.exit(start())

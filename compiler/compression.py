@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compressc.backend.onnx_export import write_onnx
 from compressc.clock import Clock, ProgressCallback, ignore_progress
-from compressc.goal import Goal
+from compressc.goal import Goal, read_goal
 from compressc.pipeline.accuracy import is_unjudged, tell_accuracy
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.exporting import (
@@ -49,6 +49,7 @@ from compressc.pipeline.stage import Stage, run_stages
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.reporting.assembly import assemble_report
+from compressc.reporting.progress import ProgressDisplay, is_watched
 from compressc.reporting.report import Report
 from compressc.settings import Repair, Settings
 from compressc.target import Target
@@ -100,6 +101,13 @@ class Result:
     _artifact: Artifact
     # As it was before its file was made.
     _decided: Artifact
+
+    def __repr__(self) -> str:
+        return f"Result({self.report!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table of the report."""
+        return self.report._repr_html_()
 
     @property
     def original(self) -> Program:
@@ -180,14 +188,14 @@ def compress(
     model: nn.Module | Program,
     example_inputs: tuple[Any, ...] | Tensor | None = None,
     *,
-    goal: Goal,
+    goal: Goal | float | str,
     passes: Passes | None = None,
     task: Scored | None = None,
     constraints: Constraints | None = None,
     multiple_of: int | None = None,
     target: Target | None = None,
     settings: Settings | None = None,
-    progress: ProgressCallback = ignore_progress,
+    progress: ProgressCallback | None = None,
     work_dir: str | Path | None = None,
     name: str = "",
     repair: Repair | bool = True,
@@ -199,14 +207,14 @@ def compress(
     Args:
         model: a module, or a captured Program.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
-        goal: bounds, budget and seed.
-        passes: names of passes, or passes; None for the default recipe.
+        goal: bounds, budget and seed; a number such as 0.5 stands for that ratio of the MACs.
+        passes: names of passes, or passes, or a single one; None for the default recipe.
         task: data and metric; None where no pass needs data.
         constraints: layers that must stay, and so on; None for those of the program.
         multiple_of: channel counts stay multiples of this; None for what the target likes.
         target: where and how the result will be run; None for one thread of this machine.
         settings: storage, precision, measuring; None for a dense float32 file that is measured.
-        progress: called with (done, total, text).
+        progress: called with (done, total, text); None for a bar on a terminal or in a notebook.
         work_dir: where passes keep state that lets them resume; None to keep none.
         name: what to call the model in the report; empty for its class.
         repair: what stands in for data where there is no task; False for the bare cut, by the
@@ -217,7 +225,7 @@ def compress(
     """
     job = Job(
         model,
-        goal,
+        read_goal(goal),
         example_inputs,
         passes,
         task,
@@ -232,12 +240,12 @@ def compress(
     return run_job(job, progress)
 
 
-def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
+def run_job(job: Job, progress: ProgressCallback | None = None) -> Result:
     """Do what a job asks for.
 
     Args:
         job: what is asked for.
-        progress: called with (done, total, text).
+        progress: called with (done, total, text); None for a bar on a terminal or in a notebook.
 
     Raises:
         HandOverError, CaptureError: if the model cannot be used.
@@ -246,6 +254,9 @@ def run_job(job: Job, progress: ProgressCallback = ignore_progress) -> Result:
         DataError: if the goal bounds the drop, or a pass needs data, and there is no task.
         VerificationError: if a check fails.
     """
+    if progress is None:
+        with ProgressDisplay(quiet=not is_watched()) as display:
+            return run_job(job, display)
     known = job.model if isinstance(job.model, Program) else None
     check_engine(job.target, job.settings)
     check_int8(job.settings, job.goal, job.task, known, job.target)

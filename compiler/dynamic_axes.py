@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from keyword import iskeyword
+
 from compressc.program import Program
 
 
@@ -13,3 +15,9 @@ def list_axis_sizes(program: Program) -> dict[str, int]:
         for axis, name in axes.items()
         if axis != 0
     }
+
+
+def symbol_of(name: str) -> str:
+    """Return an axis's name as torch takes it for a symbol: letters, digits and underscores."""
+    plain = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)
+    return plain if plain[:1].isalpha() and not iskeyword(plain) else f"axis_{plain}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 from compressc.errors import GoalError
 
@@ -21,14 +22,35 @@ class Bound:
         return self.value * original if self.relative else self.value
 
 
-def parse_bound(what: str, value: float | int | Bound | None) -> Bound | None:
+_AMOUNT = re.compile(
+    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|(?:[kmgt]i?)?b?)", re.IGNORECASE | re.ASCII
+)
+_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_bound(what: str, value: float | str | Bound, *, of_bytes: bool = False) -> Bound:
     """Read a bound as users write it: below 1 a ratio, 2 and above an amount.
 
+    Texts may have a unit: ``50%``, ``2G``, ``500M``, ``4MB``, ``4MiB``.
+
+    Args:
+        what: what is bounded, for the error.
+        value: a number, a text, or a bound, which is returned as it is.
+        of_bytes: whether a size in bytes is bounded, so that texts such as "4MB" make sense.
+
     Raises:
-        GoalError: if the value is not a positive finite number, or lies between 1 and 2.
+        GoalError: if the value is no number, not positive and finite, or lies between 1 and 2.
     """
-    if value is None or isinstance(value, Bound):
+    if isinstance(value, Bound):
         return value
+    if isinstance(value, str):
+        return _parse_amount(what, value, of_bytes)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise GoalError(
+            f"{what} target {value!r}: not a number; give a ratio such as 0.5 (keep half), or an "
+            "amount such as 2e9"
+        )
     if not math.isfinite(value) or value <= 0:
         raise GoalError(
             f"{what} target {value:g}: must be above 0; give a ratio such as 0.5 to keep half, "
@@ -42,6 +64,34 @@ def parse_bound(what: str, value: float | int | Bound | None) -> Bound | None:
             "an absolute amount must be 2 or more"
         )
     return Bound(float(value), relative=False)
+
+
+def _parse_amount(what: str, text: str, of_bytes: bool) -> Bound:
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            raise GoalError(f"{what} {text}: must be a finite number above 0")
+        raise GoalError(
+            f"{what} '{text}': not a number; give a ratio such as 0.5 (keep half), "
+            "or an amount such as 2G, 500M or 4MB"
+        )
+    value, unit = float(match[1]), match[2].lower()
+    if unit == "%":
+        if not 0 < value < 100:
+            raise GoalError(f"{what} {text}: a percentage must lie between 0 and 100")
+        return Bound(value / 100, relative=True)
+    if unit == "":
+        return parse_bound(what, value)
+    if value <= 0:
+        raise GoalError(f"{what} {text}: must be above 0")
+    if unit.endswith("b") and not of_bytes:
+        raise GoalError(
+            f"{what} {text}: is a size in bytes; give a ratio such as 0.5, or an amount such as "
+            "500M, or use --target-size"
+        )
+    prefix = unit.removesuffix("b")
+    factor = _BINARY[prefix[0]] if prefix.endswith("i") else _DECIMAL[prefix]
+    return Bound(value * factor, relative=False)
 
 
 @dataclass(frozen=True)
@@ -98,33 +148,73 @@ def parse_latency(value: float | str | Bound | None) -> LatencyBound | None:
     return LatencyBound(amount * _MILLISECONDS[unit], False, percentile)
 
 
+def _halved(flops: Bound) -> Bound:
+    """Return the bound on MACs that a bound on FLOPs is."""
+    return flops if flops.relative else Bound(flops.value / 2, relative=False)
+
+
+def read_goal(goal: object) -> Goal:
+    """Return the goal that stands where a goal is asked for.
+
+    Args:
+        goal: a :class:`Goal`, or a number or text, which bounds the MACs.
+
+    Raises:
+        GoalError: if it is something else, or makes no sense.
+    """
+    if isinstance(goal, Goal):
+        return goal
+    if isinstance(goal, (str, Bound)) or (
+        isinstance(goal, numbers.Real) and not isinstance(goal, bool)
+    ):
+        return Goal(macs=goal)  # type: ignore[arg-type]
+    raise GoalError(
+        f"goal {goal!r}: give Goal(macs=0.5) or the like, or a ratio of the MACs such as 0.5"
+    )
+
+
 @dataclass(frozen=True)
 class Goal:
     """Upper bounds on the result, and the budget and seed of the search for it.
 
     Attributes:
         macs, params, size_bytes: a ratio of the original below 1 (0.5 keeps half), an absolute
-            amount of 2 or more, a :class:`Bound`, or None for no bound.
+            amount of 2 or more, a text such as "50%", "2G" or "4MB", a :class:`Bound`, or None for
+            no bound.
         latency_ms: a ratio below 1 or milliseconds, ``"5ms@p90"``, a :class:`Bound`, or None; met
             by passes that measure, such as ``latency``.
         max_drop: the accuracy, in points of the task's metric, that may be lost; None for any.
         trials: how many candidates a search may score; None for the pass's default.
         seconds: how long a search may take; None for no limit.
         seed: seed of every random choice.
+
+    ``Goal(flops=...)`` is another way to write ``macs``: a ratio means the same, an amount is twice
+    the MACs.
+
+    Raises:
+        GoalError: if a number makes no sense, or both MACs and FLOPs are given.
     """
 
-    macs: float | Bound | None = None
-    params: float | Bound | None = None
-    size_bytes: float | Bound | None = None
+    macs: float | str | Bound | None = None
+    params: float | str | Bound | None = None
+    size_bytes: float | str | Bound | None = None
     latency_ms: float | str | Bound | None = None
     max_drop: float | None = None
     trials: int | None = None
     seconds: float | None = None
     seed: int = 0
+    flops: InitVar[float | str | Bound | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, flops: float | str | Bound | None) -> None:
+        if flops is not None:
+            if self.macs is not None:
+                raise GoalError("MACs and FLOPs are the same bound; give one of them")
+            object.__setattr__(self, "macs", _halved(parse_bound("flops", flops)))
         for what in ("macs", "params", "size_bytes"):
-            object.__setattr__(self, what, parse_bound(what, getattr(self, what)))
+            value = getattr(self, what)
+            if value is not None:
+                bound = parse_bound(what, value, of_bytes=what == "size_bytes")
+                object.__setattr__(self, what, bound)
         object.__setattr__(self, "latency_ms", parse_latency(self.latency_ms))
         if self.max_drop is not None and not (self.max_drop >= 0):
             raise GoalError(f"max_drop {self.max_drop:g}: must be 0 or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -32,6 +33,15 @@ def argument_of(node: fx.Node, name: str) -> Any:
     if place < len(node.args):
         return node.args[place]
     return node.kwargs.get(name, schema.arguments[place].default_value)
+
+
+def is_view(node: fx.Node) -> bool:
+    """Return whether a node shows its first input in another form, or picks a part of it."""
+    schema = schema_of(node)
+    if schema is None:
+        return node.target is operator.getitem
+    alias = schema.arguments[0].alias_info if schema.arguments else None
+    return alias is not None and not alias.is_write
 
 
 def is_mutating(node: fx.Node) -> bool:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from compressc.array_types import BoolArray
 from compressc.errors import PlanError
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.stored_arrays import StoredArrays
 from compressc.writing import write_atomically, write_text
 
 _FORMAT = "compressc-plan-1"
 # What reading a missing, truncated or foreign pair of files raises.
 _DAMAGED = (
     OSError,
-    EOFError,
     ValueError,
     KeyError,
     TypeError,
     AttributeError,
-    BadZipFile,
-    zlib.error,
+    RecursionError,
+    RuntimeFailure,
 )
 
 
@@ -167,12 +167,12 @@ class Plan:
         path = Path(path)
         try:
             document = json.loads(path.read_text())
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-                masks = {
-                    entry["array"]: _unpack(arrays, entry)
-                    for kind in ("keep", "zero")
-                    for entry in document[kind].values()
-                }
+            arrays = StoredArrays(path.with_suffix(".npz"))
+            masks = {
+                entry["array"]: _unpack(arrays, entry)
+                for kind in ("keep", "zero")
+                for entry in document[kind].values()
+            }
             return cls.unpack(document, masks)
         except PlanError as error:
             raise PlanError(f"{path}: {error}") from error
@@ -182,6 +182,9 @@ class Plan:
 
 def _unpack(arrays: Mapping[str, Any], entry: Mapping[str, Any]) -> BoolArray:
     shape = tuple(int(size) for size in entry["shape"])
-    count = int(np.prod(shape, dtype=np.int64))
-    flat = np.unpackbits(arrays[entry["array"]], count=count)
+    count, packed = prod(shape), arrays[entry["array"]]
+    # Otherwise numpy fills up with zeros, to any size.
+    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+        raise ValueError(f"mask '{entry['array']}' does not have the shape {shape}")
+    flat = np.unpackbits(packed, count=count)
     return flat.astype(bool).reshape(shape)

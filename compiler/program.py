@@ -18,18 +18,23 @@ from compressc.plan import Plan
 Made = TypeVar("Made")
 
 
+# No layer is as wide.
+_LARGEST_STEP = 2**20
+
+
 @dataclass(frozen=True)
 class Constraints:
     """What the user or the machine forbids; couple() turns it into pins and step widths.
 
     Attributes:
-        keep: glob patterns of layer names whose channels must all stay.
+        keep: glob patterns of layer names whose channels must all stay; a single one may stand
+            alone.
         multiple_of: channel counts are kept at multiples of this (or at the original count).
         statistics: "kept" lets layer norms run over the surviving channels only; "frozen" pins
             every channel that a normalisation over channels reads.
 
     Raises:
-        GoalError: if the multiple is below 1, or what statistics do is unknown.
+        GoalError: if the multiple is out of range, or what statistics do is unknown.
     """
 
     keep: tuple[str, ...] = ()
@@ -37,8 +42,13 @@ class Constraints:
     statistics: str = "kept"
 
     def __post_init__(self) -> None:
-        if self.multiple_of < 1:
-            raise GoalError(f"multiple_of {self.multiple_of}: must be 1 or more")
+        patterns: Any = self.keep
+        patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise GoalError(f"keep {self.keep!r}: give patterns of layer names, such as 'layer4.*'")
+        object.__setattr__(self, "keep", patterns)
+        if not 1 <= self.multiple_of <= _LARGEST_STEP:
+            raise GoalError(f"multiple_of {self.multiple_of}: must be from 1 to {_LARGEST_STEP}")
         if self.statistics not in ("kept", "frozen"):
             raise GoalError(f"statistics '{self.statistics}': give kept or frozen")
 
@@ -99,6 +109,17 @@ class Program:
     history: tuple[HistoryLine, ...] = ()
     sparse_weights: tuple[str, ...] = ()
     _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(
+            f"{name} {'x'.join('N' if axis in axes else str(n) for axis, n in enumerate(x.shape))}"
+            for name, x, axes in zip(
+                self.input_names, self.example_inputs, self.dynamic_axes, strict=True
+            )
+        )
+        params = sum(tensor.numel() for tensor in self.graph_module.parameters())
+        pending = ", decisions pending" if self.plan else ""
+        return f"Program(inputs: {inputs}; {params} params{pending})"
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return what ``make`` gives; it is called once per key, graph, weights and constraints.

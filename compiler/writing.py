@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from compressc.errors import OutputError
@@ -36,22 +38,65 @@ def check_writable(path: str | Path) -> None:
         ) from error
 
 
+# Files that wait to be moved, with their places; None where each is moved at once.
+_WAITING: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
+
+
+@contextlib.contextmanager
+def written_together() -> Iterator[None]:
+    """Let all files that are written inside appear at the end, together, or none of them.
+
+    Raises:
+        OutputError: if one of them cannot be moved to its place; the others are put back.
+    """
+    waiting: list[tuple[Path, Path]] = []
+    token = _WAITING.set(waiting)
+    try:
+        yield
+        with contextlib.ExitStack() as undo:
+            kept = []
+            for temporary, path in waiting:
+                old = _keep_aside(path)
+                undo.callback(_put_back, path, old)
+                kept.append(old)
+                _move(temporary, path)
+            undo.pop_all()
+        for old in kept:
+            _remove_quietly(old)
+    finally:
+        _WAITING.reset(token)
+        for temporary, _ in waiting:
+            _remove_quietly(temporary)
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` on a temporary file in the same folder, then move it to ``path``.
 
     An error, a full disk or Ctrl-C leaves whatever was at ``path`` untouched and removes the
-    temporary file.
+    temporary file. Inside :func:`written_together` the move waits for the other files.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    path = Path(path)
+    path, waiting = Path(path), _WAITING.get()
+    temporary = _write_aside(path, write)
+    if waiting is not None:
+        waiting.append((temporary, path))
+        return
+    try:
+        _move(temporary, path)
+    finally:
+        _remove_quietly(temporary)
+
+
+def _write_aside(path: Path, write: Callable[[Path], object]) -> Path:
+    """Return a whole and synchronised file beside ``path``."""
     check_writable(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise _refused(path, error) from error
     temporary = Path(name)
     try:
         write(temporary)
@@ -60,15 +105,59 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
+    except BaseException as error:
+        _remove_quietly(temporary)
+        if isinstance(error, OSError):
+            raise _refused(path, error) from error
+        raise
+    return temporary
+
+
+def _move(temporary: Path, path: Path) -> None:
+    try:
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
-            "another place"
-        ) from error
-    finally:
+        raise _refused(path, error) from error
+
+
+def _keep_aside(path: Path) -> Path | None:
+    """Return another name of what is at a path; None where nothing is."""
+    if not path.exists():
+        return None
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        old.unlink(missing_ok=True)
+        try:
+            os.link(path, old)
+        except OSError:  # a file system without links
+            shutil.copy2(path, old)
+    except OSError as error:
+        _remove_quietly(old)
+        raise _refused(path, error) from error
+    return old
+
+
+def _put_back(path: Path, old: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        if old is None:
+            path.unlink(missing_ok=True)
+        else:
+            old.replace(path)
+    # A name of the same file is not moved onto it.
+    _remove_quietly(old)
+
+
+def _remove_quietly(path: Path | None) -> None:
+    if path is not None:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror or error}); free some space or choose "
+        "another place"
+    )
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,19 +11,24 @@ Shape:
 |---|---|---|
 | AlexNet | 2,472,266 | 14,957,056 |
 
-Names: features.{0,3,6,8,10}, classifier.
+Names: features.{0,3,6,8,10}, classifier, or classifier.{0,2,4} with hidden layers.
 
 Deviations: for images of 32 pixels the first convolution pads by 5, the poolings are 2x2, and one
-linear layer replaces the three.
+linear layer replaces the three unless ``hidden`` is given.
 """
 
 from torch import Tensor, nn
 
 
 class AlexNetCifar(nn.Module):
-    """Five convolutions and a linear classifier."""
+    """Five convolutions and a classifier.
 
-    def __init__(self, num_classes: int = 10) -> None:
+    Args:
+        num_classes: width of the output.
+        hidden: width of the classifier's two hidden layers, None for a single linear layer.
+    """
+
+    def __init__(self, num_classes: int = 10, hidden: int | None = None) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 11, 4, padding=5),
@@ -40,7 +45,15 @@ class AlexNetCifar(nn.Module):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         )
-        self.classifier = nn.Linear(256, num_classes)
+        self.classifier: nn.Module = nn.Linear(256, num_classes)
+        if hidden is not None:
+            self.classifier = nn.Sequential(
+                nn.Linear(256, hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden, num_classes),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, 32, 32) to logits (N, num_classes)."""
@@ -48,6 +61,6 @@ class AlexNetCifar(nn.Module):
         return logits
 
 
-def alexnet_cifar(num_classes: int = 10) -> AlexNetCifar:
-    """Build AlexNet for CIFAR."""
-    return AlexNetCifar(num_classes)
+def alexnet_cifar(num_classes: int = 10, hidden: int | None = None) -> AlexNetCifar:
+    """Build AlexNet for CIFAR; ``hidden`` is the width of two hidden layers, None for none."""
+    return AlexNetCifar(num_classes, hidden)

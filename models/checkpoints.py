@@ -15,6 +15,7 @@ it and no code runs:
 | ``seed`` | seed of the training run |
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,28 @@ FORMAT = "compressc-checkpoint-1"
 
 @dataclass(frozen=True)
 class Normalization:
-    """What turns pixels in [0, 1] into the network's input: ``(pixels - mean) / std``."""
+    """What turns pixels in [0, 1] into the network's input: ``(pixels - mean) / std``.
+
+    Attributes:
+        mean, std: one finite number per channel; deviations above 0.
+
+    Raises:
+        ValueError: if they are anything else.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise ValueError("mean and std must be finite numbers")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(
+                f"{len(self.mean)} mean(s) and {len(self.std)} std(s); one per channel"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"a std of {min(self.std):g}; must be above 0")
 
     def apply(self, images: Tensor) -> Tensor:
         """Normalise images.

@@ -3,4 +3,4 @@
 from compressc.runtime.lazy_names import export_lazily
 
 # What the package exports stands in __init__.pyi.
-__getattr__, __dir__, __all__ = export_lazily(__name__, __file__)
+__getattr__, __dir__ = export_lazily(__name__, __file__)

@@ -13,8 +13,9 @@ from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import contracted_weights, layer_of, staying_weights
+from compressc.coupling.weight_masks import contracted_weights, staying_weights
 from compressc.errors import GoalError, PlanError
+from compressc.layer_names import owner_of
 from compressc.program import HistoryLine, Program
 
 # With one threshold for all layers, each keeps this part of the share it would keep alone: a
@@ -88,16 +89,16 @@ class Sparsify(Pass):
         notes: list[str] = []
         if self.skip_first_last and len(names) > 2:
             notes.append(
-                f"{layer_of(names[0])} and {layer_of(names[-1])} stay dense: first and last"
+                f"{owner_of(names[0])} and {owner_of(names[-1])} stay dense: first and last"
             )
             names = names[1:-1]
         chosen = []
         for name in names:
-            patterns = [p for p in program.constraints.keep if fnmatchcase(layer_of(name), p)]
-            if layer_of(name) in program.plan.rank:
-                notes.append(f"{layer_of(name)} stays dense: it is factorised")
+            patterns = [p for p in program.constraints.keep if fnmatchcase(owner_of(name), p)]
+            if owner_of(name) in program.plan.rank:
+                notes.append(f"{owner_of(name)} stays dense: it is factorised")
             elif patterns:
-                notes.append(f"{layer_of(name)} stays dense: kept by --keep {patterns[0]}")
+                notes.append(f"{owner_of(name)} stays dense: kept by --keep {patterns[0]}")
             else:
                 chosen.append(name)
         return chosen, tuple(notes)

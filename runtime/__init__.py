@@ -7,4 +7,4 @@ Nothing in here imports torch or the rest of compressc. Names are resolved on fi
 from compressc.runtime.lazy_names import export_lazily
 
 # What the package exports stands in __init__.pyi.
-__getattr__, __dir__, __all__ = export_lazily(__name__, __file__)
+__getattr__, __dir__ = export_lazily(__name__, __file__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from dataclasses import replace
@@ -16,9 +17,16 @@ from compressc.runtime.machine import describe_machine
 
 
 def cache_path(threads: int) -> Path:
-    """Return the file of this machine: below ``$XDG_CACHE_HOME``, else ``~/.cache``."""
+    """Return the file of this machine: below ``$XDG_CACHE_HOME``, else ``~/.cache``.
+
+    Raises:
+        OSError: if the user has no home.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(root) if root else Path.home() / ".cache"
+    try:
+        folder = Path(root) if root else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "no home folder") from error
     name = f"costs-{describe_machine().digest[:16]}-{threads}-threads.json"
     return folder / "compressc" / name
 
@@ -55,8 +63,8 @@ def keep_table(table: CostTable) -> bool:
     What another run measured meanwhile is kept as well. A folder that cannot be written is no
     error: the next run measures again.
     """
-    path = cache_path(table.threads)
     try:
+        path = cache_path(table.threads)
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = load_table(table.threads)
         if kept.size:

@@ -13,7 +13,7 @@ from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.kernel_kinds import KernelKind, Widths
 from compressc.runtime.kernel_list import KernelList
 from compressc.runtime.machine import Machine
-from compressc.runtime.result_document import Format
+from compressc.runtime.result_document import Format, read_count, read_time
 
 _FORMAT = Format("compressc-cost-table-1", "a cost table", "compressc profile --cost-table")
 
@@ -141,13 +141,13 @@ class CostTable:
     def _build(cls, document: dict[str, Any]) -> CostTable:
         return cls(
             machine=Machine.from_dict(document["machine"]),
-            threads=int(document["threads"]),
-            block=int(document["block"]),
-            node_ms=float(document["node_ms"]),
-            call_ms=float(document["call_ms"]),
+            threads=read_count(document["threads"]),
+            block=read_count(document["block"]),
+            node_ms=read_time(document["node_ms"]),
+            call_ms=read_time(document["call_ms"]),
             cells={
                 KernelKind.from_key(entry["kind"]): {
-                    tuple(widths): float(ms) for widths, ms in entry["cells"]
+                    tuple(map(read_count, widths)): read_time(ms) for widths, ms in entry["cells"]
                 }
                 for entry in document["kinds"]
             },

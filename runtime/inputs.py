@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compressc.runtime.budgets import check_bytes
 from compressc.runtime.errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -113,9 +115,12 @@ def make_inputs(
         overrides: see :func:`resolve_shapes`.
 
     Raises:
-        RuntimeFailure: if an input is no tensor, is of a type numpy lacks, or cannot be sized.
+        RuntimeFailure: if an input is no tensor, is of a type numpy lacks, cannot be sized, or is
+            larger than the memory budget.
     """
     shapes = resolve_shapes(input_dims(session), batch, overrides)
+    for name, shape in shapes.items():
+        check_bytes(f"input '{name}' of {show_dims(shape)}", 8 * prod(shape))
     rng = np.random.default_rng(seed)
     return {
         item.name: _values(item.name, item.type, shapes[item.name], rng)

@@ -7,11 +7,15 @@ answers at once. The names stand in one place, the package's type stub ``__init_
 
 from __future__ import annotations
 
-import ast
 import importlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+
+# For annotations alone: importing more would take longer than everything else here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_NAMES = "__all__"
 
 
 def read_stub(init_file: str) -> dict[str, tuple[str, str]]:
@@ -20,30 +24,40 @@ def read_stub(init_file: str) -> dict[str, tuple[str, str]]:
     Args:
         init_file: the ``__file__`` of a package's ``__init__.py``.
     """
-    tree = ast.parse(Path(init_file).with_suffix(".pyi").read_text(encoding="utf-8"))
-    return {
-        alias.asname or alias.name: (statement.module, alias.name)
-        for statement in tree.body
-        if isinstance(statement, ast.ImportFrom) and statement.module
-        for alias in statement.names
-    }
+    homes = {}
+    # pathlib would take longer to import than this package.
+    with open(init_file.removesuffix(".py") + ".pyi", encoding="utf-8") as stub:  # noqa: PTH123
+        for line in stub:
+            words = line.split()
+            # from MODULE import ORIGINAL as NAME
+            if words[:1] == ["from"] and words[4:5] == ["as"]:
+                homes[words[5]] = (words[1], words[3])
+    return homes
 
 
 def export_lazily(
     package: str, init_file: str
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package with a stub.
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__``, which also answers for ``__all__``, and ``__dir__`` of a package.
 
     Args:
         package: its ``__name__``.
-        init_file: its ``__file__``.
+        init_file: its ``__file__``; the stub beside it is read when the first name is used.
     """
-    homes = read_stub(init_file)
+    homes: dict[str, tuple[str, str]] = {}
+
+    def names() -> list[str]:
+        if not homes:
+            homes.update(read_stub(init_file))
+        return sorted(homes)
 
     def get_attribute(name: str) -> Any:
+        known = names()
+        if name == _NAMES:
+            return known
         if name in homes:
             module, original = homes[name]
             return getattr(importlib.import_module(module), original)
         raise AttributeError(f"module '{package}' has no attribute '{name}'")
 
-    return get_attribute, lambda: sorted(homes), sorted(homes)
+    return get_attribute, names

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.plain_text import printable
 
 Result = TypeVar("Result")
+
+# What reading JSON and building from it raises: OverflowError for the whole number of an infinity,
+# RecursionError for lists in lists.
+_SHOWN = 200
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,31 @@ class Format:
             if stated != self.name:
                 raise ValueError(f"format {stated}, not {self.name}")
             return build(document)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
+        except _MALFORMED as error:
+            reason = printable(" ".join(str(error).split()))[:_SHOWN]
             raise RuntimeFailure(
                 f"not {self.what} ({type(error).__name__}: {reason}); "
                 f"make it anew with {self.command}"
             ) from error
+
+
+def read_count(value: Any) -> int:
+    """Return a whole number of a document, 0 or more and below 2^63.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:40]} is no count")
+    return value
+
+
+def read_time(value: Any) -> float:
+    """Return a time of a document, finite and 0 or more.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{str(value)[:40]} is no time")
+    return float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
+from compressc.runtime.budgets import RUN_TIME
 from compressc.runtime.engine.library import has_sparse_nodes, register
 from compressc.runtime.errors import RuntimeFailure
 
@@ -129,16 +131,29 @@ def run_session(
         outputs: names to return; None for all.
 
     Raises:
-        RuntimeFailure: if the run fails, which mostly means made-up input sizes that do not fit.
+        RuntimeFailure: if the run fails, which mostly means made-up input sizes that do not fit,
+            or takes longer than the budget.
     """
+    limit = RUN_TIME.limit()
+    options = ort.RunOptions()
+    # Loops in a file may be of any length. ONNX Runtime looks at the flag between two nodes.
+    alarm = threading.Timer(limit, setattr, (options, "terminate", True))
+    alarm.daemon = True
+    alarm.start()
     try:
-        return list(session.run(outputs, dict(feeds)))
+        return list(session.run(outputs, dict(feeds), options))
     except ORT_ERRORS as error:
+        if options.terminate:
+            raise RuntimeFailure(
+                f"{name}: one run is not over after {limit:g} s; {RUN_TIME.advice}"
+            ) from error
         shapes = ", ".join(f"{key} {'x'.join(map(str, a.shape))}" for key, a in feeds.items())
         raise RuntimeFailure(
             f"{name}: does not run on inputs {shapes} ({_one_line(error)}); "
             "give the sizes it expects with --shape NAME=SIZE"
         ) from error
+    finally:
+        alarm.cancel()
 
 
 def check_file(path: str | Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,15 +16,16 @@ from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Shapes, make_inputs
 from compressc.runtime.int8_weights import saturation_warning
 from compressc.runtime.machine import Machine, describe_machine
+from compressc.runtime.plain_text import printable
 from compressc.runtime.session import check_file, open_session, run_session
+from compressc.runtime.stored_arrays import StoredArrays
 
 # Kernels of other processors add in another order; float32 networks differ by 1e-6 to 1e-5.
 DEFAULT_TOLERANCE = 1e-4
 
 _FORMAT = "compressc-verify-1"
-# What numpy raises on files that are no .npz, or damaged ones.
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 _INPUT, _OUTPUT, _NOTE = "input:", "output:", "compressc"
+_NOTE_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,8 @@ def verify(
     if not 0 <= tolerance < float("inf"):
         raise RuntimeFailure(f"tolerance {tolerance:g}: must be 0 or more, such as 1e-4")
     session = open_session(path, threads)
-    arrays = _read_reference(reference)
+    check_file(reference)
+    arrays = StoredArrays(reference)
     feeds = {}
     for item in session.get_inputs():
         feeds[item.name] = _stored(arrays, _INPUT, item.name, path, reference)
@@ -232,20 +232,6 @@ def compare_output(
     return OutputDrift(name, shape, error, scale, tolerance * scale, problem)
 
 
-def _read_reference(path: str | Path) -> dict[str, NDArray[Any]]:
-    check_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            return {name: stored[name] for name in stored.files}
-    except _DAMAGED as error:
-        raise RuntimeFailure(
-            f"{path}: is no .npz of plain arrays (damaged, or of another format); make it with "
-            "compressc verify --store, or numpy.savez with input:NAME and output:NAME"
-        ) from error
-
-
 def _stored(
     arrays: Mapping[str, NDArray[Any]], prefix: str, name: str, path: str | Path, file: str | Path
 ) -> NDArray[Any]:
@@ -262,9 +248,11 @@ def _stored(
 def _origin(arrays: Mapping[str, NDArray[Any]]) -> str:
     try:
         note = json.loads(str(arrays[_NOTE]))
-        return f"{note['machine']}, onnxruntime {note['onnxruntime']}"
-    except (KeyError, ValueError, TypeError):
+        text = f"{note['machine']}, onnxruntime {note['onnxruntime']}"
+    except (KeyError, ValueError, TypeError, RecursionError, RuntimeFailure):
         return ""
+    # The note is anybody's text.
+    return printable(text[:_NOTE_LENGTH])
 
 
 def _show(shape: tuple[int, ...]) -> str:

@@ -18,7 +18,6 @@ from compressc.goal import Bound, Goal, LatencyBound, parse_bound, parse_latency
         (2, Bound(2.0, False)),
         (2e9, Bound(2e9, False)),
         (Bound(1.5, True), Bound(1.5, True)),
-        (None, None),
     ],
 )
 def test_bounds(value: float | Bound | None, expected: Bound | None) -> None:
@@ -75,7 +74,6 @@ def test_goals_of_equal_bounds_are_equal() -> None:
         ("5ms@p90", LatencyBound(5.0, False, "p90")),
         ("0.5@p90", LatencyBound(0.5, True, "p90")),
         (Bound(0.3, False), LatencyBound(0.3, False)),
-        (None, None),
     ],
 )
 def test_latencies(value: float | str | Bound | None, expected: LatencyBound | None) -> None:

@@ -15,6 +15,7 @@ from compressc.rules.registry import RULES
 from tests.graph_kit import Kit
 from tests.oracle import check_theorem
 from tests.plans import random_plan, smallest_plan
+from tests.rule_cases import kept as _kept
 from tests.rule_cases import layers as _layers
 from tests.rule_cases import places as _places
 from tests.rule_cases import reductions as _reductions
@@ -25,7 +26,7 @@ from tests.rule_cases.elementwise import batches, computes_tensors, graph_of, na
 load_rules()
 
 # Importing a module of cases registers them.
-FAMILIES = (_layers, _places, _reductions, _shapes)
+FAMILIES = (_kept, _layers, _places, _reductions, _shapes)
 
 ELEMENTWISE = sorted(
     (t for t, found in RULES.items() if found is elementwise and computes_tensors(t)), key=name_of

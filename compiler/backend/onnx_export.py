@@ -14,20 +14,23 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compressc.backend.attention_rank import with_head_axis
+from compressc.backend.kept_node_export import choose_opset, is_stand_in, put_back, with_stand_ins
 from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
 from compressc.choices.decided import check_decided
+from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
-from compressc.frontend.tracing import quiet
+from compressc.frontend.silence import quiet
+from compressc.kept_nodes import OPSET
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically
 
 # The oldest opset the exporter writes natively: every runtime since 2023 reads it, and ONNX
 # Runtime runs the same kernels for it as for newer ones.
-DEFAULT_OPSET = 18
+DEFAULT_OPSET = OPSET
 # Protocol buffers, and so an ONNX file without external data, end at 2 GiB.
 MAX_FILE_BYTES = 2**31 - 1
 
@@ -60,7 +63,8 @@ def export_onnx(
     if opset < DEFAULT_OPSET:
         raise ExportError(f"opset {opset} is too old; choose {DEFAULT_OPSET} or newer")
     check_decided(program)
-    program = with_head_axis(program)
+    opset = choose_opset(program, opset)
+    program = with_stand_ins(with_head_axis(program))
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)
     model = _translate(program, exported, opset)
@@ -104,7 +108,7 @@ def _reexport(program: Program) -> ExportedProgram:
     """Trace the graph module again: lowering changed sizes that the graph has to follow."""
     if any(program.dynamic_axes):
         names = {name for axes in program.dynamic_axes for name in axes.values()}
-        dims: dict[str, Any] = {name: Dim(name, min=1, max=65535) for name in names}
+        dims: dict[str, Any] = {name: Dim(symbol_of(name), min=1, max=65535) for name in names}
         attempts = [dims, dict.fromkeys(names, Dim.AUTO)]
     else:
         attempts = [{}]
@@ -147,11 +151,15 @@ def _transplant_scopes(source: fx.Graph, target: fx.Graph) -> None:
     """
     left = [node for node in source.nodes if node.op == "call_function"]
     right = [node for node in target.nodes if node.op == "call_function"]
-    if [node.target for node in left] != [node.target for node in right]:
+    if list(map(_compared, left)) != list(map(_compared, right)):
         return
     for old, new in zip(left, right, strict=True):
         if old.meta.get("nn_module_stack"):
             new.meta["nn_module_stack"] = old.meta["nn_module_stack"]
+
+
+def _compared(node: fx.Node) -> object:
+    return is_stand_in if is_stand_in(node) else node.target
 
 
 def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.ModelProto:
@@ -178,6 +186,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
                 raise ExportError("the ONNX exporter returned nothing; report this model")
             optimize(onnx_program.model, program.input_names, outputs)
             model: onnx.ModelProto = onnx_program.model_proto
+            put_back(model)
     except ExportError:
         raise
     except Exception as error:

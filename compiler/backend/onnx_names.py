@@ -11,9 +11,12 @@ import onnx
 from onnx import numpy_helper
 from torch import Tensor
 
+from compressc.frontend.onnx_import.network import OnnxNode
 from compressc.program import Program
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_CLASSES = "pkg.torch.onnx.class_hierarchy"
+_IMPORTED = f"{OnnxNode.__module__}.{OnnxNode.__qualname__}"
 _NAMESPACE = "namespace"
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
@@ -22,26 +25,61 @@ def name_like_modules(model: onnx.ModelProto, program: Program) -> None:
     """Rename nodes, initializers and dynamic axes after the original model, in place.
 
     A node becomes ``<module path>/<operator>``, made unique with a number, and keeps the path as
-    metadata ``namespace`` with slashes, as model browsers expect it.
+    metadata ``namespace`` with slashes, as model browsers expect it. Nodes of an imported ONNX file
+    are called as they were there.
     """
     _name_axes(model.graph, program)
     state = program.state()
     _name_transposed(model.graph, state)
     _name_folded_biases(model.graph)
-    _name_nodes(model.graph, set(state))
+    _name_nodes(model.graph, set(state), _imported_readers(program))
 
 
-def _name_nodes(graph: onnx.GraphProto, parameters: set[str]) -> None:
-    counts: dict[str, int] = {}
-    for node in graph.node:
-        scope = _scope(node, parameters)
-        base = f"{scope}/{node.op_type}" if scope else node.op_type
-        number = counts[base] = counts.get(base, -1) + 1
-        node.name = f"{base}_{number}" if number else base
+def _imported_readers(program: Program) -> dict[str, str]:
+    """Return, by parameter, the node of an imported ONNX file that reads it first."""
+    readers: dict[str, str] = {}
+    for node in program.graph_module.graph.nodes:
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        if stack and str(stack[-1][1]) == _IMPORTED:
+            for source in node.all_input_nodes:
+                if source.op == "get_attr":
+                    readers.setdefault(str(source.target), str(stack[-1][0]))
+    return readers
+
+
+def _name_nodes(graph: onnx.GraphProto, parameters: set[str], imported: Mapping[str, str]) -> None:
+    scopes = [_scope(node, parameters) for node in graph.node]
+    bases = [
+        _name_in_file(node, imported) or (f"{scope}/{node.op_type}" if scope else node.op_type)
+        for node, scope in zip(graph.node, scopes, strict=True)
+    ]
+    given: set[str] = set()
+    reserved = set(bases)
+    numbers: dict[str, int] = {}
+    for node, scope, base in zip(graph.node, scopes, bases, strict=True):
+        name = base
+        while name in given or (name != base and name in reserved):
+            numbers[base] = numbers.get(base, 0) + 1
+            name = f"{base}_{numbers[base]}"
+        given.add(name)
+        node.name = name
         del node.metadata_props[:]
         node.ClearField("doc_string")
         if scope:
             node.metadata_props.add(key=_NAMESPACE, value=scope.replace(".", "/"))
+
+
+def _name_in_file(node: onnx.NodeProto, imported: Mapping[str, str]) -> str:
+    """Return the name that a node has in the file that was imported, "" where there is none."""
+    if node.op_type in _WEIGHTED and len(node.input) > 1:
+        reader = imported.get(node.input[1].removesuffix(".T"))
+        if reader is not None:
+            return reader
+    given = {prop.key: prop.value for prop in node.metadata_props}
+    classes = ast.literal_eval(given.get(_CLASSES, "[]"))
+    if len(classes) < 2 or classes[-2] != _IMPORTED:
+        return ""
+    return str(ast.literal_eval(given[_SCOPES])[-2])
 
 
 def _scope(node: onnx.NodeProto, parameters: set[str]) -> str:

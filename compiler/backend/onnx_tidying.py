@@ -37,6 +37,31 @@ def tidy(model: onnx.ModelProto) -> None:
     _use_strided_slices(model.graph)
 
 
+def drop_stale_parts(model: onnx.ModelProto) -> None:
+    """Drop shapes of initializers, which these state themselves, and initializers nothing reads.
+
+    Tools that rewrite a file (ONNX Runtime's quantisers) change a weight but not what is said
+    about it elsewhere, and then refuse the contradiction.
+    """
+    graph = model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    for info in [info for info in graph.value_info if info.name in stored]:
+        graph.value_info.remove(info)
+    read = _names_read(graph)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _names_read(graph: onnx.GraphProto) -> set[str]:
+    read = {value.name for value in (*graph.input, *graph.output)}
+    for node in graph.node:
+        read.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                read |= _names_read(inner)
+    return read
+
+
 def _drop_signs_of_zeros(graph: onnx.GraphProto) -> None:
     """Write every zero of a weight as +0.0.
 

@@ -20,25 +20,29 @@ from compressc.array_types import IntArray
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """One factor of an axis: its size, and the channel id of each position or None."""
+    """One factor of an axis: its size, and the channel id of each position or None.
+
+    ``origin`` says of a factor without ids what it counts, where that is known.
+    """
 
     size: int
     ids: IntArray | None = None
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if self.ids is not None and self.ids.shape != (self.size,):
             raise ValueError(f"factor of size {self.size} with ids of shape {self.ids.shape}")
 
 
-_PLAIN = "{where} couples these channels with the model's input or an axis that cannot be pruned"
+_PLAIN = "{where} couples these channels with {what}"
 
 Axis = tuple[Factor, ...]
 Axes = tuple[Axis, ...]
 
 
-def plain(size: int) -> Axis:
-    """Return an axis that cannot be pruned."""
-    return (Factor(size),)
+def plain(size: int, origin: str = "") -> Axis:
+    """Return an axis that cannot be pruned; ``origin`` is what it counts, as users read it."""
+    return (Factor(size, None, origin),)
 
 
 def labelled(ids: IntArray) -> Axis:
@@ -161,7 +165,7 @@ def _ids(factor: Factor) -> IntArray:
 def join_axes(space: IdSpace, left: Axis, right: Axis, where: str) -> Axis:
     """Couple two axes of equal size position by position; return the coupled axis."""
     if not is_labelled(left) or not is_labelled(right):
-        reason = _PLAIN.format(where=where)
+        reason = _PLAIN.format(where=where, what=_unlabelled(left, right))
         space.freeze_axis(left, reason)
         space.freeze_axis(right, reason)
         return left if len(left) >= len(right) else right
@@ -172,7 +176,7 @@ def join_axes(space: IdSpace, left: Axis, right: Axis, where: str) -> Axis:
                 space.join(a.ids, b.ids)
             elif a.ids is not None or b.ids is not None:
                 # One side calls this factor plain: it can only stay whole.
-                reason = _PLAIN.format(where=where)
+                reason = _PLAIN.format(where=where, what=_unlabelled((a,), (b,)))
                 space.freeze_axis((a, b), reason)
             joined.append(a if a.ids is not None else b)
         return tuple(joined)
@@ -181,6 +185,13 @@ def join_axes(space: IdSpace, left: Axis, right: Axis, where: str) -> Axis:
     if flat_left is not None and flat_right is not None:
         space.join(flat_left, flat_right)
     return left if len(left) >= len(right) else right
+
+
+def _unlabelled(left: Axis, right: Axis) -> str:
+    """Say what an axis counts that cannot be pruned, by the first of its factors that tells."""
+    axis = left if not is_labelled(left) else right
+    origin = next((factor.origin for factor in axis if factor.origin), "")
+    return origin or f"an axis of size {size_of(axis)} that cannot be pruned"
 
 
 def concatenate(space: IdSpace, parts: Sequence[Axis], where: str) -> Axis:

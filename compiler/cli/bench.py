@@ -8,8 +8,8 @@ from pathlib import Path
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
-from compressc.cli.progress import ProgressDisplay
 from compressc.reporting.bench_table import print_bench
+from compressc.reporting.progress import ProgressDisplay
 from compressc.runtime.benchmark import bench
 from compressc.writing import write_text
 

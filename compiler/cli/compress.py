@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.amounts import parse_target
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -19,13 +18,14 @@ from compressc.cli.job_options import (
     limits_of,
     read_job,
 )
-from compressc.cli.outputs import check_result_outputs, state_folder, write_result
+from compressc.cli.outputs import check_result_outputs, holding_outputs, state_folder, write_result
 from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
-from compressc.cli.progress import ProgressDisplay
+from compressc.cli.recipe_file import recipe_path, write_recipe
 from compressc.errors import UsageError
-from compressc.goal import Bound, Goal
+from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.reporting.report import Report
@@ -42,6 +42,7 @@ examples:
   compressc model.pt --target-flops 0.5 -o small.onnx      half the FLOPs, repaired without data
   compressc model.pt --target-flops 0.5 --data DIR -o small.onnx     repaired on your pictures,
       with or without class folders; with them, the accuracy is measured
+  compressc model.onnx --target-flops 0.5 -o small.onnx    of an ONNX file
   compressc model.pt --target-latency 0.5 -o small.onnx    half the time of a call, measured
   compressc model.pt --target-latency 5ms@p90 --threads 4 -o small.onnx
   compressc model.pt --target-latency 0.5 --cost-table phone.json -o small.onnx   on a device
@@ -56,6 +57,7 @@ examples:
   compressc model.pt --target-flops 0.5 --int8 --int8-samples inputs.npz -o small.onnx
   compressc inspect model.pt                               what may be pruned, what not, and why
   compressc bench model.onnx small.onnx --threads 1        is it really faster?
+  compressc run small.recipe.toml                          the same again: each run writes one
   compressc demo                                           all of it, on a model that comes along
 
 A target is the part to keep (0.5, 50%) or an amount (2G, 500M, 4MB). Every result is proven equal
@@ -77,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         chosen = _add_passes(parser, arguments)
     else:
         chosen = add_pass_options(parser, {})
-    options = parser.parse_args(list(arguments))
+    options = parser.parse_whole(arguments)
+    options.output = _with_ending(options.output)
     goal = _goal(options)
     if options.cost_table is not None and goal.latency_ms is None:
         raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
@@ -94,17 +97,21 @@ def run(arguments: Sequence[str]) -> int:
             take_part(read_job(options, goal, chosen, progress, state_folder(options)), progress)
         return 0
     check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    with (
+        holding_outputs(options) as work_dir,
+        ProgressDisplay(quiet=options.quiet) as progress,
+    ):
         progress(0, 0, "starting")
         from compressc.compression import run_job
 
-        result = run_job(read_job(options, goal, chosen, progress, state_folder(options)), progress)
+        result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
         progress(0, 0, "writing")
         written = write_result(result, options)
+        write_recipe(recipe_path(written[0]), "compress", arguments, parser)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
-            remove_saved_passes(state_folder(options))
+            remove_saved_passes(work_dir)
     if not options.quiet:
         from compressc.reporting.table import print_report
 
@@ -139,9 +146,10 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="compressc",
         usage="compressc MODEL --target-flops 0.5 -o small.onnx [options]\n"
-        "       compressc {compress,search,sweep,bench,profile,verify,inspect,passes,demo} --help",
-        description="Compress a trained PyTorch model to a smaller and faster ONNX file, with "
-        "proof.",
+        "       compressc {compress,search,sweep,run,bench,profile,verify,expand,inspect,passes,"
+        "architectures,demo} --help",
+        description="Compress a trained PyTorch model or ONNX file to a smaller and faster ONNX "
+        "file, with proof.",
         epilog=_EXAMPLES,
     )
     add_input_options(parser)
@@ -192,7 +200,7 @@ def _goal(options: argparse.Namespace) -> Goal:
         text = getattr(options, flag.lstrip("-").replace("-", "_"))
         if text is None:
             continue
-        bound = parse_target(flag, text)
+        bound = parse_bound(flag, text, of_bytes=what == "size_bytes")
         if flag == "--target-flops" and not bound.relative:
             bound = Bound(bound.value / 2, relative=False)
         bounds[what] = bound
@@ -203,3 +211,10 @@ def _goal(options: argparse.Namespace) -> Goal:
         size_bytes=bounds.get("size_bytes"),
         latency_ms=options.target_latency,
     )
+
+
+def _with_ending(output: str | None) -> str | None:
+    """Return the name of the ONNX file; one without an ending gets one."""
+    if not output or Path(output).suffix or Path(output).exists():
+        return output
+    return f"{output}.onnx"

@@ -33,6 +33,13 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "leave): inputs made from what the model's batch norms remember of its training data",
     )
     group.add_argument(
+        "--train-batch",
+        metavar="N",
+        type=int,
+        default=128,
+        help="samples in a batch of --data, for training and evaluation (default 128)",
+    )
+    group.add_argument(
         "--no-repair",
         action="store_true",
         help="without --data: make no inputs, repair nothing; channels leave by the size of their "
@@ -74,6 +81,8 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         if options.mean is not None or options.std is not None:
             raise UsageError("--mean and --std say how to read --data; give that as well")
         return None
+    if options.train_batch < 1:
+        raise UsageError(f"--train-batch {options.train_batch}: must be 1 or more")
     from compressc.datasets.opening import open_task
     from compressc.plan import Plan
     from compressc.tasks.classification import count_classes
@@ -84,6 +93,7 @@ def open_data(options: argparse.Namespace, program: Program) -> Task | None:
         normalization=_normalization(options, program, shape[0]),
         input_shape=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
         class_count=count_classes(program),
+        batch_size=options.train_batch,
         seed=options.seed,
         original=replace(program, plan=Plan()),
     )
@@ -113,6 +123,7 @@ def read_repair(options: argparse.Namespace, wants_samples: bool) -> Repair:
 def _normalization(
     options: argparse.Namespace, program: Program, channels: int
 ) -> Normalization | None:
+    from compressc.frontend.stated_normalization import normalization_of
     from compressc.models.checkpoints import Normalization
 
     if (options.mean is None) != (options.std is None):
@@ -127,11 +138,7 @@ def _normalization(
         if min(options.std) <= 0:
             raise UsageError("--std: must be above 0")
         return Normalization(options.mean, options.std)
-    for step in program.history:
-        if "normalization" in step.settings:
-            known = step.settings["normalization"]
-            return Normalization(tuple(known["mean"]), tuple(known["std"]))
-    return None
+    return normalization_of(program)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

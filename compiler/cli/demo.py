@@ -8,8 +8,8 @@ from pathlib import Path
 
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import OutputError, UsageError
+from compressc.reporting.progress import ProgressDisplay
 
 
 def run(arguments: Sequence[str]) -> int:

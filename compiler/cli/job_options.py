@@ -12,8 +12,8 @@ from compressc.cli.int8_options import add_int8_options, read_int8
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.parsing import ChosenPass
 from compressc.cli.pass_choice import wants_samples
-from compressc.cli.progress import ProgressDisplay
 from compressc.goal import Goal
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.pipeline.job import Job
@@ -39,7 +39,7 @@ def add_limit_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         type=int,
         help="step of channel counts; default: what the target machine computes fastest (16 with "
-        "AVX-512, else 8)",
+        "AVX-512, else 8), finer where layers are narrow or the target cannot be met closely",
     )
     group.add_argument(
         "--max-drop",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -16,8 +17,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compressc.cli.interruption import interruptible
+from compressc.cli.streams import abandon_stdout, prepare_streams
 from compressc.errors import CompresscError
 from compressc.process_rank import process_count, process_rank
+from compressc.runtime.plain_text import printable
 
 # Each is a module of compressc.cli with a function run(arguments) -> exit code. They are imported
 # when chosen, so that `compressc bench` runs where torch is missing and --help answers at once.
@@ -25,10 +28,13 @@ COMMANDS = {
     "compress": "make a model smaller and faster (the default: `compress` may be left out)",
     "search": "search a network that is sparse from the start, from data alone",
     "sweep": "make a front of ONNX files over several targets, and its picture",
+    "run": "repeat a run from the recipe file that it wrote beside its output",
     "bench": "time ONNX files against each other",
     "profile": "show where an ONNX file spends its time, layer by layer",
+    "expand": "write out the packed weights of a compact ONNX file, for other runtimes",
     "verify": "compare an ONNX file with stored inputs and outputs",
     "inspect": "show which channels are coupled, what is pinned and why, MACs per layer",
+    "architectures": "list the architectures that --arch takes by name",
     "passes": "list the passes and their options",
     "demo": "compress a trained digit classifier from start to finish",
 }
@@ -48,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        prepare_streams()
         with warnings.catch_warnings():
             if not sys.warnoptions:  # python -W shows them
                 warnings.simplefilter("ignore")
@@ -56,12 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter's last flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()  # the reader (head, less) has seen enough
         return 0
     except MemoryError:
         return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            abandon_stdout()
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}; nothing half-written", SYSTEM_EXIT_CODE)
     except Exception as error:  # noqa: BLE001 - the last stop before the user
@@ -96,7 +104,7 @@ def _fail(message: str, exit_code: int) -> int:
         message = f"process {rank}: {message}"
     if os.environ.get("COMPRESSC_TRACEBACK"):
         traceback.print_exc()
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"compressc: error: {line}", file=sys.stderr)
     return exit_code
 
@@ -118,7 +126,7 @@ def _dispatch(arguments: list[str]) -> int:
         arguments = ["compress", *arguments]
     if process_count() > 1 and arguments[0] in ("demo", "search", "sweep"):
         raise CompresscError(f"{arguments[0]} runs in one process; start it without a launcher")
-    if process_rank() and arguments[0] != "compress":
+    if process_rank() and arguments[0] not in ("compress", "run"):
         return 0
     command = importlib.import_module(f"compressc.cli.{arguments[0]}")
     exit_code: int = command.run(arguments[1:])

@@ -16,14 +16,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the model file and the options that say how to read it."""
     parser.add_argument(
         "model",
-        help="a .pt2 (torch.export), or a checkpoint (.pt, .pth, .th, .safetensors)",
+        help="a .pt2 (torch.export), an .onnx file, a checkpoint (.pt, .pth, .th, .safetensors), or "
+        "a folder of Hugging Face transformers",
     )
     group = parser.add_argument_group("reading the model")
     group.add_argument(
         "--arch",
         metavar="NAME",
-        help="the architecture of a state_dict: a name from compressc.models, or module:factory "
-        "from your own code; not needed where the checkpoint names it",
+        help="the architecture of a state_dict: a name from `compressc architectures`, timm:NAME, "
+        "torchvision:NAME, ultralytics:NAME.yaml, or module:factory from your own code; not needed "
+        "where the checkpoint names it",
+    )
+    group.add_argument(
+        "--key",
+        metavar="NAME",
+        help="which entry of the checkpoint holds the weights, where there are several, such as "
+        "state_dict_ema or generator",
     )
     group.add_argument(
         "--arch-arg",
@@ -63,6 +71,7 @@ def load_model(options: argparse.Namespace) -> Program:
         input_shape=shape,
         trust_pickle=options.trust_pickle,
         seed=getattr(options, "seed", 0),
+        key=options.key,
     )
 
 

@@ -30,6 +30,10 @@ def read_shapes(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
 def _read_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, equals, sizes = text.partition("=")
     numbers = sizes.replace(",", "x").split("x")
-    if not name or not equals or not all(number.isdecimal() for number in numbers):
+    if (
+        not name
+        or not equals
+        or not all(number.isascii() and number.isdecimal() for number in numbers)
+    ):
         raise UsageError(f"--shape '{text}': write NAME=SIZES, such as image=1x3x640x640")
     return name, tuple(int(number) for number in numbers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressc.errors import OutputError, UsageError
-from compressc.writing import check_writable
+from compressc.exclusive import exclusive
+from compressc.writing import check_writable, written_together
 
 if TYPE_CHECKING:
     from compressc.compression import Result
@@ -57,24 +59,39 @@ def state_folder(options: argparse.Namespace) -> Path:
     return Path(f"{options.output or options.save or options.report}.state")
 
 
+@contextmanager
+def holding_outputs(options: argparse.Namespace) -> Iterator[Path]:
+    """Hold the outputs of a run against other runs; yield the folder of its state.
+
+    Raises:
+        OutputError: if another process holds them.
+    """
+    folder = state_folder(options)
+    with exclusive(folder, Path(options.output or options.save or options.report)):
+        yield folder
+
+
 def write_result(result: Result, options: argparse.Namespace) -> list[Path]:
     """Write the ONNX file, the program and the report that were asked for; return their paths.
+
+    They appear together, or none of them.
 
     Raises:
         OutputError: if one cannot be written.
     """
     written = []
-    if options.output:
-        written.append(result.export(options.output))
-    if options.save:
-        from compressc.frontend.archive import save
+    with written_together():
+        if options.output:
+            written.append(result.export(options.output))
+        if options.save:
+            from compressc.frontend.archive import save
 
-        save(result.program, options.save)
-        written.append(Path(options.save))
-    if options.report:
-        from compressc.reporting.report_file import write_report
+            save(result.program, options.save)
+            written.append(Path(options.save))
+        if options.report:
+            from compressc.reporting.report_file import write_report
 
-        write_report(options.report, result.report)
-        written.append(Path(options.report))
+            write_report(options.report, result.report)
+            written.append(Path(options.report))
     sys.stdout.flush()
     return written

@@ -20,6 +20,19 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **settings)
 
+    def parse_whole(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line; what is left over is told by where it belongs.
+
+        Raises:
+            UsageError: if a word or option is not understood.
+        """
+        options, extras = self.parse_known_args(list(arguments))
+        if extras:
+            from compressc.cli.stray_options import explain_stray
+
+            self.error(explain_stray(extras, list(self._option_string_actions)))
+        return options
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving.
 
@@ -206,9 +219,10 @@ def add_pass_options(
         action=Choose,
         metavar="NAME",
         dest="_pass",
-        help="how to decide what leaves (repeatable; default surgeon and calibrate, or latency and "
-        "calibrate for a --target-latency). The settings of a pass "
-        "are options too: `compressc passes` lists them",
+        help="how to decide what leaves (repeatable). Default: surgeon and calibrate, or latency "
+        "and calibrate for a --target-latency; with --no-repair magnitude or latency alone; "
+        "sparsify for --sparsity. The settings of a pass are options too: `compressc passes` lists "
+        "them",
     )
     taken = set(parser._option_string_actions)
     for name, pass_class in known.items():

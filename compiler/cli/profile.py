@@ -9,11 +9,11 @@ from pathlib import Path
 from compressc.cli.onnx_options import add_shape_option, read_shapes
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import UsageError
 from compressc.reporting.cost_table_summary import print_cost_table
 from compressc.reporting.profile_page import render_profile
 from compressc.reporting.profile_table import print_profile
+from compressc.reporting.progress import ProgressDisplay
 from compressc.runtime.cost_store import export_table
 from compressc.runtime.profiling import profile
 from compressc.writing import write_text

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from compressc.cli.job_options import add_form_options, add_measuring_options
-from compressc.cli.outputs import check_result_outputs, state_folder, write_result
+from compressc.cli.outputs import (
+    check_result_outputs,
+    holding_outputs,
+    state_folder,
+    write_result,
+)
 from compressc.cli.parsing import FieldOption, Parser, field_options
-from compressc.cli.progress import ProgressDisplay
 from compressc.errors import SplitError
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.architecture_search import ArchitectureJob
@@ -52,7 +57,10 @@ def run(arguments: Sequence[str]) -> int:
     parser, settings = _build_parser()
     options = parser.parse_args(list(arguments))
     check_result_outputs(options)
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    with (
+        holding_outputs(options) as work_dir,
+        ProgressDisplay(quiet=options.quiet) as progress,
+    ):
         progress(0, 0, "starting")
         from compressc.architecture_search import search_architecture
 
@@ -62,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
-            remove_saved_passes(state_folder(options))
+            remove_saved_passes(work_dir)
     if not options.quiet:
         from compressc.reporting.table import print_report
 

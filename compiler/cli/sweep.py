@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressc.cli.amounts import parse_target
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -20,9 +19,11 @@ from compressc.cli.job_options import (
 )
 from compressc.cli.parsing import ChosenPass, Parser, values_of
 from compressc.cli.pass_choice import choose_passes
-from compressc.cli.progress import ProgressDisplay
+from compressc.cli.recipe_file import recipe_path, write_recipe
 from compressc.errors import GoalError, OutputError, UsageError
-from compressc.goal import Bound, parse_latency
+from compressc.exclusive import exclusive
+from compressc.goal import Bound, parse_bound, parse_latency
+from compressc.reporting.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from compressc.sweeping.result import Sweep
@@ -55,13 +56,14 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _build_parser()
     chosen = _add_passes(parser, arguments)
-    options = parser.parse_args(list(arguments))
+    options = parser.parse_whole(arguments)
     targets = _read_targets(options)
     folder = Path(options.output)
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; name a folder")
-    with ProgressDisplay(quiet=options.quiet) as progress:
+    with exclusive(folder, folder), ProgressDisplay(quiet=options.quiet) as progress:
         swept = _sweep(options, targets, chosen, progress)
+        write_recipe(recipe_path(folder), "sweep", arguments, parser)
     if not options.quiet:
         from compressc.reporting.terminal_table import print_line
         from compressc.sweeping.table import print_sweep
@@ -128,7 +130,7 @@ def _read_target(text: str, kind: str) -> Bound:
         bound: Bound | None = parse_latency(text)
         assert bound is not None
         return bound
-    bound = parse_target("--targets", text)
+    bound = parse_bound("--targets", text, of_bytes=kind == "size")
     return Bound(bound.value / 2, False) if kind == "flops" and not bound.relative else bound
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from compressc.contract.declaration import Pass
+from compressc.error_text import name_error
 from compressc.errors import CompresscError
 
 ENTRY_POINT_GROUP = "compressc.passes"
@@ -25,11 +26,11 @@ def find_pass(name: str) -> type[Pass]:
         if entry.name == name:
             try:
                 pass_class: type[Pass] = entry.load()
-            except (ImportError, AttributeError) as error:
+            except Exception as error:
                 lacking = error.name if isinstance(error, ImportError) else None
                 cure = f"install {lacking}" if lacking else ""
                 raise CompresscError(
-                    f"pass '{name}' cannot be imported ({error}); "
+                    f"pass '{name}' cannot be imported ({name_error(error)}); "
                     f"{cure or 'repair or remove the package that brings ' + entry.value}"
                 ) from error
             return pass_class

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
+import networkx as nx
 import numpy as np
+from torch import fx
 
 from compressc.array_types import BoolArray, IntArray
 from compressc.channels.axes import Axes, Solution
 from compressc.channels.kept import Kept
 from compressc.choices.branches import Branches, read_branches
 from compressc.costs import Cost, CostBuilder, CostModel
+from compressc.coupling.dependency_graph import build_dependency_graph
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
@@ -47,12 +51,18 @@ class Coupling:
     solution: Solution
     _by_name: Mapping[str, ChannelGroup]
     factor_costs: FactorCosts
+    _module: fx.GraphModule
     branches: Branches
 
     @property
     def factor_sites(self) -> FactorSites:
         """The layers that can be factorised, and why others cannot."""
         return self.factor_costs.sites
+
+    @cached_property
+    def graph(self) -> nx.MultiDiGraph:
+        """The coupling as a networkx graph; see :func:`build_dependency_graph` for its nodes."""
+        return build_dependency_graph(self._module, self)
 
     def group(self, name: str) -> ChannelGroup:
         """Return the group called ``name``.
@@ -233,6 +243,7 @@ def build_coupling(program: Program) -> Coupling:
         solution=solution,
         _by_name={group.name: group for group in groups},
         factor_costs=place_sites(sites, propagation, builder),
+        _module=program.graph_module,
         branches=read_branches(program.graph_module.graph),
     )
 

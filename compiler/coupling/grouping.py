@@ -13,6 +13,7 @@ from compressc.array_types import IntArray
 from compressc.channels.axes import Axes, Solution
 from compressc.coupling.groups import ChannelGroup, Member, Role
 from compressc.coupling.partitions import Partition
+from compressc.layer_names import owner_of
 from compressc.program import Constraints
 from compressc.rules.propagation import Propagation
 from compressc.rules.site import STRUCTURAL
@@ -203,7 +204,7 @@ def _name(members: Sequence[Member], names: dict[str, int]) -> str:
     ordered = sorted(members, key=lambda m: m.role != "out")
     producer = next((m for m in ordered if m.role == "out" and m.tensor.endswith("weight")), None)
     tensor = (producer or ordered[0]).tensor
-    name = tensor.rpartition(".")[0] or tensor
+    name = owner_of(tensor)
     if (producer or ordered[0]).role == "in":
         name = f"{name}:in"
     names[name] = names.get(name, 0) + 1
@@ -217,7 +218,7 @@ def _pinned(
     if reason >= 0:
         return solution.reasons[reason]
     for member in members:
-        layer = member.tensor.rpartition(".")[0]
+        layer = owner_of(member.tensor)
         for pattern in constraints.keep:
             if member.role == "out" and fnmatchcase(layer, pattern):
                 return f"kept by --keep {pattern}"

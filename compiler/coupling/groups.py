@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compressc.array_types import IntArray
+from compressc.layer_names import owner_of
 
 Role = Literal["out", "in"]
 
@@ -53,6 +54,20 @@ class ChannelGroup:
     partitions: tuple[IntArray, ...]
     classes: IntArray
     pinned: str | None
+
+    @property
+    def producers(self) -> tuple[str, ...]:
+        """The layers whose output channels are the group's, in graph order."""
+        return self._layers("out")
+
+    @property
+    def consumers(self) -> tuple[str, ...]:
+        """The layers whose input channels are the group's, in graph order."""
+        return self._layers("in")
+
+    def _layers(self, role: Role) -> tuple[str, ...]:
+        names = (owner_of(m.tensor) for m in self.members if m.role == role)
+        return tuple(dict.fromkeys(names))
 
     @property
     def width_per_unit(self) -> int:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from compressc.errors import CompresscError
+from compressc.layer_names import owner_of
 from compressc.program import Program
 
 
@@ -16,7 +17,7 @@ def check_keep_patterns(program: Program, patterns: Iterable[str]) -> None:
     Raises:
         CompresscError: naming the first pattern that matches nothing.
     """
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in program.state()))
+    layers = list(dict.fromkeys(map(owner_of, program.state())))
     for pattern in patterns:
         if any(fnmatchcase(layer, pattern) for layer in layers):
             continue

@@ -10,6 +10,7 @@ from compressc.channels.axes import exactly
 from compressc.channels.kept import Kept
 from compressc.factors.sites import FactorSite
 from compressc.rules.propagation import Propagation
+from compressc.rules.records import MacsTerm
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,15 @@ def layer_costs(
         read = {axis for axis in range(len(axes)) if (term.weight, axis) in read_axes}
         out_channels = prod(counts[axis] for axis in (0, 1) if axis not in read) if axes else 0
         in_channels = prod(counts[axis] for axis in read) if read else 0
+        params = 0
+        if term.weight_part:
+            in_channels, out_channels, params = _part_cost(propagation, term, kept)
         if weight in grouped:
             in_channels = kept.count(exactly(grouped[weight].columns))
             out_channels = counts[grouped[weight].row_axis]
         elif axes and not read:
             # Depthwise: one input channel for each output channel.
             in_channels, out_channels = counts[0], counts[0]
-        params = 0
         if weight and weight not in seen:
             seen.add(weight)
             params = prod(counts)
@@ -79,6 +82,20 @@ def layer_costs(
             LayerCost(term.layer, term.operation, round(macs), params, in_channels, out_channels)
         )
     return tuple(layers)
+
+
+def _part_cost(propagation: Propagation, term: MacsTerm, kept: Kept) -> tuple[int, int, int]:
+    """Return input channels, output channels and elements of a weight cut out of a parameter."""
+    axes = propagation.values[term.weight_part]
+    counts = [kept.count(axis) for axis in axes] if isinstance(axes, tuple) else []
+    summed = {
+        contraction.axis % len(counts)
+        for contraction in propagation.records.contractions
+        if (contraction.node, contraction.operand) == (term.node, term.weight_part) and counts
+    }
+    inputs = prod(counts[axis] for axis in summed)
+    outputs = prod(count for axis, count in enumerate(counts) if axis not in summed)
+    return inputs, outputs, prod(counts)
 
 
 def factored_cost(layer: LayerCost, site: FactorSite, ranks: Sequence[int]) -> LayerCost:

@@ -11,11 +11,6 @@ from compressc.coupling.graph import Coupling
 from compressc.plan import Plan
 
 
-def layer_of(weight: str) -> str:
-    """Return the name of the layer that a parameter belongs to."""
-    return weight.rpartition(".")[0] or weight
-
-
 def contracted_weights(coupling: Coupling) -> tuple[str, ...]:
     """Return the parameters of two or more axes that a node sums over, in graph order."""
     propagation = coupling.propagation

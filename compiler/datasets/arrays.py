@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from compressc.datasets.idx import read_pair
 from compressc.errors import DataError
 from compressc.models.training_data import Labeled
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.stored_arrays import StoredArrays
 
 _IDX_PARTS = {"train": "train", "t10k": "test", "test": "test", "val": "val"}
 _IDX_NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")
@@ -53,7 +55,7 @@ def read_npz(path: Path) -> dict[str, Labeled]:
     Raises:
         DataError: if the file is damaged, or lacks arrays, or they do not fit together.
     """
-    arrays = _load(path)
+    arrays = open_stored(path)
     parts = {}
     for part in _PARTS:
         pair = _find(arrays, part)
@@ -76,8 +78,8 @@ def has_labels(path: Path) -> bool:
     Raises:
         DataError: if the file is damaged.
     """
-    arrays = _load(path)
-    return any(_find(arrays, part) is not None for part in (*_PARTS, ""))
+    names = open_stored(path).keys()
+    return any(_names(names, part) is not None for part in (*_PARTS, ""))
 
 
 def read_pictures(where: str, images: NDArray[np.generic]) -> Tensor:
@@ -89,24 +91,46 @@ def read_pictures(where: str, images: NDArray[np.generic]) -> Tensor:
     return _labeled(where, images, np.zeros(len(images), np.int64)).images
 
 
-def _load(path: Path) -> dict[str, NDArray[np.generic]]:
+def open_stored(path: str | Path) -> StoredArrays:
+    """Return the arrays of an ``.npz`` by name, none of them read yet.
+
+    Raises:
+        DataError: if the file cannot be read, or is no ``.npz`` of plain arrays.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error})") from error
+        return StoredArrays(path)
+    except RuntimeFailure as error:
+        raise DataError(str(error)) from error
+
+
+def read_stored(arrays: StoredArrays, name: str) -> NDArray[Any]:
+    """Return one of them.
+
+    Raises:
+        DataError: if it is damaged, or takes more memory than the budget.
+    """
+    try:
+        return arrays[name]
+    except RuntimeFailure as error:
+        raise DataError(str(error)) from error
 
 
 def _find(
-    arrays: Mapping[str, NDArray[np.generic]], part: str
+    arrays: StoredArrays, part: str
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]] | None:
+    names = _names(arrays.keys(), part)
+    return None if names is None else (read_stored(arrays, names[0]), read_stored(arrays, names[1]))
+
+
+def _names(known: Collection[str], part: str) -> tuple[str, str] | None:
+    """Return what images and labels of a part are called, None where there are none."""
     for images, labels in _NPZ_NAMES:
         before = f"{part}_" if part else ""
         after = f"_{part}" if part else ""
         mark = before if images.startswith("{}") else after
         names = images.format(mark), labels.format(mark)
-        if names[0] in arrays and names[1] in arrays:
-            return arrays[names[0]], arrays[names[1]]
+        if names[0] in known and names[1] in known:
+            return names
     return None
 
 

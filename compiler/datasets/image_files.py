@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -164,12 +164,54 @@ def _channels_first(images: NDArray[np.uint8]) -> Tensor:
 
 def _entries(source: Path) -> Iterator[_Entry]:
     for name, content in _files(source):
-        path = PurePosixPath(name)
-        folders = path.parts[:-1]
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
-            continue
-        above = folders[-2].lower() if len(folders) > 1 else ""
-        yield _Entry(_PARTS.get(above, ""), folders[-1] if folders else "", name, content)
+        place = place_of(name)
+        if place is not None:
+            yield _Entry(*place, name, content)
+
+
+def place_of(name: str) -> tuple[str, str] | None:
+    """Return the part and the class that an image's name says; None where it is no image."""
+    path = PurePosixPath(name)
+    folders = path.parts[:-1]
+    if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+        return None
+    above = folders[-2].lower() if len(folders) > 1 else ""
+    return _PARTS.get(above, ""), folders[-1] if folders else ""
+
+
+def decode_file(
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    share: float = 1.0,
+    corner: Sequence[float] = (0.5, 0.5),
+) -> NDArray[np.uint8] | None:
+    """Decode one image file, or part of it, to a size; None where the file is damaged.
+
+    Args:
+        path: the file.
+        size: (height, width) of the result.
+        channels: 1 for grey, 3 for colour.
+        share: part of the largest area of that form which is cut out and scaled.
+        corner: where it lies, each from 0 to 1; 0.5 is the middle.
+
+    Shape:
+        (height, width, channels).
+    """
+    try:
+        with Image.open(path) as image:
+            # JPEGs are decoded at the smallest scale that is large enough.
+            image.draft("RGB", (2 * size[1], 2 * size[0]))
+            picture = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    scale = min(picture.width / size[1], picture.height / size[0]) * share**0.5
+    width, height = size[1] * scale, size[0] * scale
+    left, top = (picture.width - width) * corner[0], (picture.height - height) * corner[1]
+    box = (left, top, left + width, top + height)
+    picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+    pixels = np.asarray(picture)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:

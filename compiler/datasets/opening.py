@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from math import prod
 from pathlib import Path
 
 from compressc.datasets.arrays import has_labels, holds_idx, read_idx_folder, read_npz
+from compressc.datasets.decoded_cache import read_through_cache
 from compressc.datasets.factories import call_factory
+from compressc.datasets.file_index import count_images, index_images
 from compressc.datasets.image_files import ImageSet, read_images
 from compressc.datasets.splitting import split
+from compressc.datasets.streamed_images import stream_images
 from compressc.datasets.unlabeled_files import open_arrays, open_pictures, usual_augmentation
 from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
@@ -17,6 +22,10 @@ from compressc.program import Program
 from compressc.tasks.classification import ClassificationTask
 from compressc.tasks.protocol import Task
 
+# No classifier tells more apart; a label of a billion must not make as many names.
+_MOST_CLASSES = 10**6
+# Pictures that take more than this share of the machine's memory are read as they are needed.
+_SHARE_OF_MEMORY = 0.25
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -57,6 +66,9 @@ def open_task(
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
     if path.suffix == ".npz" and original is not None and not has_labels(path):
         return open_arrays(path, original, normalization, batch_size, seed)
+    streamed = _stream(path, normalization, input_shape, batch_size, seed)
+    if streamed is not None:
+        return streamed
     contents = _read(path, input_shape)
     # Arrays with labels have them, however few classes they name.
     numbered = path.suffix == ".npz" or (path.is_dir() and holds_idx(path))
@@ -91,20 +103,52 @@ def open_task(
     )
 
 
+def _stream(
+    path: Path,
+    normalization: Normalization | None,
+    input_shape: tuple[int, int, int] | None,
+    batch_size: int,
+    seed: int,
+) -> Task | None:
+    """Return the task of a labelled folder that would take too much memory, None for others."""
+    if input_shape is None or not path.is_dir() or holds_idx(path):
+        return None
+    if count_images(path) * prod(input_shape) <= _memory_bytes() * _SHARE_OF_MEMORY:
+        return None
+    index = index_images(path, seed)
+    if index is None:
+        return None
+    size = (input_shape[1], input_shape[2])
+    return stream_images(index, normalization, size, input_shape[0], batch_size)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _read(path: Path, input_shape: tuple[int, int, int] | None) -> ImageSet:
     if path.is_dir() and holds_idx(path):
-        return _numbered(read_idx_folder(path))
+        return _numbered(path, read_idx_folder(path))
     if path.suffix == ".npz":
-        return _numbered(read_npz(path))
+        return _numbered(path, read_npz(path))
     if path.is_file() and ".tar" not in path.suffixes and path.suffix not in (".tgz", ".tar"):
         raise DataError(f"{path}: give a folder, a tar archive of images, or an .npz file")
-    if input_shape is None:
-        return read_images(path, None, None)
-    return read_images(path, (input_shape[1], input_shape[2]), input_shape[0])
+    size = None if input_shape is None else (input_shape[1], input_shape[2])
+    channels = None if input_shape is None else input_shape[0]
+
+    def read() -> ImageSet:
+        return read_images(path, size, channels)
+
+    return read() if path.is_dir() else read_through_cache(path, (size, channels), read)
 
 
-def _numbered(parts: dict[str, Labeled]) -> ImageSet:
+def _numbered(path: Path, parts: dict[str, Labeled]) -> ImageSet:
     count = max((int(part.labels.max()) + 1 for part in parts.values() if len(part)), default=0)
+    if count > _MOST_CLASSES:
+        raise DataError(
+            f"{path}: holds the label {count - 1}; labels are the numbers of classes, from 0 to "
+            f"below {_MOST_CLASSES}"
+        )
     return ImageSet(parts, tuple(map(str, range(count))), ())
 
 

@@ -12,12 +12,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from compressc.error_text import name_error
 from compressc.errors import HandOverError
+from compressc.frontend.libraries import library_factory
 from compressc.models.registry import architectures
 
+# Tied weights are stored once, and a head may be left out.
+_MOST_TIMES_STORED = 4
+_FREE_PARAMETERS = 2_000_000
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -37,7 +42,7 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
     """Return what builds an architecture: one of ours by name, or the user's ``module:factory``.
 
     Args:
-        arch: a name in ``compressc.models``, or ``module:factory``.
+        arch: a name in ``compressc.models``, ``timm:NAME`` and the like, or ``module:factory``.
         named_by_file: the name comes from a checkpoint, which may not make us import code.
 
     Raises:
@@ -49,7 +54,7 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
                 f"names its architecture as code ({arch!r}), which is not imported unasked; if you "
                 f"trust it, pass --arch {arch}"
             )
-        return _import_factory(arch)
+        return library_factory(arch) or _import_factory(arch)
     known = architectures()
     name = arch.strip().lower().replace("-", "_")
     if name in known:
@@ -59,8 +64,12 @@ def find_factory(arch: str, *, named_by_file: bool = False) -> Callable[..., nn.
         raise HandOverError(
             f"names its architecture {arch!r}, which is not among compressc.models; {advice}"
         )
-    near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-    raise HandOverError(f"no architecture is called {arch!r} (known: {', '.join(near)}); {advice}")
+    near = get_close_matches(name, known, n=3, cutoff=0.7)
+    meant = f"did you mean {' or '.join(near)}? Else " if near else ""
+    raise HandOverError(
+        f"no architecture is called {arch!r}; {meant}{advice}, or timm:NAME, torchvision:NAME, "
+        "ultralytics:NAME.yaml; `compressc architectures` lists ours"
+    )
 
 
 def _import_factory(reference: str) -> Callable[..., nn.Module]:
@@ -73,6 +82,11 @@ def _import_factory(reference: str) -> Callable[..., nn.Module]:
         with importable_folder():
             target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if error.name is None:
+            cause = error.__cause__ or error.__context__ or error
+            raise HandOverError(
+                f"--arch {reference}: importing '{module_name}' failed ({name_error(cause)})"
+            ) from error
         raise HandOverError(
             f"--arch {reference}: no module '{error.name}' in the current folder or the installed "
             "packages"
@@ -113,6 +127,27 @@ def build_module(factory: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -
             f"architecture {name} returned a {type(module).__name__}, not an nn.Module"
         )
     return module
+
+
+def check_stated_size(
+    factory: Callable[..., nn.Module], kwargs: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> None:
+    """Refuse arguments from a file that make a network of quite another size than its weights.
+
+    A few bytes can ask for billions of parameters. Nothing of that size is made to find out.
+
+    Raises:
+        HandOverError: if the network cannot be built, or is far larger than the weights.
+    """
+    with torch.device("meta"):
+        module = build_module(factory, kwargs)
+    wanted = sum(tensor.numel() for tensor in module.state_dict().values())
+    stored = sum(tensor.numel() for tensor in state.values())
+    if wanted > _MOST_TIMES_STORED * stored + _FREE_PARAMETERS:
+        raise HandOverError(
+            f"states arguments of a network of {wanted} parameters and holds {stored}; they do not "
+            "belong together"
+        )
 
 
 def build_for(

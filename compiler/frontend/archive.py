@@ -13,14 +13,26 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 
+from compressc.dynamic_axes import symbol_of
 from compressc.error_text import name_error
 from compressc.errors import CaptureError, GoalError, HandOverError, PlanError
 from compressc.frontend.archive_safety import CheckedArchive, rebuild_archive
 from compressc.frontend.input_shape import Shape, make_example_inputs
-from compressc.frontend.tracing import program_from_exported, quiet
+from compressc.frontend.silence import quiet
+from compressc.frontend.tracing import program_from_exported
+from compressc.kept_nodes import ONNX_NODE, decode_node
 from compressc.program import Constraints, HistoryLine, Program
 from compressc.writing import write_atomically
 
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    GoalError,
+)
 _NOTE = "compressc.json"
 _FORMAT = "compressc-program-1"
 
@@ -30,7 +42,8 @@ def save(program: Program, path: str | Path) -> None:
 
     Raises:
         PlanError: if decisions are pending; lower the program first.
-        CaptureError: if ``torch.export`` refuses the graph.
+        CaptureError: if ``torch.export`` refuses the graph, or it holds nodes that were kept from
+            an ONNX file.
         OutputError: if the file cannot be written.
     """
     if program.plan:
@@ -38,6 +51,7 @@ def save(program: Program, path: str | Path) -> None:
             f"{path}: decisions are not applied yet; call compressc.lower(program) "
             "and save the result"
         )
+    _refuse_kept_nodes(program, path)
     shapes = _dynamic_shapes(program.dynamic_axes)
     buffer = io.BytesIO()
     try:
@@ -51,6 +65,16 @@ def save(program: Program, path: str | Path) -> None:
             f"{path}: torch.export cannot write this program ({name_error(error)})"
         ) from error
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+
+
+def _refuse_kept_nodes(program: Program, path: str | Path) -> None:
+    for node in program.graph_module.graph.nodes:
+        if node.target == ONNX_NODE:
+            operator = decode_node(str(node.args[1])).operator
+            raise CaptureError(
+                f"{path}: the network holds a node that is kept from its ONNX file ({operator}), "
+                "which PyTorch cannot run without compressc; write ONNX (-o) only"
+            )
 
 
 def load_archive(
@@ -108,8 +132,7 @@ def _dynamic_shapes(dynamic_axes: Sequence[Mapping[int, str]]) -> tuple[Any, ...
         for axis, name in axes.items():
             # The batch may be anything from 1; bounds of other axes follow from the graph.
             if axis == 0:
-                identifier = name if name.isidentifier() else "batch"
-                row[axis] = named.setdefault(name, Dim(identifier, min=1, max=65535))
+                row[axis] = named.setdefault(name, Dim(symbol_of(name), min=1, max=65535))
             else:
                 row[axis] = Dim.DYNAMIC
         rows.append(row or None)
@@ -159,13 +182,13 @@ def _restore(program: Program, note: str) -> Program:
         inputs = tuple(_name(name) for name in document["input_names"])
         outputs = tuple(_name(name) for name in document["output_names"])
         axes = tuple(
-            {int(axis): _name(name) for axis, name in row.items()}
+            {_axis(axis): _name(name) for axis, name in row.items()}
             for row in document["dynamic_axes"]
         )
         rules = document["constraints"]
         constraints = Constraints(
             keep=tuple(_name(pattern) for pattern in rules["keep"]),
-            multiple_of=int(rules["multiple_of"]),
+            multiple_of=_whole(rules["multiple_of"]),
             statistics=_name(rules["statistics"]),
         )
         sparse_weights = tuple(_name(name) for name in document.get("sparse_weights", ()))
@@ -173,14 +196,16 @@ def _restore(program: Program, note: str) -> Program:
             HistoryLine(
                 _name(step["name"]),
                 dict(step["settings"]),
-                float(step["seconds"]),
+                _seconds(step["seconds"]),
                 tuple(_name(text) for text in step["notes"]),
             )
             for step in document["history"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GoalError) as error:
+    except _MALFORMED as error:
         raise HandOverError(f"its member {_NOTE} is damaged; save the program again") from error
-    if len(inputs) != len(program.input_names) or len(axes) != len(inputs):
+    ranks = [example.dim() for example in program.example_inputs]
+    foreign = len(inputs) != len(program.input_names) or len(axes) != len(inputs)
+    if foreign or any(axis >= rank for row, rank in zip(axes, ranks, strict=True) for axis in row):
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
     if len(outputs) != len(program.output_names):
         raise HandOverError(f"its member {_NOTE} belongs to another model; save the program again")
@@ -198,6 +223,25 @@ def _restore(program: Program, note: str) -> Program:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError("no printable text")
     return value
+
+
+def _axis(text: Any) -> int:
+    if not isinstance(text, str) or not text.isascii() or not text.isdecimal():
+        raise TypeError("no axis")
+    return int(text)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("no time")
+    return seconds

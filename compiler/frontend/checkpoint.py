@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from compressc.errors import HandOverError
 from compressc.frontend.architecture import importable_folder
 from compressc.frontend.archive_safety import read_stored_members
+from compressc.frontend.checkpoint_entries import find_state
 from compressc.frontend.file_kind import FileKind
+from compressc.frontend.prune_masks import apply_masks
 
-# Where training scripts put the weights, in the order of trust.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
-_AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "ema")
 _MODULE_KEYS = ("ema", "model", "net", "network", "module")
 _ARCH_KEYS = ("arch", "architecture", "model_name")
 _ARGUMENT_KEYS = ("args", "opt", "config", "hyper_parameters")
@@ -41,6 +40,7 @@ class Checkpoint:
         input_shape: one example without the batch axis, or None.
         normalization: ``{"mean": [...], "std": [...]}``, or None.
         module: an unpickled module (with ``trust_pickle`` only), or None.
+        notes: what the user should know of the choice of weights.
     """
 
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -49,23 +49,26 @@ class Checkpoint:
     input_shape: tuple[int, ...] | None = None
     normalization: Mapping[str, Any] | None = None
     module: nn.Module | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path, kind: FileKind, *, trust_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(
+    path: Path, kind: FileKind, *, trust_pickle: bool = False, key: str | None = None
+) -> Checkpoint:
     """Read a checkpoint; runs no code from it unless ``trust_pickle``.
 
     Tensors come to the CPU, wherever they were saved. Extra entries (epoch, optimizer, accuracy)
-    are left alone.
+    are left alone. ``key`` names the entry with the weights, where there are several.
 
     Raises:
-        HandOverError: if the file is damaged, holds no weights, or holds pickled objects that are
-            not trusted.
+        HandOverError: if the file is damaged, holds no weights (or not under ``key``), or holds
+            pickled objects that are not trusted.
     """
     if kind is FileKind.SAFETENSORS:
-        return Checkpoint(_read_safetensors(path))
+        return _understand(_read_safetensors(path), None)
     if kind is FileKind.ZIPPED_PICKLE:
         _check_sums(path)
-    return _understand(_unpickle(path, kind, trust_pickle))
+    return _understand(_unpickle(path, kind, trust_pickle), key)
 
 
 def _check_sums(path: Path) -> None:
@@ -177,19 +180,20 @@ def _named_globals(data: bytes) -> list[str]:
     return named
 
 
-def _understand(content: Any) -> Checkpoint:
+def _understand(content: Any, key: str | None) -> Checkpoint:
     if isinstance(content, nn.Module):
         return Checkpoint(module=content)
     if not isinstance(content, Mapping):
         raise HandOverError(
             f"holds a {type(content).__name__}, not a state_dict; save model.state_dict()"
         )
-    modules = [content[key] for key in _MODULE_KEYS if isinstance(content.get(key), nn.Module)]
+    names = _MODULE_KEYS if key is None else (key,)
+    modules = [content[name] for name in names if isinstance(content.get(name), nn.Module)]
     if modules:
-        return Checkpoint(module=modules[0])
-    state = _find_state(content)
+        return Checkpoint(module=modules[0], input_shape=_trained_shape(content))
+    state, note = find_state(content, key)
     if state is None:
-        keys = ", ".join(str(key) for key in list(content)[:6]) or "nothing"
+        keys = ", ".join(str(name) for name in list(content)[:6]) or "nothing"
         raise HandOverError(
             f"holds no state_dict (found {keys}); save model.state_dict(), alone or under "
             "'state_dict'"
@@ -199,13 +203,22 @@ def _understand(content: Any) -> Checkpoint:
     arch = next((said[key] for key in _ARCH_KEYS if isinstance(said.get(key), str)), None)
     kwargs, shape = content.get("arch_kwargs"), content.get("input_shape")
     normalization = content.get("normalization")
+    state, pruned = apply_masks(state)
     return Checkpoint(
         state=state,
         arch=arch,
         arch_kwargs=dict(kwargs) if isinstance(kwargs, Mapping) else {},
         input_shape=_shape(shape),
         normalization=dict(normalization) if isinstance(normalization, Mapping) else None,
+        notes=tuple(filter(None, (note, pruned))),
     )
+
+
+def _trained_shape(content: Mapping[Any, Any]) -> tuple[int, ...] | None:
+    """Return the shape of the pictures that an Ultralytics model was trained on."""
+    options = content.get("train_args")
+    side = options.get("imgsz") if isinstance(options, Mapping) else None
+    return (3, side, side) if type(side) is int else None
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
@@ -226,15 +239,3 @@ def _arguments(content: Mapping[Any, Any]) -> Mapping[str, Any]:
                 arguments.setdefault("arch", arguments["model"])
             return arguments
     return {}
-
-
-def _find_state(content: Mapping[Any, Any]) -> dict[str, Tensor] | None:
-    for key in (*_WRAPPERS, *_AVERAGES):
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and (state := _find_state(inner)) is not None:
-            return state
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    # Weights have dotted names, or make up the whole file (a single layer's weight and bias).
-    if any("." in key for key in tensors) or (tensors and len(tensors) == len(content)):
-        return tensors
-    return None

@@ -9,8 +9,11 @@ from pathlib import Path
 from compressc.errors import HandOverError
 
 _ACCEPTED = (
-    "hand over a .pt2 from torch.export.save, or a state_dict (.pt, .pth, .safetensors) with --arch"
+    "hand over a .pt2 from torch.export.save, an .onnx file, or a state_dict (.pt, .pth, "
+    ".safetensors) with --arch"
 )
+_REBUILD = f"build the same network in PyTorch, load its weights there, and {_ACCEPTED}"
+_KERAS = f"a Keras or HDF5 file, which cannot be read; {_REBUILD}"
 _HEAD_BYTES = 64
 _PICKLE_PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")
 _MAX_SAFETENSORS_HEADER = 100 * 2**20
@@ -23,6 +26,7 @@ class FileKind(Enum):
     ZIPPED_PICKLE = "torch.save file"
     LEGACY_PICKLE = "torch.save file of torch before 1.6"
     SAFETENSORS = "safetensors"
+    ONNX = "ONNX model"
 
 
 def detect_kind(path: Path) -> FileKind:
@@ -50,6 +54,8 @@ def detect_kind(path: Path) -> FileKind:
         return FileKind.SAFETENSORS
     if head[:1] == b"\x80" and head[1:2] in _PICKLE_PROTOCOLS:
         return FileKind.LEGACY_PICKLE
+    if _is_onnx(path, head):
+        return FileKind.ONNX
     raise HandOverError(_foreign(path, head))
 
 
@@ -70,13 +76,14 @@ def _zip_kind(path: Path) -> FileKind:
         )
     if "constants.pkl" in inner:
         raise HandOverError(
-            "a TorchScript file, whose graph cannot be retrained or exported; hand over the "
-            "nn.Module it was made from as .pt2 (torch.export.save), or its state_dict with --arch"
+            "a TorchScript file, whose program can be neither trained nor exported any more; hand "
+            "over the nn.Module it was made from, as a .pt2 of torch.export.save or as its "
+            "state_dict with --arch"
         )
     if "data.pkl" in inner:
         return FileKind.ZIPPED_PICKLE
     if "model.weights.h5" in names:
-        raise HandOverError(f"a Keras model; only PyTorch models are supported: {_ACCEPTED}")
+        raise HandOverError(_KERAS)
     if names and all(name.endswith(".npy") for name in names):
         raise HandOverError(f"NumPy arrays; {_ACCEPTED}")
     raise HandOverError(f"a zip archive without a PyTorch model in it; {_ACCEPTED}")
@@ -91,20 +98,20 @@ def _is_safetensors(head: bytes, size_bytes: int) -> bool:
     )
 
 
+def _is_onnx(path: Path, head: bytes) -> bool:
+    # A ModelProto starts with its ir_version (field 1, one byte), then another field.
+    starts = head[:1] == b"\x08" and len(head) > 2 and head[2] in (0x12, 0x1A, 0x3A, 0x42)
+    pointer = head.startswith(b"version https://git-lfs")
+    return starts or (path.suffix.lower() == ".onnx" and not pointer)
+
+
 def _foreign(path: Path, head: bytes) -> str:
     """Name the kind of a file that is not ours, and say what to hand over instead."""
     suffix = path.suffix.lower()
-    # An ONNX ModelProto starts with its ir_version (field 1, one byte), then another field.
-    is_onnx = head[:1] == b"\x08" and len(head) > 2 and head[2] in (0x12, 0x1A, 0x3A, 0x42)
-    if is_onnx or suffix == ".onnx":
-        return (
-            "an ONNX model, which has lost the training graph; hand over the PyTorch model: "
-            + _ACCEPTED
-        )
     if head.startswith(b"\x89HDF\r\n\x1a\n") or suffix in (".h5", ".keras"):
-        return f"a Keras or HDF5 file; only PyTorch models are supported: {_ACCEPTED}"
+        return _KERAS
     if head[4:8] == b"TFL3" or suffix in (".pb", ".tflite", ".ckpt"):
-        return f"a TensorFlow file; only PyTorch models are supported: {_ACCEPTED}"
+        return f"a TensorFlow file, which cannot be read; {_REBUILD}"
     if head.startswith(b"GGUF"):
         return f"a GGUF file, whose weights are quantized; {_ACCEPTED}"
     if head.startswith(b"version https://git-lfs"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compressc.errors import HandOverError
+from compressc.operators import argument_of, argument_place
 
 _DENSE_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -27,7 +28,7 @@ def check_state(named_tensors: Iterable[tuple[str, Tensor]]) -> None:
     floating = integers = 0
     first_integer = ""
     for name, tensor in named_tensors:
-        _check_form(name, tensor)
+        check_form(name, tensor)
         if tensor.is_floating_point():
             floating += 1
             _check_values(name, tensor)
@@ -41,8 +42,35 @@ def check_state(named_tensors: Iterable[tuple[str, Tensor]]) -> None:
         )
 
 
-def _check_form(name: str, tensor: Tensor) -> None:
+def check_statistics(module: fx.GraphModule) -> None:
+    """Check that no batch norm holds a variance below 0, of which nothing takes a root.
+
+    Raises:
+        HandOverError: naming the first one.
+    """
+    state = module.state_dict()
+    for node in module.graph.nodes:
+        if node.op != "call_function" or argument_place(node, "running_var") is None:
+            continue
+        variance = argument_of(node, "running_var")
+        if isinstance(variance, fx.Node) and str(variance.target) in state:
+            least = float(state[str(variance.target)].min())
+            if least < 0:
+                raise HandOverError(
+                    f"batch norm statistic '{variance.target}' holds a variance of {least:g}; "
+                    "hand over a checkpoint whose variances are 0 or more"
+                )
+
+
+def check_form(name: str, tensor: Tensor) -> None:
+    """Check that a tensor is a dense one of numbers, with its values.
+
+    Raises:
+        HandOverError: naming it, and what it is instead.
+    """
     kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_nested:
+        raise HandOverError(f"weight '{name}' is a nested tensor; save it as a dense one")
     advice = "hand over the floating-point model"
     if tensor.is_complex():
         raise HandOverError(f"weight '{name}' is complex ({kind}); only real models are supported")

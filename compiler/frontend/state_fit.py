@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,35 +15,80 @@ from compressc.frontend.architecture import head_width
 _SHOWN = 3
 # Left behind by wrappers and profilers (torch.compile, data parallel, weight averaging, thop).
 _COMPILED = "_orig_mod"
-_PREFIXES = ("module.", "model.", "net.", "network.", "backbone.")
 _LEFTOVERS = ("n_averaged", "total_ops", "total_params")
+# Averages beside the weights themselves: taken only where there is nothing else.
+_AVERAGED = ("ema", "target", "teacher", "momentum", "key_encoder")
 
 
-def align_names(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Stored weights under a module's own names.
+
+    Attributes:
+        state: tensors by name.
+        notes: what was left out, and which of several copies was taken.
+    """
+
+    state: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def align_names(state: Mapping[str, Tensor], module: nn.Module) -> Alignment:
     """Return the state under the module's own names.
 
-    ``_orig_mod`` (torch.compile) is dropped wherever it stands; prefixes such as ``module.`` (data
-    parallel) are dropped as long as more names fit without them; counters that profilers and
-    weight averaging leave behind are dropped.
+    ``_orig_mod`` (torch.compile) is dropped wherever it stands; so is a prefix under which all of
+    the module's tensors are stored: ``module.`` (data parallel), ``model.`` (Lightning),
+    ``_forward_module.`` (Fabric), ``ema_model.`` and so on. What lies beside such a prefix (losses,
+    metrics, a teacher) is left out, with a note. Counters that profilers and weight averaging leave
+    behind are dropped.
     """
     own = module.state_dict().keys()
-    aligned = {
+    stored = {
         ".".join(part for part in name.split(".") if part != _COMPILED): tensor
         for name, tensor in state.items()
     }
-    aligned = {
+    stored = {
         name: tensor
-        for name, tensor in aligned.items()
+        for name, tensor in stored.items()
         if name in own or name.rpartition(".")[2] not in _LEFTOVERS
     }
-    improved = True
-    while improved:
-        improved = False
-        for prefix in _PREFIXES:
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in aligned.items()}
-            if len(own & stripped.keys()) > len(own & aligned.keys()):
-                aligned, improved = stripped, True
-    return aligned
+    prefixes = _prefixes(stored, own)
+    if not prefixes:
+        return Alignment(stored)
+    prefix, others = prefixes[0], prefixes[1:]
+    inside = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in stored.items()
+        if name.startswith(prefix)
+    }
+    notes = []
+    if others:
+        shown = ", ".join(f"'{other}'" for other in others)
+        notes.append(f"the weights are those under '{prefix}'; the file holds {shown}, too")
+    beside = [name for name in stored if not name.startswith((prefix, *(o for o in others if o)))]
+    if beside:
+        notes.append(f"not part of the architecture, so left out: {_first(beside)}")
+    return Alignment(inside, tuple(notes))
+
+
+def _prefixes(stored: Mapping[str, Tensor], own: Collection[str]) -> list[str]:
+    """Return the prefixes under which most of the module is stored, best first; none if bare."""
+    covered: Counter[str] = Counter()
+    for name in own:
+        covered.update(other.removesuffix(name) for other in _ending(stored, name) if other != name)
+    most = max(covered.values(), default=0)
+    if most <= sum(name in stored for name in own):
+        return []
+    best = [prefix for prefix, count in covered.items() if count == most]
+    return sorted(best, key=lambda prefix: (_is_average(prefix), len(prefix)))
+
+
+def _ending(stored: Mapping[str, Tensor], name: str) -> list[str]:
+    return [other for other in stored if other.endswith(f".{name}")]
+
+
+def _is_average(prefix: str) -> bool:
+    return any(word in prefix.lower() for word in _AVERAGED)
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram, export
+from torch.export import Dim, ExportedProgram
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from compressc.error_text import name_error
 from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.canonical import canonicalize
+from compressc.frontend.exporting import BATCH, export_any_batch, export_module
 from compressc.frontend.placement import (
     copy_to_cpu,
     move_exported_to_cpu,
     move_inputs_to_cpu,
 )
-from compressc.frontend.soundness import check_state
+from compressc.frontend.silence import quiet
+from compressc.frontend.soundness import check_state, check_statistics
 from compressc.graphs.trainable import clone_module
 from compressc.program import HistoryLine, Program
-
-_BATCH = "batch"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep torch's prints, warnings and log lines from the user."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stderr(io.StringIO()),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 @contextlib.contextmanager
@@ -59,42 +39,45 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def batch_shapes(example_inputs: Sequence[Any]) -> tuple[dict[int, Dim] | None, ...]:
-    """Return ``dynamic_shapes`` that let the first axis of every input vary together."""
-    batch = Dim(_BATCH, min=1, max=65535)
-    first = next((x.shape[0] for x in example_inputs if isinstance(x, Tensor) and x.dim()), None)
-    return tuple(
-        {0: batch} if isinstance(x, Tensor) and x.dim() > 1 and x.shape[0] == first else None
-        for x in example_inputs
-    )
-
-
 def capture(
-    model: nn.Module,
-    example_inputs: tuple[Any, ...],
+    model: nn.Module | onnx.ModelProto,
+    example_inputs: tuple[Any, ...] | Tensor | None = None,
     *,
-    dynamic_shapes: Any = _BATCH,
+    dynamic_shapes: Any = BATCH,
     input_names: Sequence[str] | None = None,
 ) -> Program:
     """Capture a model in eval mode.
 
     Args:
         model: any exportable module; left as it was found, its weights are copied. One that lies
-            on a GPU is copied to the CPU, which a note in the program's history says.
-        example_inputs: positional arguments; a batch of 2 or more keeps the batch size dynamic.
-            Tensors in lists and dicts become arguments of their own; None, numbers and strings
-            become part of the graph.
-        dynamic_shapes: "batch" lets the first axis of every input vary; None fixes every shape;
-            anything else goes to ``torch.export.export`` as it is.
+            on a GPU is copied to the CPU, which a note in the program's history says. Or an ONNX
+            model with its weights inside, see
+            :func:`compressc.frontend.onnx_import.importing.import_model`.
+        example_inputs: positional arguments. Tensors in lists and dicts become arguments of their
+            own; None, numbers and strings become part of the graph. Of an ONNX model they tell the
+            shapes that it leaves open.
+        dynamic_shapes: "batch" lets the first axis of every tensor as long as the batch vary, as
+            far as the model allows it (a batch of 1 is repeated to 2, as torch.export would write
+            a 1 into the graph); None fixes every shape; anything else goes to
+            ``torch.export.export`` as it is.
         input_names: names for the ONNX inputs; the forward method's argument names otherwise.
 
     Raises:
         HandOverError: if the inputs do not fit the model, or the model has integer, complex, NaN
             or infinite weights, weights without data, or cannot be copied to the CPU.
         CaptureError: if torch.export cannot capture the model.
+        VerificationError: if an ONNX model computes something else in ONNX Runtime.
     """
     if isinstance(example_inputs, Tensor):
         example_inputs = (example_inputs,)
+    if isinstance(model, onnx.ModelProto):
+        # The importer captures what it builds, so it stands above this file.
+        from compressc.frontend.onnx_import.importing import import_model
+
+        shapes = None if example_inputs is None else [tuple(x.shape[1:]) for x in example_inputs]
+        return import_model(model, shapes=shapes)
+    if example_inputs is None:
+        raise HandOverError("a module needs example inputs: capture(model, (x,))")
     if isinstance(model, torch.jit.ScriptModule):
         raise HandOverError(
             "a TorchScript module cannot be captured; hand over the nn.Module it was made from, "
@@ -105,71 +88,46 @@ def capture(
     example_inputs = move_inputs_to_cpu(example_inputs)
     notes = [moved] if moved else []
     with _evaluating(model):
-        exported: ExportedProgram | None = None
         if isinstance(dynamic_shapes, str):
-            try:
-                exported = _export(model, example_inputs, batch_shapes(example_inputs))
-            except CaptureError as error:
-                # The export fails on bad inputs too; say so instead of blaming the model.
-                _check_forward(model, example_inputs)
-                notes.append(f"batch size is fixed: {error}")
-                dynamic_shapes = None
-        if exported is None:
-            exported = _export(model, example_inputs, dynamic_shapes)
+            exported, example_inputs, fixed = export_any_batch(model, example_inputs)
+            notes += [fixed] if fixed else []
+        else:
+            exported = export_module(model, example_inputs, dynamic_shapes)
     program = _assemble(_unlifted_module(exported), example_inputs, input_names)
     if notes:
         program = program.with_line(HistoryLine("capture", notes=tuple(notes)))
     return program
 
 
-def _check_forward(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
-    shapes = ", ".join(
-        str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in example_inputs
-    )
-    try:
-        with torch.no_grad(), quiet():
-            model(*example_inputs)
-    except Exception as error:
-        raise HandOverError(
-            f"the model does not run on the example input {shapes}: {name_error(error)}; "
-            "give an input that it accepts (--input-shape)"
-        ) from error
+def capture_sequences(
+    model: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    sequences: Sequence[int],
+) -> Program:
+    """Capture a model whose inputs have a batch, and some of them a length that may vary.
 
+    Args:
+        model: takes one tensor for each name.
+        example_inputs: the batch first, lengths second.
+        input_names: names for the ONNX inputs.
+        sequences: places of the inputs whose second axis is that length.
 
-def _export(
-    model: nn.Module, example_inputs: tuple[Any, ...], dynamic_shapes: Any
-) -> ExportedProgram:
-    try:
-        with torch.no_grad(), quiet():
-            return export(model, example_inputs, dynamic_shapes=dynamic_shapes)
-    except Exception as error:
-        raise CaptureError(_explain(error)) from error
-
-
-def _explain(error: BaseException) -> str:
-    """Say what torch.export stumbled over, with the user's own source line where it is known."""
-    text = str(error)
-    where = ""
-    for match in re.finditer(r'File "([^"]+)", line (\d+), in (\w+)', text):
-        if "/torch/" not in match[1]:
-            where = f" at {match[1]}:{match[2]} in {match[3]}()"
-    if not where:
-        match_user = re.search(r"\(([^()\s]+\.py):(\d+) in (\w+)\)", text)
-        if match_user:
-            where = f" at {match_user[1]}:{match_user[2]} in {match_user[3]}()"
-    if not where:
-        frame = error.__traceback__
-        while frame is not None:
-            name = frame.tb_frame.f_code.co_filename
-            if "/torch/" not in name and "compressc" not in frame.tb_frame.f_globals.get(
-                "__name__", ""
-            ):
-                where = f" at {name}:{frame.tb_lineno} in {frame.tb_frame.f_code.co_name}()"
-            frame = frame.tb_next
-    return (
-        f"torch.export cannot capture the model{where}: {name_error(error)}; "
-        "replace data-dependent control flow there with torch.where or torch.cond"
-    )
+    Raises:
+        HandOverError, CaptureError: as :func:`capture`, which is tried where the length is fixed.
+    """
+    axes = [
+        {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if i in sequences else {0: Dim.DYNAMIC}
+        for i in range(len(example_inputs))
+    ]
+    if sequences:
+        try:
+            return capture(
+                model, example_inputs, dynamic_shapes=(tuple(axes),), input_names=input_names
+            )
+        except CaptureError:
+            pass
+    return capture(model, example_inputs, input_names=input_names)
 
 
 def program_from_exported(
@@ -202,7 +160,24 @@ def program_from_exported(
     module = _unlifted_module(exported)
     check_state([*module.named_parameters(), *module.named_buffers()])
     program = _assemble(module, move_inputs_to_cpu(example_inputs), input_names)
-    return program.with_line(HistoryLine("capture", notes=(moved,))) if moved else program
+    notes = tuple(filter(None, (moved, _fixed_batch(program))))
+    return program.with_line(HistoryLine("capture", notes=notes)) if notes else program
+
+
+def _fixed_batch(program: Program) -> str:
+    """Say that a program was exported for one batch size only, and how to export it for any."""
+    lengths = [len(x) if x.dim() else None for x in program.example_inputs]
+    size = next(filter(None, lengths), None)
+    if size is None or any(0 in axes for axes in program.dynamic_axes):
+        return ""
+    shapes = ", ".join("batch" if length == size else "None" for length in lengths)
+    names = ", ".join(program.input_names)
+    comma = "," if len(lengths) == 1 else ""
+    return (
+        f"batch size is fixed at {size}: so the program was exported; for one of any size, use "
+        "batch = {0: torch.export.Dim.DYNAMIC}; torch.export.export(model.eval(), "
+        f"({names}{comma}), dynamic_shapes=({shapes}{comma})) with a batch of 2 or more"
+    )
 
 
 def _unlifted_module(exported: ExportedProgram) -> fx.GraphModule:
@@ -223,6 +198,7 @@ def _assemble(
     module: fx.GraphModule, example_inputs: tuple[Any, ...], input_names: Sequence[str] | None
 ) -> Program:
     module = _with_plain_containers(module)
+    check_statistics(module)
     tensors = tuple(x for x in pytree.tree_leaves(example_inputs) if isinstance(x, Tensor))
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     names = tuple(input_names) if input_names else tuple(str(n.target) for n in placeholders)
@@ -233,7 +209,7 @@ def _assemble(
     return Program(
         graph_module=module,
         example_inputs=tensors,
-        dynamic_axes=tuple(_dynamic_axes(node) for node in placeholders),
+        dynamic_axes=_dynamic_axes(placeholders, names),
         input_names=names,
         # One graph cannot hold two tensors of one name.
         output_names=tuple(f"{n}_output" if n in names else n for n in _output_names(module)),
@@ -297,15 +273,21 @@ def _named_once(module: fx.GraphModule) -> fx.GraphModule:
     return fx.GraphModule(module, module.graph)
 
 
-def _dynamic_axes(placeholder: fx.Node) -> Mapping[int, str]:
-    value = placeholder.meta.get("val")
-    if not isinstance(value, Tensor):
-        return {}
-    return {
-        axis: _BATCH if axis == 0 else f"{placeholder.target}_dim{axis}"
-        for axis, size in enumerate(value.shape)
-        if isinstance(size, torch.SymInt)
-    }
+def _dynamic_axes(
+    placeholders: Sequence[fx.Node], names: Sequence[str]
+) -> tuple[Mapping[int, str], ...]:
+    """Name the axes that vary; those that vary together have one name."""
+    called: dict[Any, str] = {}
+    rows: list[Mapping[int, str]] = []
+    for node, name in zip(placeholders, names, strict=True):
+        value = node.meta.get("val")
+        row: dict[int, str] = {}
+        for axis, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
+            if isinstance(size, torch.SymInt):
+                own = BATCH if axis == 0 else f"{name}_dim{axis}"
+                row[axis] = called.setdefault((axis == 0, size.node.expr), own)
+        rows.append(row)
+    return tuple(rows)
 
 
 def _output_names(module: fx.GraphModule) -> tuple[str, ...]:

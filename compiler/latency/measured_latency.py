@@ -45,4 +45,7 @@ def read_latency(bound: LatencyBound, bench: BenchResult) -> MeasuredLatency:
     if bound.relative and bound.percentile == "p50":
         # Pairs of neighbouring rounds: drifts of the machine cancel out.
         reached = bench.ratios[1].value * original
-    return MeasuredLatency(reached, original, f"measured at {bound.percentile}")
+        return MeasuredLatency(
+            reached, original, "wall time at p50, compared in neighbouring rounds"
+        )
+    return MeasuredLatency(reached, original, f"wall time at {bound.percentile}")

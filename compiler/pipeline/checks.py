@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compressc.backend.onnx_parity import Parity
 from compressc.bounds import Bounds
 from compressc.costs import Cost
 from compressc.goal import Bound, Goal, LatencyBound
 from compressc.latency.measured_latency import read_latency
+from compressc.parity.onnx_parity import Parity
 from compressc.proof.equivalence import Equivalence
 from compressc.runtime.bench_result import BenchResult
 from compressc.verdict import Check

@@ -6,13 +6,15 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import Parity, compare
+from compressc.backend.onnx_tidying import drop_stale_parts
 from compressc.backend.quantization import PRECISION
+from compressc.costs import Cost
 from compressc.coupling.graph import cost_of
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.errors import ExportError
 from compressc.latency.padding_choice import pad_where_faster
 from compressc.latency.sparse_choice import choose_sparse_nodes
+from compressc.parity.onnx_parity import Parity, compare
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import check_costs, check_parity
 from compressc.pipeline.comparisons import count_file
@@ -164,6 +166,8 @@ def check_goal(artifact: Artifact) -> Artifact:
 def stamp_file(artifact: Artifact) -> Artifact:
     """Write into the file what it is, where it comes from and what was verified."""
     full, cost = artifact.full_cost, cost_of(artifact.program)
+    drop_stale_parts(artifact.file)
+    artifact.file.doc_string = _sentence(artifact, cost, full)
     stamp(
         artifact.file,
         {
@@ -182,6 +186,24 @@ def stamp_file(artifact: Artifact) -> Artifact:
         },
     )
     return artifact
+
+
+def _sentence(artifact: Artifact, cost: Cost, full: Cost) -> str:
+    """Return what the file is, for those who look at it in a viewer."""
+    shares = [
+        f"{100 * after / before:.1f} % of the {word}"
+        for word, after, before in (
+            ("MACs", cost.macs, full.macs),
+            ("parameters", cost.params, full.params),
+        )
+        if before
+    ]
+    kind = "int8" if artifact.int8 else "float32"
+    return (
+        f"{artifact.job.name}, compressed by compressc {version('compressc')} to "
+        f"{' and '.join(shares)} of the original; {kind}; verified against PyTorch. See "
+        "metadata_props for what was checked."
+    )
 
 
 def _goal_checks(artifact: Artifact) -> list[Check]:

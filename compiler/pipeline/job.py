@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor, nn
 
 from compressc.contract.declaration import Pass
 from compressc.contract.registry import find_pass
 from compressc.errors import CompresscError
-from compressc.goal import Goal
+from compressc.goal import Goal, read_goal
 from compressc.program import Constraints, Program
 from compressc.settings import Repair, Settings
 from compressc.target import Target
@@ -27,9 +28,9 @@ class Job:
     """What is asked for, on the command line as in Python.
 
     Attributes:
-        model: a module, or a captured Program. One with a pending plan may be given with
-            ``passes=()``; then the plan is applied as it is.
-        goal: bounds, budget and seed.
+        model: a module, an ONNX model, or a captured Program. One with a pending plan may be
+            given with ``passes=()``; then the plan is applied as it is.
+        goal: bounds, budget and seed; a number such as 0.5 stands for that ratio of the MACs.
         example_inputs: one positional argument each, batch of 2 or more; for a module only.
         passes: what decides, in order: names, or passes with settings of their own; a single one
             may stand alone. None for what
@@ -46,7 +47,7 @@ class Job:
         name: what to call the model in the report; empty for its class.
     """
 
-    model: nn.Module | Program
+    model: nn.Module | onnx.ModelProto | Program
     goal: Goal = field(default_factory=Goal)
     example_inputs: tuple[Any, ...] | Tensor | None = None
     passes: Passes | None = None
@@ -60,6 +61,7 @@ class Job:
     repair: Repair = field(default_factory=Repair)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "goal", read_goal(self.goal))
         if self.passes is not None:
             object.__setattr__(self, "passes", resolve_passes(self.passes))
         if not self.name:
@@ -101,7 +103,8 @@ def resolve_passes(passes: Passes) -> tuple[Pass, ...]:
     Raises:
         CompresscError: if no pass has such a name, or something is no pass.
     """
-    listed = [passes] if isinstance(passes, (str, Pass)) else list(passes)
+    alone = isinstance(passes, (str, Pass, type)) or not isinstance(passes, Iterable)
+    listed: list[Any] = [passes] if alone else list(passes)  # type: ignore[arg-type]
     return tuple(_resolve(entry) for entry in listed)
 
 

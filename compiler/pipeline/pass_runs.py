@@ -9,7 +9,8 @@ from compressc.clock import Clock
 from compressc.contract.context import Context
 from compressc.contract.declaration import Pass
 from compressc.contract.enforcement import check_changes, check_needs
-from compressc.errors import NoIdentityError
+from compressc.error_text import name_error
+from compressc.errors import CompresscError, NoIdentityError, PassError
 from compressc.pass_fields import read_settings
 from compressc.pipeline.saved_pass import SavedPass
 from compressc.process_rank import process_count, process_rank
@@ -69,6 +70,26 @@ def run_pass(program: Program, method: Pass, context: Context, clock: Clock) -> 
     return PassRun(result, step, notes)
 
 
+def _call(method: Pass, program: Program, context: Context) -> Program:
+    """Call a pass; what goes wrong in another package's is told as that package's error.
+
+    Raises:
+        PassError: if a pass that is not ours raises anything but a CompresscError.
+    """
+    package = type(method).__module__
+    if package.startswith("compressc."):
+        return method(program, context)
+    try:
+        return method(program, context)
+    except (CompresscError, MemoryError):
+        raise
+    except Exception as error:
+        raise PassError(
+            f"pass '{method.name}' of {package} failed ({name_error(error)}); that is an error of "
+            "its own: COMPRESSC_TRACEBACK=1 shows where"
+        ) from error
+
+
 def _not_kept(method: Pass, reason: str) -> tuple[str, ...]:
     return (f"{method.name} would run anew if this run were cut off: {reason}",)
 
@@ -80,7 +101,7 @@ def _run(
     with clock.stage(name):
         check_needs(method, program, context)
         started = time.perf_counter()
-        result = method(program, replace(context, progress=clock.within(name)))
+        result = _call(method, program, replace(context, progress=clock.within(name)))
         seconds = round(time.perf_counter() - started, 3)
     check_changes(method, program, result)
     added = result.history[len(program.history) :]

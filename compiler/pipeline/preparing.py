@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 from torch import Tensor
 
 from compressc.backend.onnx_export import export_onnx
@@ -12,6 +13,7 @@ from compressc.clock import Clock
 from compressc.coupling.graph import couple
 from compressc.coupling.keep_patterns import check_keep_patterns
 from compressc.errors import GoalError, HandOverError, PlanError
+from compressc.frontend.number_types import in_float32
 from compressc.frontend.tracing import capture
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.job import Job
@@ -40,7 +42,7 @@ def begin(job: Job, clock: Clock) -> Artifact:
 
 
 def capture_model(job: Job) -> Program:
-    """Return the model of a job as a program.
+    """Return the model of a job as a program in float32.
 
     Raises:
         HandOverError, CaptureError: if it cannot be used.
@@ -48,11 +50,13 @@ def capture_model(job: Job) -> Program:
     if isinstance(job.model, Program):
         if job.example_inputs is not None:
             raise HandOverError("a Program carries its example inputs; leave them out")
-        return job.model
+        return in_float32(job.model)
+    if isinstance(job.model, onnx.ModelProto):
+        return capture(job.model, job.example_inputs)
     if job.example_inputs is None:
         raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
     inputs = job.example_inputs
-    return capture(job.model, (inputs,) if isinstance(inputs, Tensor) else inputs)
+    return in_float32(capture(job.model, (inputs,) if isinstance(inputs, Tensor) else inputs))
 
 
 def couple_channels(artifact: Artifact) -> Artifact:

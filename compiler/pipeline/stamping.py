@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from onnx import ModelProto, helper
 
+from compressc.frontend.stated_normalization import normalization_of
 from compressc.program import Program
 from compressc.tasks.capabilities import DescribesInput
 from compressc.tasks.protocol import Scored
@@ -25,12 +26,10 @@ def describe_input(program: Program, task: Scored | None) -> dict[str, str]:
     """
     if isinstance(task, DescribesInput) and isinstance(task.metadata, Mapping):
         return {str(key): str(value) for key, value in task.metadata.items()}
-    for step in program.history:
-        normalization = step.settings.get("normalization")
-        if isinstance(normalization, Mapping):
-            return {
-                f"compressc.normalization.{name}": " ".join(f"{x:g}" for x in normalization[name])
-                for name in ("mean", "std")
-                if name in normalization
-            }
-    return {}
+    normalization = normalization_of(program)
+    if normalization is None:
+        return {}
+    return {
+        f"compressc.normalization.{name}": " ".join(f"{x:g}" for x in numbers)
+        for name, numbers in (("mean", normalization.mean), ("std", normalization.std))
+    }

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 
+from onnx import ModelProto
+from torch import Tensor
+
 from compressc.costs import Cost
 from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal, LatencyBound
@@ -12,9 +15,11 @@ from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.checks import bound_text, latency_text
 from compressc.pipeline.stamping import describe_input
 from compressc.plan import Plan
+from compressc.program import Program
 from compressc.reporting.inspection import pins_of
 from compressc.reporting.layer_rows import layer_rows
 from compressc.reporting.report import Amounts, LayerRow, PassRow, PinRow, Report
+from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import describe_machine
 from compressc.tasks.capabilities import HasNotes
 
@@ -26,8 +31,10 @@ def assemble_report(artifact: Artifact) -> Report:
     return Report(
         model=job.name,
         goal=_goal_texts(job.goal),
-        before=_amounts(artifact.full_cost, before.ByteSize() if before else None),
-        after=_amounts(cost_of(artifact.program), artifact.file.ByteSize()),
+        before=_amounts(artifact.original, artifact.full_cost, before, artifact.bench, 0),
+        after=_amounts(
+            artifact.program, cost_of(artifact.program), artifact.file, artifact.bench, 1
+        ),
         layers=_layers(artifact),
         passes=tuple(
             PassRow(line.name, line.settings, line.seconds, line.notes) for line in artifact.passes
@@ -60,8 +67,21 @@ def _goal_texts(goal: Goal) -> dict[str, str]:
     return texts
 
 
-def _amounts(cost: Cost, file_bytes: int | None) -> Amounts:
-    return Amounts(cost.macs, cost.params, cost.size_bytes, file_bytes)
+def _amounts(
+    program: Program, cost: Cost, file: ModelProto | None, bench: BenchResult | None, place: int
+) -> Amounts:
+    return Amounts(
+        cost.macs,
+        cost.params,
+        cost.size_bytes,
+        file.ByteSize() if file is not None else None,
+        zeros=sum(_count_zeros(tensor) for tensor in program.graph_module.parameters()),
+        file_params=bench.measurements[place].params if bench is not None else None,
+    )
+
+
+def _count_zeros(tensor: Tensor) -> int:
+    return tensor.numel() - int(tensor.count_nonzero())
 
 
 def _layers(artifact: Artifact) -> tuple[LayerRow, ...]:

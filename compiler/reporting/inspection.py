@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from compressc.array_types import BoolArray
@@ -159,20 +158,11 @@ def _group_view(group: ChannelGroup, coupling: Coupling, macs: int) -> GroupView
         width_per_unit=group.width_per_unit,
         minimum=group.minimum,
         pinned=group.pinned,
-        producers=_layers(group, "out"),
-        consumers=_layers(group, "in"),
+        producers=group.producers,
+        consumers=group.consumers,
         halving_saves=saved / macs if macs else 0.0,
         members=tuple(
             MemberView(member.tensor, member.axis, member.role, len(member.position))
             for member in group.members
         ),
     )
-
-
-def _layers(group: ChannelGroup, role: str) -> tuple[str, ...]:
-    names: Sequence[str] = [
-        member.tensor.rpartition(".")[0] or member.tensor
-        for member in group.members
-        if member.role == role
-    ]
-    return tuple(dict.fromkeys(names))

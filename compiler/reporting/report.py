@@ -25,12 +25,17 @@ class Amounts:
         params: parameter elements.
         size_bytes: bytes of parameters and buffers.
         file_bytes: the ONNX file; None where none was made.
+        zeros: of the params, how many are 0.
+        file_params: elements of the weights in the ONNX file, where batch norms are folded into
+            the layers before them; None where it was not counted.
     """
 
     macs: int
     params: int
     size_bytes: int
     file_bytes: int | None = None
+    zeros: int = 0
+    file_params: int | None = None
 
     @property
     def flops(self) -> int:
@@ -123,6 +128,25 @@ class Report:
     int8: IntegerRow | None = None
     accuracy: Accuracy | None = None
     pictures: tuple[Picture, ...] = ()
+
+    def __repr__(self) -> str:
+        before, after = self.before, self.after
+        macs = f"{100 * after.macs / before.macs:.1f} % of the MACs" if before.macs else "no MACs"
+        params = f"{100 * after.params / max(before.params, 1):.1f} % of the params"
+        verdict = "verified" if self.verdict.passed else "NOT VERIFIED"
+        return f"Report({self.model}: {macs}, {params}, {verdict})"
+
+    def __str__(self) -> str:
+        """The table that the command line prints."""
+        from compressc.reporting.table import report_text
+
+        return report_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the before/after table, the speed and the accuracy."""
+        from compressc.reporting.table import report_html
+
+        return report_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""

@@ -11,7 +11,7 @@ from compressc.reporting.quantities import (
     readable_ms,
     readable_ratio,
 )
-from compressc.reporting.report import Report
+from compressc.reporting.report import Amounts, Report
 from compressc.runtime.bench_result import BenchRow, bench_table
 
 
@@ -33,20 +33,19 @@ def summarize(report: Report) -> list[SummaryRow]:
         _row("MACs", before.macs, after.macs, readable_count),
         _row("FLOPs (2 x MACs)", before.flops, after.flops, readable_count),
         _row("params", before.params, after.params, readable_count),
+        *_stored_rows(before, after),
     ]
-    if before.file_bytes and after.file_bytes:
-        rows.append(_row("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
-    else:
-        rows.append(_row("weights", before.size_bytes, after.size_bytes, readable_bytes))
     timed = timings(report)
     if timed is not None:
         first, second = timed
         for name, old, new in (
-            ("latency p50", first.latency_p50_ms, second.latency_p50_ms),
-            ("latency p90", first.latency_p90_ms, second.latency_p90_ms),
-            ("latency p99", first.latency_p99_ms, second.latency_p99_ms),
+            ("latency p50 (wall time)", first.latency_p50_ms, second.latency_p50_ms),
+            ("latency p90 (wall time)", first.latency_p90_ms, second.latency_p90_ms),
+            ("latency p99 (wall time)", first.latency_p99_ms, second.latency_p99_ms),
+            ("CPU time of a call", first.cpu_ms, second.cpu_ms),
         ):
-            rows.append(_row(name, old, new, readable_ms))
+            if old:
+                rows.append(_row(name, old, new, readable_ms))
         if first.peak_rss_bytes and second.peak_rss_bytes:
             rows.append(
                 _row("peak memory", first.peak_rss_bytes, second.peak_rss_bytes, readable_bytes)
@@ -64,6 +63,28 @@ def summarize(report: Report) -> list[SummaryRow]:
     return [*rows, *_float_rows(report)]
 
 
+def _stored_rows(before: Amounts, after: Amounts) -> list[SummaryRow]:
+    """Return how many weights are stored, how many of them are zeros, and in how much space."""
+    rows = []
+    if before.file_params and after.file_params:
+        rows.append(
+            _row("params in the ONNX file", before.file_params, after.file_params, readable_count)
+        )
+    if after.zeros > before.zeros:
+        shares = (before.zeros / max(before.params, 1), after.zeros / max(after.params, 1))
+        rows.append(
+            SummaryRow("zeros among the params", *(f"{100 * s:.1f} %" for s in shares), "-")
+        )
+    if before.file_bytes and after.file_bytes:
+        rows.append(_row("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
+    elif after.file_bytes:
+        name = "weights, then the ONNX file"
+        rows.append(_row(name, before.size_bytes, after.file_bytes, readable_bytes))
+    else:
+        rows.append(_row("weights", before.size_bytes, after.size_bytes, readable_bytes))
+    return rows
+
+
 def _float_rows(report: Report) -> list[SummaryRow]:
     """Return what the pruned network is before it became int8."""
     if report.int8 is None or report.before.file_bytes is None:
@@ -73,7 +94,7 @@ def _float_rows(report: Report) -> list[SummaryRow]:
     timed = bench_table(report.bench) if report.bench is not None else []
     if len(timed) > 2:
         old, new = timed[0].latency_p50_ms, timed[2].latency_p50_ms
-        rows.append(_row("float32: latency p50", old, new, readable_ms))
+        rows.append(_row("float32: latency p50 (wall time)", old, new, readable_ms))
     if report.metric is not None and report.int8.float_metric is not None:
         name, full, left = report.metric.name, report.metric.before, report.int8.float_metric
         change = f"{left - full:+.2f}"

@@ -6,6 +6,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
+from compressc.runtime.plain_text import printable
+
 
 @cache
 def load_template(name: str) -> Template:
@@ -14,7 +16,14 @@ def load_template(name: str) -> Template:
         loader=PackageLoader("compressc.reporting", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def _finalize(value: object) -> object:
+    """Return what is filled in, without characters that steer a terminal where a page is read."""
+    # Markup of ours is text as well.
+    return type(value)(printable(value)) if isinstance(value, str) else value

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compressc.runtime.plain_text import printable
+
 # A folded column of a few letters cannot be read.
 _LEAST_TEXT = 12
 
@@ -24,6 +26,7 @@ class Column:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text under headings; numbers are aligned to the right."""
+    rows = [[printable(entry) for entry in row] for row in rows]
     try:
         from rich.markup import escape
         from rich.table import Table
@@ -45,7 +48,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
 def print_line(text: str = "") -> None:
     """Print one line, however long."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

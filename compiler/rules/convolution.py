@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 def _spatial(site: Site, rank: int) -> Axes:
     shape = site.shape()
-    return tuple(plain(size) for size in shape[len(shape) - rank :])
+    return tuple(plain(size, f"the positions behind {site.name}") for size in shape[-rank:])
 
 
 def _finish(site: Site, x: Axes, channel: int, out: Axis, rank: int) -> Value:

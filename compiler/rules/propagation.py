@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -154,7 +154,7 @@ def _pass(program: Program, block_splits: frozenset[str]) -> Propagation:
         elif node.op == "placeholder":
             value = value_of(node)
             if isinstance(value, Tensor):
-                values[node.name] = tuple(plain(size) for size in sizes.shape(value))
+                values[node.name] = _input_axes(node, sizes.shape(value))
         elif node.op == "call_function":
             site = Site(
                 node=node,
@@ -183,7 +183,7 @@ def _batch(graph: fx.Graph) -> int:
     """Return the example batch size, by which costs are divided.
 
     Where the batch is baked in, the first axis of images and videos (rank 4 and more) is taken for
-    it; of other inputs nobody can say.
+    it; other inputs do not tell.
     """
     fixed: set[int] = set()
     for node in graph.nodes:
@@ -192,8 +192,15 @@ def _batch(graph: fx.Graph) -> int:
             size = value.shape[0]
             if isinstance(size, torch.SymInt):
                 return hint(size)
-            fixed.add(int(size) if value.dim() >= _IMAGE_RANK else 1)
+            if value.dim() >= _IMAGE_RANK:
+                fixed.add(int(size))
     return fixed.pop() if len(fixed) == 1 else 1
+
+
+def _input_axes(node: fx.Node, shape: Sequence[int]) -> Axes:
+    """Return the axes of an input; each says which one it is."""
+    what = [f"axis {axis} of the model's input '{node.target}'" for axis in range(len(shape))]
+    return tuple(plain(size, origin) for size, origin in zip(shape, what, strict=True))
 
 
 def _apply(site: Site) -> Value:

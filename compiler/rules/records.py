@@ -25,7 +25,9 @@ class Contraction:
 class MacsTerm:
     """MACs of one node: ``total`` at full size, scaled by the kept share of each axis.
 
-    ``layer`` and ``operation`` are what users read; ``weight`` is the parameter's name or "".
+    ``layer`` and ``operation`` are what users read; ``weight`` is the parameter's name or "", and
+    ``weight_part`` the node that cuts the weight out of a parameter (as in packed projections), or
+    "".
     """
 
     node: str
@@ -34,6 +36,7 @@ class MacsTerm:
     layer: str
     operation: str
     weight: str
+    weight_part: str = ""
 
 
 @dataclass(frozen=True, eq=False)

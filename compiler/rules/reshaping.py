@@ -59,7 +59,8 @@ def _merge_plain(factors: Sequence[Factor]) -> list[Factor]:
     merged: list[Factor] = []
     for factor in factors:
         if merged and merged[-1].ids is None and factor.ids is None:
-            merged[-1] = Factor(merged[-1].size * factor.size)
+            origin = merged[-1].origin or factor.origin
+            merged[-1] = Factor(merged[-1].size * factor.size, None, origin)
         else:
             merged.append(factor)
     return merged
@@ -90,10 +91,10 @@ def split_factor(
     """
     outer = factor.size // inner
     if factor.ids is None:
-        return Factor(outer), Factor(inner)
+        return Factor(outer, None, factor.origin), Factor(inner, None, factor.origin)
     table = factor.ids.reshape(outer, inner)
     if bool((table == table[:1]).all()):
-        return Factor(outer), Factor(inner, table[0])
+        return Factor(outer, None, _blocks_of(site)), Factor(inner, table[0])
     if bool((table == table[:, :1]).all()):
         return Factor(outer, np.ascontiguousarray(table[:, 0])), Factor(inner)
     if blocks:
@@ -101,7 +102,13 @@ def split_factor(
     whole = site.whole_blocks(outer, inner)
     ids = _join_columns(site, table) if whole else _join_rows(site, table)
     site.note_split(outer, inner, ids, blocks=whole)
-    return (Factor(outer, ids), Factor(inner)) if whole else (Factor(outer), Factor(inner, ids))
+    if whole:
+        return Factor(outer, ids), Factor(inner, None, f"the channels of a block of {site.name}")
+    return Factor(outer, None, _blocks_of(site)), Factor(inner, ids)
+
+
+def _blocks_of(site: Site) -> str:
+    return f"the blocks of {site.name}, such as heads, in which the same channels leave"
 
 
 def _join_rows(site: Site, blocks: IntArray) -> IntArray:

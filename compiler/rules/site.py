@@ -14,7 +14,8 @@ from compressc.channels.axes import Axes, Axis, IdSpace, exactly, is_labelled, p
 from compressc.channels.edits import Edit
 from compressc.channels.shapes import Sizes, hinted_shape, value_of
 from compressc.errors import RuleError
-from compressc.operators import argument_of, argument_place
+from compressc.layer_names import owner_of
+from compressc.operators import argument_of, argument_place, is_view
 from compressc.rules.records import Contraction, MacsTerm, Pin, Records, Split
 
 # A tensor has Axes, a tuple of tensors a list of Axes, anything else None.
@@ -180,13 +181,28 @@ class Site:
             ),
             "",
         )
-        layer = weight.rpartition(".")[0] or weight or layer_of(self.node) or self.node.name
+        layer = owner_of(weight) or layer_of(self.node) or self.node.name
         operation = str(getattr(self.node.target, "_opname", self.node.target))
-        self.records.macs.append(MacsTerm(self.node.name, total, factors, layer, operation, weight))
+        part = "" if weight else _weight_part(self.node)
+        self.records.macs.append(
+            MacsTerm(self.node.name, total, factors, layer, operation, weight, part)
+        )
 
     def edit(self, edit: Edit) -> None:
         """Register how baked sizes change when channels leave."""
         self.records.edits.append(edit)
+
+
+def _weight_part(node: fx.Node) -> str:
+    """Return the name of the operand that is cut out of a parameter by views alone, or ""."""
+    for source in node.all_input_nodes:
+        parameter = source
+        while parameter.op == "call_function" and is_view(parameter):
+            parameter = parameter.all_input_nodes[0]
+        value = value_of(source)
+        if parameter.op == "get_attr" and isinstance(value, Tensor) and value.dim() > 1:
+            return source.name
+    return ""
 
 
 def where(node: fx.Node) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import networkx as nx
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -102,19 +103,25 @@ def _rewrite(model: onnx.ModelProto, emitters: Sequence[_Emitter]) -> None:
 
 def _in_order(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Yield nodes such that each value is made before it is read."""
-    waiting = list(nodes)
-    unmade = {name for node in waiting for name in node.output}
-    while waiting:
-        later = []
-        for node in waiting:
-            if any(name in unmade for name in node.input):
-                later.append(node)
-            else:
-                unmade.difference_update(node.output)
-                yield node
-        if len(later) == len(waiting):
-            raise ExportError("a sparse node would read its own results")
-        waiting = later
+    maker = {
+        # An output that nobody wants has no name.
+        name: place
+        for place, node in enumerate(nodes)
+        for name in node.output
+        if name
+    }
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(nodes)))
+    graph.add_edges_from(
+        (maker[name], place)
+        for place, node in enumerate(nodes)
+        for name in node.input
+        if name in maker
+    )
+    try:
+        yield from (nodes[place] for place in nx.lexicographical_topological_sort(graph))
+    except nx.NetworkXUnfeasible as error:
+        raise ExportError("a sparse node would read its own results") from error
 
 
 def _without_notes(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,12 @@ from torch import Tensor
 from compressc.array_types import Array
 from compressc.errors import DataError
 from compressc.program import Program
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.stored_arrays import StoredArrays
 from compressc.settings import Int8
 from compressc.tasks.capabilities import ComparesWithOriginal, GivesSamples
 from compressc.tasks.protocol import Scored
 
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 # `compressc verify --store` puts this before the names of inputs.
 _STORED = "input:"
 # Of the samples drawn, this share is held back to judge the drift on.
@@ -86,28 +85,20 @@ def read_samples(path: str | Path, program: Program) -> list[Array]:
         DataError: if the file is not readable, or lacks an input.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("a .zip of other things than arrays")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except _DAMAGED as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable .npz file ({detail})") from error
-    arrays = {name.removeprefix(_STORED): array for name, array in arrays.items()}
-    names = program.input_names
-    if len(names) == 1 and len(arrays) == 1:
-        return list(arrays.values())
-    lacking = [name for name in names if name not in arrays]
-    if lacking:
-        raise DataError(
-            f"{path}: lacks {', '.join(lacking)}; it holds {', '.join(arrays) or 'nothing'}; store "
-            f"one array for each input: {', '.join(names)}"
-        )
-    return [arrays[name] for name in names]
+        arrays = StoredArrays(path)
+        members = {name.removeprefix(_STORED): name for name in arrays}
+        names = program.input_names
+        if len(names) == 1 and len(members) == 1:
+            return list(arrays.values())
+        lacking = [name for name in names if name not in members]
+        if lacking:
+            raise DataError(
+                f"{path}: lacks {', '.join(lacking)}; it holds {', '.join(members) or 'nothing'}; "
+                f"store one array for each input: {', '.join(names)}"
+            )
+        return [arrays[members[name]] for name in names]
+    except RuntimeFailure as error:
+        raise DataError(str(error)) from error
 
 
 def _from_task(program: Program, task: GivesSamples, settings: Int8, seed: int) -> list[Array]:

@@ -143,6 +143,10 @@ class LoaderTask:
             ) from error
         self.loss(outputs, targets)
 
+    def prepare(self, inputs: Inputs) -> Inputs:
+        """Return what a loader gave for evaluation as the model reads it; here as it is."""
+        return inputs
+
     def _score(self, module: nn.Module, loader: Iterable[Any]) -> float:
         was_training = module.training
         module.eval()
@@ -150,6 +154,7 @@ class LoaderTask:
 
         def pairs() -> Iterator[tuple[Any, Any]]:
             for inputs, targets in map(_as_batch, loader):
+                inputs = self.prepare(inputs)
                 outputs = module(*(tensor.to(device) for tensor in inputs))
                 yield (outputs.cpu() if isinstance(outputs, Tensor) else outputs), targets
 

@@ -13,6 +13,7 @@ from compressc.passes.reconstruction.least_squares import damping
 # At most this share of the units left leaves in one step.
 _SHARE = 64
 _LEAST = 1e-30
+_MOST = float(torch.finfo(torch.float64).max)
 
 
 @dataclass(eq=False)
@@ -105,7 +106,9 @@ def eliminate(consumers: list[Consumer], units: int) -> FloatArray:
     worst = 0.0
     while alive.any():
         damage = sum((consumer.damage(alive) for consumer in consumers), torch.zeros(units))
-        damage = torch.where(alive, damage, torch.inf)
+        # Units that have left come last, whatever the numbers: the set shrinks every time.
+        bounded = damage.nan_to_num(nan=_MOST, posinf=_MOST)
+        damage = torch.where(alive, bounded, torch.inf)
         count = max(1, int(alive.sum()) // _SHARE)
         leaving = damage.argsort(stable=True)[:count]
         for unit in leaving.tolist():

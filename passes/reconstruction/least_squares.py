@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compressc.errors import DataError
+
 # Far below the rounding of any features that carry something.
 _LEAST_DAMPING = 1e-30
 
@@ -154,8 +156,17 @@ class NormalEquations:
 def damping(power: Tensor, ridge: float) -> Tensor:
     """Return what a ridge adds to second moments of a mean ``power``; never 0.
 
-    Features that are all zero, behind channels that never fire, then keep their weights.
+    Features that are all zero, behind channels that never fire, then keep their weights. Every
+    closed form passes here, so this is where numbers that are none are refused.
+
+    Raises:
+        DataError: if the power is no finite number.
     """
+    if not bool(torch.isfinite(power).all()):
+        raise DataError(
+            "what the network computes on these samples is not finite (NaN or infinity), so that "
+            "no weights can be fitted; check the samples and their normalization"
+        )
     return (ridge * power).clamp_min(_LEAST_DAMPING)
 
 

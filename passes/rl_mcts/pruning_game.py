@@ -153,16 +153,20 @@ class PruningGame:
         return np.array(counts, dtype=np.int64)
 
     @cached_property
-    def _allowed_bundles(self) -> tuple[tuple[bool, ...], ...]:
-        return tuple(
-            tuple(bool(self.allowed[units].all()) for units in parts)
-            for parts in self.units.bundles
-        )
+    def _allowed_bundles(self) -> tuple[tuple[IntArray, IntArray], ...]:
+        """Per group the places of the bundles that may leave, and a unit of each."""
+        allowed = []
+        for parts in self.units.bundles:
+            may_leave = [bool(self.allowed[units].all()) for units in parts]
+            places = np.flatnonzero(may_leave)
+            allowed.append((places, np.array([units[0] for units in parts])[places]))
+        return tuple(allowed)
 
     def _leaving(self, kept: BoolArray, group: int, action: int) -> Iterator[IntArray]:
         """Yield the bundles that a move may remove, that of the named unit first."""
         bundles, named = self.units.bundles[group], int(self.units.bundle_of[action])
         yield bundles[named]
-        for place, units in enumerate(bundles):
-            if place != named and self._allowed_bundles[group][place] and kept[units[0]]:
-                yield units
+        places, firsts = self._allowed_bundles[group]
+        for place in places[kept[firsts]]:
+            if place != named:
+                yield bundles[place]

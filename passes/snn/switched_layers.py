@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import layer_of
 from compressc.errors import PlanError
+from compressc.layer_names import owner_of
 from compressc.passes.snn.settings import Layers, Mode
 from compressc.program import Program
 
@@ -102,10 +102,10 @@ def find_switched_layers(
         weight = canonical.get(str(source.target), "") if source.op == "get_attr" else ""
         reason = _refusal(program, node, weight)
         if reason:
-            notes.setdefault(weight or node.name, f"{layer_of(weight) or node.name}: {reason}")
+            notes.setdefault(weight or node.name, f"{owner_of(weight) or node.name}: {reason}")
         else:
             shape = tuple(tensors[weight].shape)
-            chosen.setdefault(weight, SwitchedLayer(layer_of(weight), weight, shape, mode))
+            chosen.setdefault(weight, SwitchedLayer(owner_of(weight), weight, shape, mode))
     if not chosen:
         why = "; ".join(notes.values()) or f"the model has no {_WORDS[layers]}"
         other = {"fc": "conv", "conv": "fc"}.get(layers)
@@ -118,7 +118,7 @@ def _refusal(program: Program, node: fx.Node, weight: str) -> str:
     """Return why a layer is not switched, or ""."""
     if not weight or not couple(program).propagation.is_parameter(weight):
         return "not switched: its weight is computed"
-    patterns = [p for p in program.constraints.keep if fnmatchcase(layer_of(weight), p)]
+    patterns = [p for p in program.constraints.keep if fnmatchcase(owner_of(weight), p)]
     if patterns:
         return f"not switched: kept by --keep {patterns[0]}"
     if node.target in _CONVOLUTIONS and _conv_groups(node) > 1:

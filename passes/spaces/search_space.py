@@ -10,7 +10,7 @@ import numpy as np
 
 from compressc.array_types import BoolArray, FloatArray, IntArray
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import layer_of
+from compressc.layer_names import owner_of
 from compressc.passes.spaces.coordinates import Coordinate, Method, Point
 from compressc.passes.spaces.rank_choice import RankChoice
 from compressc.passes.widths.ladders import Ladder
@@ -111,6 +111,6 @@ class SearchSpace:
         zero = {}
         for name, order in self.orders.items():
             gone = int(np.floor(values[Coordinate(name, "pn")] * order.size))
-            if gone and layer_of(name) not in plan.rank:
+            if gone and owner_of(name) not in plan.rank:
                 zero[name] = order >= gone
         return zero

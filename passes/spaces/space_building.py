@@ -9,8 +9,9 @@ import numpy as np
 
 from compressc.array_types import FloatArray, IntArray
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import contracted_weights, layer_of
+from compressc.coupling.weight_masks import contracted_weights
 from compressc.errors import PlanError
+from compressc.layer_names import owner_of
 from compressc.passes.spaces.coordinates import (
     METHODS,
     SVD_STEPS,
@@ -67,7 +68,7 @@ def _list_weights(program: Program) -> list[str]:
     return [
         name
         for name in contracted_weights(couple(program))
-        if not _is_kept(program, layer_of(name)) and layer_of(name) not in program.plan.rank
+        if not _is_kept(program, owner_of(name)) and owner_of(name) not in program.plan.rank
     ]
 
 

@@ -1,10 +1,13 @@
 """Allocation: how many units of each group stay, so that the goal is met.
 
 Every group is a ladder of allowed counts. The steps of all ladders are put in one order, the most
-valuable first, and as many are kept as the bounds allow (bisection). Then the room that is left
-is used: steps that still fit are added back, best importance per cost first (in a uniform scope
-the narrowest groups before the others); pairs of steps are exchanged; and where few combinations
-exist, all of them are tried.
+valuable first, and as many are kept as the bounds allow (bisection).
+
+In a uniform scope that is the result wherever it comes close to the bound: a looser goal then keeps
+more of the same order, so no group shrinks when the goal grows. Where one step costs more than the
+window below the bound, and in a global scope, the room that is left is used: steps that still fit
+are added back, best importance per cost first (in a uniform scope the narrowest groups before the
+others); pairs of steps are exchanged; and where few combinations exist, all of them are tried.
 """
 
 from __future__ import annotations
@@ -72,10 +75,15 @@ class Allocator:
                 low = middle
             else:
                 high = middle
-        allocation = self._fill(self._rungs_of(group_of_step[:low]))
-        allocation = self._exchange(allocation)
+        rungs = self._rungs_of(group_of_step[:low])
+        if self.scope == "uniform":
+            allocation = Allocation(rungs, self._slack(rungs))
+            if allocation.slack > WINDOW:
+                allocation = self._fill(rungs, WINDOW)
+        else:
+            allocation = self._exchange(self._fill(rungs, AIM))
         if allocation.slack > WINDOW:
-            allocation = self._try_all(allocation)
+            allocation = self._try_all(self._exchange(allocation))
         return allocation
 
     @property
@@ -130,11 +138,11 @@ class Allocator:
     def _worth_above(self, rungs: IntArray, groups: IntArray) -> FloatArray:
         return np.array([self.ladders[group].worth[rungs[group]] for group in groups])
 
-    def _fill(self, rungs: IntArray) -> Allocation:
+    def _fill(self, rungs: IntArray, much: float) -> Allocation:
         """Add steps back while one fits.
 
-        A group gets a second step only when no other group can use the room and much is left: an
-        even plan is a fast plan.
+        A group gets a second step only when no other group can use the room and more than ``much``
+        is left: an even plan is a fast plan.
         """
         rungs, slack = rungs.copy(), self._slack(rungs)
         top, base = self._top, rungs.copy()
@@ -143,7 +151,7 @@ class Allocator:
             added = self._add_best(rungs, groups, slack)
             if added is not None:
                 slack = added
-            elif slack > AIM and (rungs != base).any():
+            elif slack > much and (rungs != base).any():
                 base = rungs.copy()
             else:
                 break
@@ -179,7 +187,7 @@ class Allocator:
             better = self._best_exchange(allocation)
             if better is None:
                 break
-            allocation = self._fill(better)
+            allocation = self._fill(better, AIM)
         return allocation
 
     def _best_exchange(self, allocation: Allocation) -> IntArray | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from compressc.array_types import BoolArray, FloatArray
 from compressc.coupling.graph import couple
+from compressc.coupling.groups import ChannelGroup
 from compressc.errors import GoalError, PlanError
 from compressc.goal import Goal
 from compressc.passes.widths.allocation import Allocator, Scope
@@ -28,8 +29,8 @@ class WidthRule:
     Attributes:
         scope: "uniform": about the same keep ratio everywhere, less where a group is memory-bound;
             "global": the least important units of all groups leave.
-        ratios: (pattern, keep ratio) pairs; the first pattern that a group's name matches decides
-            its width, whatever the goal says.
+        ratios: (pattern, keep ratio) pairs; the first pattern that matches a group's name, or a
+            layer whose output channels are the group's, decides its width, whatever the goal says.
         floor: share of a group that stays as long as the goal can be met elsewhere.
 
     Raises:
@@ -109,7 +110,7 @@ def _fix_ratios(
     fixed: dict[str, int] = {}
     notes: list[str] = []
     for pattern, ratio in rule.ratios:
-        groups = [g for g in couple(program).groups if fnmatchcase(g.name, pattern)]
+        groups = _matching(couple(program).groups, pattern)
         pinned = [group for group in groups if group.pinned is not None]
         if not groups:
             known = ", ".join(list(ladders)[:5])
@@ -121,6 +122,16 @@ def _fix_ratios(
             if group.name in ladders:
                 fixed.setdefault(group.name, ladders[group.name].rung_at(ratio))
     return fixed, tuple(notes)
+
+
+def _matching(groups: Sequence[ChannelGroup], pattern: str) -> list[ChannelGroup]:
+    """Return the group of that name, else those of which the name or any layer matches."""
+    named = [group for group in groups if group.name == pattern]
+    return named or [
+        group
+        for group in groups
+        if any(fnmatchcase(name, pattern) for name in (group.name, *group.producers))
+    ]
 
 
 def _meet_bounds(

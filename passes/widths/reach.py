@@ -9,6 +9,7 @@ from compressc.bounds import Bounds
 from compressc.coupling.graph import couple
 from compressc.errors import GoalError
 from compressc.goal import Bound
+from compressc.layer_names import owner_of
 from compressc.plan import Plan
 from compressc.program import Program
 
@@ -65,7 +66,7 @@ def _reasons_of_layers(program: Program, fixed: frozenset[str]) -> dict[str, str
                 continue
             for member in group.members:
                 if member.role == role:
-                    layer = member.tensor.rpartition(".")[0] or member.tensor
+                    layer = owner_of(member.tensor)
                     reasons.setdefault(layer, reason)
     return reasons
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import compare
 from compressc.frontend.tracing import capture
+from compressc.parity.onnx_parity import compare
 from compressc.program import Program
 
 

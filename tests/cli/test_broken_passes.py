@@ -54,3 +54,44 @@ def test_the_list_of_passes_shows_the_others(cli: Cli) -> None:
     assert "brittle: not usable" in out
     assert "magnitude: Magnitude" in out or "--norm" in out
     assert cli("passes", "brittle")[0] == 1
+
+
+FAILING = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from compressc import Declaration, Pass
+
+@dataclass(frozen=True)
+class Failing(Pass):
+    name: ClassVar[str] = "failing"
+    declares: ClassVar[Declaration] = Declaration(changes=frozenset({"keep"}))
+
+    def __call__(self, program, context):
+        return program.no_such_method()
+"""
+
+
+def test_an_error_of_a_plug_in_is_told_as_its_own(
+    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "failing_pass.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(workplace)
+    entries = EntryPoints([EntryPoint("failing", "failing_pass:Failing", GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries.select(group=group))
+    outcome = cli(*TINY, "--target-flops", "0.5", "--pass", "failing", "-o", "small.onnx")
+    expect_one_line(outcome, 18, "pass 'failing' of failing_pass failed (AttributeError")
+    assert "defect in compressc" not in outcome[2]
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no licence')", "1 / 0", "syntax error here"])
+def test_an_import_that_fails_in_any_way_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "bad_pass.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "bad_pass", raising=False)
+    entries = EntryPoints([EntryPoint("bad", "bad_pass:Bad", GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries.select(group=group))
+    with pytest.raises(CompresscError, match="'bad' cannot be imported"):
+        find_pass("bad")

@@ -56,7 +56,7 @@ def test_senseless_targets(workplace: Path, cli: Cli, target: str, said: str) ->
         ((*TINY, "--target-flops", "0.5", "-o", "/proc/small.onnx"), 7, "cannot be written"),
         ((*TINY, "--target-flops", "0.5", "-o", "tiny.pt"), 7, "-o writes ONNX"),
         ((*TINY, "--target-flops", "0.5", "--save", "tiny.pt"), 7, "an input of this command"),
-        ((*TINY, "--target-flops", "0.5", "-o", "a", "--save", "a"), 7, "two outputs"),
+        ((*TINY, "--target-flops", "0.5", "-o", "a.onnx", "--save", "a.onnx"), 7, "two outputs"),
         ((*TINY, "--target-flops", "0.5", "--report", "r.txt"), 7, ".html or .json"),
         (
             (*TINY, "--target-flops", "0.5", "--target-macs", "0.5", "-o", "s.onnx"),

@@ -137,8 +137,7 @@ def test_joining_with_a_plain_axis_pins() -> None:
     join_axes(space, labelled(ids), plain(4), "mul")
     assert (
         _reasons(space, ids)
-        == ["mul couples these channels with the model's input or an axis that cannot be pruned"]
-        * 4
+        == ["mul couples these channels with an axis of size 4 that cannot be pruned"] * 4
     )
 
 

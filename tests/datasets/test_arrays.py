@@ -82,7 +82,7 @@ def test_arrays_that_do_not_fit(tmp_path, change, message):
 
 def test_files_that_are_something_else(tmp_path):
     (tmp_path / "d.npz").write_bytes(b"PK something")
-    with pytest.raises(DataError, match=r"not a readable .npz"):
+    with pytest.raises(DataError, match=r"is no .npz of plain arrays"):
         open_task(tmp_path / "d.npz")
     (tmp_path / "d.csv").write_text("1,2")
     with pytest.raises(DataError, match="give a folder"):

@@ -110,7 +110,8 @@ def test_layer_names_survive(path):
 
 def test_foreign_archive_gets_a_history(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).eval()
-    exported = torch.export.export(model, (torch.randn(2, 3, 6, 6),))
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    exported = torch.export.export(model, (torch.randn(2, 3, 6, 6),), dynamic_shapes=shapes)
     torch.export.save(exported, tmp_path / "foreign.pt2")
     program = load(tmp_path / "foreign.pt2")
     assert [step.name for step in program.history] == ["load"]

@@ -96,7 +96,8 @@ def test_an_exported_program_on_a_gpu_is_moved_with_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module, x = network().eval(), torch.randn(2, 3, 8, 8)
-    exported = torch.export.export(module, (x,))
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    exported = torch.export.export(module, (x,), dynamic_shapes=shapes)
     assert program_from_exported(exported).history == ()
     monkeypatch.setattr(placement, "_device_of", lambda _: torch.device("cuda", 0))
     program = program_from_exported(exported)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import compressc
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import compare
 from compressc.coupling.graph import cost_of, couple
 from compressc.errors import PlanError
 from compressc.frontend.handover import load
@@ -20,6 +19,7 @@ from compressc.frontend.tracing import capture
 from compressc.graphs.trainable import clone_module
 from compressc.lowering.factorization import factorize_layers
 from compressc.lowering.lowered import lower
+from compressc.parity.onnx_parity import compare
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.proof.equivalence import prove

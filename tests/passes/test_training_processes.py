@@ -13,9 +13,10 @@ from torch import Tensor
 
 from compressc.errors import CompresscError, OutputError
 from compressc.passes.distill import Distill
+from compressc.passes.snn.switching import Snn
 from compressc.passes.training.processes import Processes
 from compressc.tasks.protocol import Batch
-from tests.passes.training_child import SHARED
+from tests.passes.training_child import SHARED, SWITCHED
 from tests.passes.training_kit import make_context, make_program, make_task, quick
 
 CHILD = Path(__file__).with_name("training_child.py")
@@ -35,7 +36,7 @@ def ranks(tmp_path_factory) -> tuple[Path, list[dict]]:
     return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("which", ["tuned", "taught", "normed", "agents"])
+@pytest.mark.parametrize("which", ["tuned", "taught", "normed", "agents", "switched"])
 def test_both_return_the_same_bits(ranks, which):
     one, other = (saved[which] for saved in ranks[1])
     assert list(one) == list(other)
@@ -68,11 +69,21 @@ def test_agents_of_both_drop_the_same_channels(ranks):
     assert any(not torch.equal(saved[name], old) for name, old in program.state().items())
 
 
+def test_switchers_of_both_come_to_what_those_of_one_process_come_to(ranks):
+    program, context = make_program(norm=False, dropout=0.0), make_context(task=make_task(**SHARED))
+    alone = Snn(precision="float32", **SWITCHED)(program, context)
+    for name, tensor in alone.state().items():
+        other = ranks[1][0]["switched"][name]
+        assert torch.equal(tensor == 0, other == 0), name
+        assert torch.allclose(tensor, other, atol=1e-5), name
+    assert sum(int((tensor == 0).sum()) for tensor in alone.state().values()) > 300
+
+
 def test_only_the_main_process_judges_and_writes(ranks):
     folder, saved = ranks
     assert saved[0]["validated"] > 0
     assert saved[1]["validated"] == 0
-    assert len(list((folder / "work0").iterdir())) == 4
+    assert len(list((folder / "work0").iterdir())) == 5
     assert not (folder / "work1").exists()
 
 

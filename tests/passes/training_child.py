@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 from compressc.goal import Goal  # noqa: E402
 from compressc.passes.decore.agent_pruning import Decore  # noqa: E402
 from compressc.passes.distill import Distill  # noqa: E402
+from compressc.passes.snn.switching import Snn  # noqa: E402
 from tests.passes.training_kit import (  # noqa: E402
     epochs_done,
     make_context,
@@ -33,6 +34,7 @@ from tests.passes.training_kit import (  # noqa: E402
 KILLED = {"epochs": 24, "ema": 0.9, "optimizer": "adamw", "learning_rate": 0.01}
 # Batches of 33, and three images in the last one: neither can be split evenly.
 SHARED = {"train": 102, "batch_size": 33}
+SWITCHED = {"epochs": 4, "layers": "all", "sparsity": 0.4, "switch_every": 2}
 
 
 def train_distributed(folder: Path) -> None:
@@ -52,12 +54,14 @@ def train_distributed(folder: Path) -> None:
     normed = quick(epochs=2)(make_program(), context)
     settings = {"epochs": 2, "agent_rate": 0.2, "first_weight": 1.5, "precision": "float32"}
     dropped = Decore(**settings)(program, replace(context, goal=Goal(macs=0.6)))
+    switched = Snn(precision="float32", **SWITCHED)(program, context)
     masks = {f"keep of {name}": torch.tensor(kept) for name, kept in dropped.plan.keep.items()}
     torch.save(
         {
             "tuned": tuned.state(),
             "taught": taught.state(),
             "normed": normed.state(),
+            "switched": switched.state(),
             "agents": {**dropped.state(), **masks},
             "notes": [step.notes for step in taught.history if step.notes],
             "validated": len(validated),

@@ -8,11 +8,11 @@ import pytest
 from onnx import helper
 
 from compressc.backend.onnx_export import export_onnx
-from compressc.backend.onnx_parity import OutputParity, Parity
 from compressc.costs import Cost
 from compressc.coupling.graph import cost_of
 from compressc.errors import VerificationError
 from compressc.goal import Goal
+from compressc.parity.onnx_parity import OutputParity, Parity
 from compressc.pipeline.checks import (
     Counted,
     check_costs,

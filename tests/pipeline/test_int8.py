@@ -118,7 +118,7 @@ def test_the_file_is_int8_and_the_report_compares(
     names = [row.name for row in summarize(report)]
     assert names[-3:] == [
         "float32: ONNX file",
-        "float32: latency p50",
+        "float32: latency p50 (wall time)",
         "float32: agreement [%]",
     ]
     assert report.to_dict()["int8"]["quantized_nodes"] > 0

@@ -177,7 +177,8 @@ def test_a_latency_is_judged_by_the_int8_file(
     result = run(program, settings, 0.5)
     check = latency_check(result)
     assert check.numbers["reached_ms"] == pytest.approx(timed["int8"])
-    assert "the int8 file, measured at p50, predicted 0.5 of the original in float32" in check.text
+    assert "the int8 file, wall time at p50, compared in neighbouring rounds, " in check.text
+    assert "predicted 0.5 of the original in float32" in check.text
     (note,) = (note for note in result.report.notes if "what float32 takes" in note)
     assert "takes 60% of the latency target; a milder target keeps more channels" in note
 
@@ -193,7 +194,7 @@ def test_an_int8_file_that_is_slower_than_float32_fails(
     program: Program, settings: Settings, timed: dict[str, float]
 ) -> None:
     timed["int8"] = 7.0
-    with pytest.raises(VerificationError, match=r"latency goal.*the int8 file, measured"):
+    with pytest.raises(VerificationError, match=r"latency goal.*the int8 file, wall time"):
         run(program, settings, 0.5)
 
 

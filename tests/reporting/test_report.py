@@ -9,6 +9,7 @@ import pytest
 
 from compressc.errors import OutputError
 from compressc.pipeline.findings import Metric
+from compressc.reporting.report import Amounts
 from compressc.reporting.report_file import write_report
 from compressc.reporting.summary import judge_speed, summarize
 from compressc.reporting.table import print_report
@@ -67,7 +68,7 @@ def test_rows_follow_what_is_known() -> None:
         make_report(bench=make_bench(FASTER), metric=Metric("accuracy [%]", 99.0, 98.5))
     )
     found = {row.name: row for row in rows}
-    assert found["latency p50"].ratio == "50.0 %"
+    assert found["latency p50 (wall time)"].ratio == "50.0 %"
     assert found["accuracy [%]"].ratio == "-0.50"
     assert found["MACs"].share == pytest.approx(0.49)
 
@@ -95,3 +96,18 @@ def test_both_forms_are_written(tmp_path: Path) -> None:
     write_report(tmp_path / "r.HTML", make_report())
     assert json.loads((tmp_path / "r.json").read_text())["format"] == "compressc-report-1"
     assert "<!DOCTYPE html>" in (tmp_path / "r.HTML").read_text()
+
+
+def test_zeros_have_a_row_and_the_file_is_what_is_compared() -> None:
+    before, after = Amounts(100, 1000, 4000), Amounts(100, 1000, 4000, 480, zeros=900)
+    found = {row.name: row for row in summarize(make_report(before=before, after=after))}
+    assert found["zeros among the params"].after == "90.0 %"
+    assert found["weights, then the ONNX file"].ratio == "12.0 %"
+
+
+def test_params_are_those_that_bench_counts_too() -> None:
+    before = Amounts(100, 1000, 4000, 5000, file_params=900)
+    after = Amounts(50, 500, 2000, 2500, file_params=450)
+    found = {row.name: row for row in summarize(make_report(before=before, after=after))}
+    assert found["params in the ONNX file"].before == "900"
+    assert found["params"].before == "1.00 k"

@@ -7,8 +7,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from compressc.backend.onnx_parity import compare
 from compressc.errors import VerificationError
+from compressc.parity.onnx_parity import compare
 
 BATCH = ({0: "batch"},)
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from compressc.cli.pace import Pace, readable_duration
-from compressc.cli.progress import ProgressDisplay
+from compressc.reporting.pace import Pace, readable_duration
+from compressc.reporting.progress import ProgressDisplay
 
 
 def pretend_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_plain_lines_do_not_repeat_a_counter(capsys: pytest.CaptureFixture[str])
 def test_a_long_stage_reports_again_with_its_share(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compressc.cli.progress._REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr("compressc.reporting.progress._REPEAT_SECONDS", 0.0)
     with ProgressDisplay() as progress:
         progress(0, 4, "training")
         progress(3, 4, "training")
@@ -70,19 +70,64 @@ def test_a_stage_is_its_name_whatever_its_remarks_say(capsys: pytest.CaptureFixt
     assert "epoch 1 of 3, loss 0.5" in lines[0]
 
 
+class Steps:
+    """A pace on a clock that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("compressc.reporting.pace.time.perf_counter", lambda: self.now)
+        self.pace = Pace()
+
+    def after(self, seconds: float, done: int, total: int, text: str = "running finetune") -> str:
+        self.now += seconds
+        self.pace.enter(done, text)
+        return self.pace.remark(done, total)
+
+
 def test_the_time_left_follows_from_this_stage_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("compressc.cli.pace.time.perf_counter", lambda: clock[0])
-    pace = Pace()
-    assert pace.enter(0, "lowering")
-    clock[0] += 1000
-    assert pace.enter(4, "running finetune: epoch 5 of 10")
-    assert pace.remark(4, 10) == "40 %"
-    clock[0] += 20
-    assert not pace.enter(6, "running finetune: epoch 7 of 10")
-    assert pace.remark(6, 10) == "60 %, 40 s left"
-    assert pace.remark(10, 10) == "100 %"
-    assert pace.remark(3, 0) == ""
+    steps = Steps(monkeypatch)
+    steps.after(0, 0, 0, "lowering")
+    assert steps.after(1000, 4, 20) == "20 %"
+    said = [steps.after(10, done, 20, f"running finetune: epoch {done}") for done in range(5, 11)]
+    assert said[-1] == "50 %, 1 min 40 s left"
+    assert steps.after(10, 20, 20) == "100 %"
+    assert steps.after(0, 3, 0) == ""
+
+
+def test_no_time_is_told_from_a_first_slow_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    steps.after(0, 0, 500)
+    assert steps.after(30, 1, 500) == "0 %"
+    assert all("left" not in steps.after(0.1, done, 500) for done in range(2, 8))
+
+
+def test_no_time_is_told_while_steps_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    steps.after(0, 0, 30)
+    said = [steps.after(1.25**done, done, 30) for done in range(1, 28)]
+    assert not any("left" in text for text in said)
+
+
+def test_what_is_told_holds_when_steps_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    steps.after(0, 0, 60)
+    for done in range(1, 60):
+        said = steps.after(2 + 0.2 * (done % 3), done, 60)
+        if "left" in said:
+            told = said.rsplit(", ", 1)[1].removesuffix(" left").split(" ")
+            seconds = int(told[0]) * (60 if told[1] == "min" else 1)
+            seconds += int(told[2]) if len(told) > 2 else 0
+            assert seconds == pytest.approx((60 - done) * 2.2, rel=0.1, abs=2)
+    assert "left" in said
+
+
+def test_another_count_in_a_stage_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    steps.after(0, 0, 10)
+    for done in range(1, 11):
+        steps.after(3, done, 10)
+    assert steps.after(1, 1, 40) == "2 %"
+    assert "left" not in steps.after(1, 2, 40)
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from compressc.array_types import Array
-from compressc.backend.float64_reference import Float64Reference, evaluate
 from compressc.errors import VerificationError
+from compressc.parity.float64_reference import Float64Reference, evaluate
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.session import create_session, run_session
 
 # How many times torch's own rounding error ONNX Runtime's may be.
 _NOISE_FACTOR = 4.0
+# ONNX Runtime computes these by rational functions, up to 3.1e-7 off (tanh) where torch is 3e-8
+# off; sigmoids near zero are off by more than they are. Measured on 2 million points, release 1.31.
+_APPROXIMATED = frozenset({"Sigmoid", "Tanh", "LSTM", "GRU", "RNN", "Gelu", "Mish", "Swish"})
+_APPROXIMATE_ERROR = 3.1e-7
+_APPROXIMATE_FACTOR = 16.0
 # Where torch happens to be exact: so many units in the last place of the output's magnitude.
 _ULPS = 8.0
 # Rounding noise in such units where no float64 run is possible to measure it.
@@ -154,7 +159,8 @@ def compare(
             "torch and ONNX Runtime cannot be compared: "
             f"{text[0] if text else type(error).__name__}; nothing was written"
         ) from error
-    outputs = _judge([value.name for value in session.get_outputs()], runs)
+    names = [value.name for value in session.get_outputs()]
+    outputs = _judge(names, runs, approximate=_is_approximate(model))
     worst = max(outputs, key=lambda output: (not output.passed, output.severity))
     return Parity(
         batches=sizes if dynamic else sizes[:1],
@@ -204,17 +210,26 @@ def _draw(example: Tensor, sizes: Mapping[int, int], generator: torch.Generator)
     return drawn.clamp(float(example.min()), float(example.max())).to(example.dtype)
 
 
-def _judge(names: Sequence[str], runs: Sequence[_Run]) -> list[OutputParity]:
+def _is_approximate(model: onnx.ModelProto | bytes | str | Path) -> bool:
+    """Return whether the model holds an operator that ONNX Runtime only approximates."""
+    if isinstance(model, bytes):
+        model = onnx.load_model_from_string(model)
+    elif not isinstance(model, onnx.ModelProto):
+        model = onnx.load(model, load_external_data=False)
+    return any(node.op_type in _APPROXIMATED for node in model.graph.node)
+
+
+def _judge(names: Sequence[str], runs: Sequence[_Run], *, approximate: bool) -> list[OutputParity]:
     counts = {len(run.single) for run in runs} | {len(run.onnx) for run in runs}
     if len(counts) != 1:
         raise VerificationError(
             f"the module returns {len(runs[0].single)} tensors but the ONNX model "
             f"{len(runs[0].onnx)}; nothing was written"
         )
-    return [_judge_output(name, index, runs) for index, name in enumerate(names)]
+    return [_judge_output(name, index, runs, approximate) for index, name in enumerate(names)]
 
 
-def _judge_output(name: str, index: int, runs: Sequence[_Run]) -> OutputParity:
+def _judge_output(name: str, index: int, runs: Sequence[_Run], approximate: bool) -> OutputParity:
     single = [run.single[index] for run in runs]
     double = [run.single[index] if run.double is None else run.double[index] for run in runs]
     results = [run.onnx[index] for run in runs]
@@ -241,8 +256,10 @@ def _judge_output(name: str, index: int, runs: Sequence[_Run]) -> OutputParity:
     error = flat_found[finite].astype(np.float64) - exact
     ulps = _ULPS if all(run.double is not None for run in runs) else _ULPS_UNMEASURED
     max_error, rms_error = _largest(error), _rms(error)
-    tolerance = _NOISE_FACTOR * _largest(noise) + ulps * unit * _largest(exact)
-    rms_tolerance = _NOISE_FACTOR * _rms(noise) + ulps * unit * _rms(exact)
+    factor = _APPROXIMATE_FACTOR if approximate else _NOISE_FACTOR
+    least = _APPROXIMATE_ERROR if approximate and unit else 0.0
+    tolerance = factor * _largest(noise) + ulps * unit * _largest(exact) + least
+    rms_tolerance = factor * _rms(noise) + ulps * unit * _rms(exact) + least
     within = max_error <= tolerance and rms_error <= rms_tolerance
     return OutputParity(
         name=name,

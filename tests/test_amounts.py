@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compressc.cli.amounts import parse_target
 from compressc.errors import GoalError
-from compressc.goal import Bound
+from compressc.goal import Bound, parse_bound
 
 
 @pytest.mark.parametrize(
@@ -29,7 +28,12 @@ from compressc.goal import Bound
     ],
 )
 def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
-    assert parse_target("--target-flops", text) == Bound(value, relative)
+    assert parse_bound("--target-size", text, of_bytes=True) == Bound(value, relative)
+    if text.lower().endswith("b"):
+        with pytest.raises(GoalError, match=r"--target-flops .*: is a size in bytes"):
+            parse_bound("--target-flops", text, of_bytes=False)
+    else:
+        assert parse_bound("--target-flops", text, of_bytes=False) == Bound(value, relative)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +54,9 @@ def test_amounts_are_read(text: str, value: float, relative: bool) -> None:
         "100%",
         "5X",
         "1G2",
+        "\u0660.\u0665",
     ],
 )
 def test_nonsense_is_refused_by_name(text: str) -> None:
     with pytest.raises(GoalError, match="--target-flops"):
-        parse_target("--target-flops", text)
+        parse_bound("--target-flops", text, of_bytes=False)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
+"""Progress on stderr: a bar on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from compressc.cli.pace import Pace
 from compressc.process_rank import process_rank
+from compressc.reporting.pace import Pace
+from compressc.runtime.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _REPEAT_SECONDS = 10.0
+
+
+def is_watched() -> bool:
+    """Return whether somebody looks on: standard error is a terminal, or a notebook's."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 class ProgressDisplay:
@@ -31,7 +37,7 @@ class ProgressDisplay:
         self._pace = Pace()
 
     def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and is_watched():
             # A device without rich gets the plain lines of a pipe.
             with contextlib.suppress(ImportError):
                 self._start_bar()
@@ -71,6 +77,7 @@ class ProgressDisplay:
         """Show that ``done`` of ``total`` steps of ``text`` are over; total 0 where unknown."""
         if self._quiet:
             return
+        text = printable(text)
         begun = self._pace.enter(done, text)
         remark = self._pace.remark(done, total)
         if self._bar is not None and self._task is not None:
@@ -81,5 +88,6 @@ class ProgressDisplay:
         now = time.perf_counter()
         if begun or now - self._printed > _REPEAT_SECONDS:
             said = f" ({remark})" if remark else ""
-            print(f"{now - self._started:7.1f} s  {text}{said}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{now - self._started:7.1f} s  {text}{said}\n")
+            sys.stderr.flush()
             self._printed = now

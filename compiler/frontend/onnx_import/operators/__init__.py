@@ -1,0 +1,1 @@
+"""One function per ONNX operator, onto operations of torch that the rules know."""

@@ -1,0 +1,1 @@
+"""Parity: what ONNX Runtime computes from a file beside what torch computes."""
