@@ -107,7 +107,7 @@ class _Nodes(nn.Module):
         values = [before, last]
         for number, node in enumerate(self.nodes):
             place = f"{self.prefix}/node{number}"
-            edges: list[nn.ModuleList] = list(node)  # type: ignore[arg-type, call-overload]
+            edges: list[nn.ModuleList] = list(node)  # type: ignore[call-overload]
             parts = [
                 choose([each(values[edge]) for each in operations], f"{place}/edge{edge}")
                 for edge, operations in enumerate(edges)
