@@ -47,12 +47,11 @@ def drop_stale_parts(model: onnx.ModelProto) -> None:
     stored = {tensor.name for tensor in graph.initializer}
     for info in [info for info in graph.value_info if info.name in stored]:
         graph.value_info.remove(info)
-    read = _names_read(graph)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    drop_unused_initializers(graph)
 
 
 def _names_read(graph: onnx.GraphProto) -> set[str]:
+    # Inputs as well: an initializer that is also one is what is read where nobody feeds it.
     read = {value.name for value in (*graph.input, *graph.output)}
     for node in graph.node:
         read.update(node.input)
@@ -151,15 +150,3 @@ def drop_unused_initializers(graph: onnx.GraphProto) -> None:
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def _names_read(graph: onnx.GraphProto) -> set[str]:
-    names = {output.name for output in graph.output}
-    for node in graph.node:
-        names.update(node.input)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                names |= _names_read(attribute.g)
-            for subgraph in attribute.graphs:
-                names |= _names_read(subgraph)
-    return names

@@ -16,8 +16,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the model file and the options that say how to read it."""
     parser.add_argument(
         "model",
-        help="a .pt2 (torch.export), an .onnx file, a checkpoint (.pt, .pth, .th, .safetensors), or "
-        "a folder of Hugging Face transformers",
+        help="a .pt2 (torch.export), an .onnx file, a checkpoint (.pt, .pth, .th, .safetensors), "
+        "or a folder of Hugging Face transformers",
     )
     group = parser.add_argument_group("reading the model")
     group.add_argument(

@@ -147,8 +147,9 @@ def _load_onnx(path: Path, request: _Request) -> Program:
 
 
 def _load_checkpoint(path: Path, checkpoint: Checkpoint, request: _Request) -> Program:
+    notes: tuple[str, ...] = ()
     if checkpoint.module is not None:
-        module, notes = _unwrap(checkpoint.module), ()
+        module = _unwrap(checkpoint.module)
     else:
         module, notes = _build(checkpoint, request)
     shapes = request.shapes or _known_shapes(checkpoint, request) or infer_input_shape(module)

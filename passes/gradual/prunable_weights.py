@@ -5,8 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import layer_of
 from compressc.errors import PlanError
+from compressc.layer_names import owner_of
 from compressc.program import Program
 
 
@@ -36,13 +36,13 @@ def list_prunable_weights(
     ]
     notes: list[str] = []
     if skip_first_last and len(chosen) > 2:
-        ends = f"{layer_of(chosen[0])} and {layer_of(chosen[-1])}"
+        ends = f"{owner_of(chosen[0])} and {owner_of(chosen[-1])}"
         notes.append(f"{ends} stay dense: first and last")
         chosen = chosen[1:-1]
     for name in list(chosen):
-        patterns = [p for p in program.constraints.keep if fnmatchcase(layer_of(name), p)]
+        patterns = [p for p in program.constraints.keep if fnmatchcase(owner_of(name), p)]
         if patterns:
-            notes.append(f"{layer_of(name)} stays dense: kept by --keep {patterns[0]}")
+            notes.append(f"{owner_of(name)} stays dense: kept by --keep {patterns[0]}")
             chosen.remove(name)
     if not chosen:
         raise PlanError(

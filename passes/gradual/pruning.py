@@ -12,7 +12,7 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
 from compressc.coupling.priced_costs import price_plan
-from compressc.coupling.weight_masks import layer_of
+from compressc.layer_names import owner_of
 from compressc.passes.gradual.gradual_lesson import GradualLesson
 from compressc.passes.gradual.magnitude_masks import MagnitudeMasks, count_kept, mask_smallest
 from compressc.passes.gradual.prunable_weights import list_prunable_weights
@@ -119,7 +119,7 @@ class Gradual(GradualSettings, Pass):
         if not names:
             return ()
         shown = ", ".join(
-            f"{layer_of(name)} ({min(self.floor, program.state()[name].numel())} of "
+            f"{owner_of(name)} ({min(self.floor, program.state()[name].numel())} of "
             f"{program.state()[name].numel()})"
             for name in names[:_SHOWN]
         )

@@ -12,8 +12,8 @@ from compressc.choices.space import AnySpace, find_space
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
-from compressc.coupling.weight_masks import layer_of
 from compressc.errors import BudgetError, ChoiceError, SplitError
+from compressc.layer_names import owner_of
 from compressc.passes.scas.controllers.catalogue import CONTROLLERS
 from compressc.passes.scas.controllers.controller import Ground
 from compressc.passes.scas.ranking import Ranked, rank_architectures
@@ -196,7 +196,7 @@ class Scas(ScasSettings, Pass):
         ]
         floored = supernet.masks.floored(self.sparsity)
         if floored:
-            shown = ", ".join(layer_of(name) for name in floored[:_SHOWN])
+            shown = ", ".join(owner_of(name) for name in floored[:_SHOWN])
             more = f" and {len(floored) - _SHOWN} more" if len(floored) > _SHOWN else ""
             notes.append(
                 f"{100 * self.sparsity:g} % zeros would leave too little of {len(floored)} "
