@@ -1,4 +1,4 @@
-"""Converters from ONNX to PyTorch, held against the importer: who gives an equal, exportable module?
+"""ONNX-to-PyTorch converters beside the importer: who gives an equal module that can be exported?
 
 For each file of the benchmark of imports: does the converter return a module, does it equal ONNX
 Runtime at batches 2 and 3, and can torch.export capture it with the batch left open?
