@@ -43,7 +43,7 @@ def make_task(train: int = 96, val: int = 48) -> ClassificationTask:
     return ClassificationTask(data, tuple("abc"), Normalization((0.4,), (0.25,)), batch_size=32)
 
 
-def write_textures(path: Path, train: int = 150) -> Path:
+def write_textures(path: Path, train: int = 240) -> Path:
     arrays = {}
     for part, count in (("train", train), ("test", 60)):
         examples = textures(count, len(part))
