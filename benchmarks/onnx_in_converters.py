@@ -19,6 +19,7 @@ import tempfile
 import types
 import warnings
 from fnmatch import fnmatchcase
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,13 @@ def try_tool(tool: str, model: onnx.ModelProto, example: Example, shapes: Any) -
                 {a: torch.export.Dim.DYNAMIC for a, n in axes.items() if n in example.batch_names}
                 for axes in example.axes
             )
-            torch.export.export(module, example.inputs, dynamic_shapes=dynamic)
+            # A forward that takes any number of inputs has one argument to the export.
+            many = any(
+                p.kind is p.VAR_POSITIONAL for p in signature(module.forward).parameters.values()
+            )
+            torch.export.export(
+                module, example.inputs, dynamic_shapes=(dynamic,) if many else dynamic
+            )
     except TimeoutError:
         return f"{stage}: time limit"
     except Exception as error:  # noqa: BLE001 - whatever it raises is the result
