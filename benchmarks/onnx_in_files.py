@@ -111,7 +111,7 @@ _SHIPPED = (
     ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_rec_infer.onnx", "3,48,320"),
     ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", "3,48,192"),
     ("magika", "models/standard_v3_3/model.onnx", ""),
-    ("silero_vad", "data/silero_vad.onnx", "576"),
+    ("silero_vad", "data/silero_vad.onnx", "576;2,128;1"),
     ("silero_vad", "data/silero_vad_16k_op15.onnx", "576"),
     ("silero_vad", "data/silero_vad_op18_ifless.onnx", "576"),
     ("silero_vad", "data/silero_vad_half.onnx", "576"),
