@@ -265,17 +265,17 @@ def measure_speed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> di
 
 def compare_on_resnet20(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what is left of a trained ResNet-20 with 90 % zeros, put in by both ways."""
-    task = open_task(options.data, input_shape=(3, 32, 32))
+    task = open_task(options.data, input_shape=(3, 32, 32), batch_size=options.batch_size)
     assert isinstance(task, ClassificationTask)
-    if options.final_images:
-        task = first_images(task, options.final_images, len(task.data.val))
+    task = first_images(task, options.final_images, 1000)
     program = compressc.load(str(options.resnet20), arch="resnet20", input_shape=(3, 32, 32))
     context = Context(Goal(seed=0), task, show, options.folder, program)
+    base = round(task.evaluate(program.module().eval()), 2)
     rows = []
     for kind in ("gradual", "sparsify"):
         watch = Stopwatch()
         if kind == "gradual":
-            method = Gradual(epochs=options.final_epochs, sparsity=COMPARED_AT)
+            method = Gradual(epochs=options.final_epochs, sparsity=COMPARED_AT, prune_every=4)
             small = compressc.lower(method(compressc.lower(program), context))
         else:
             sparse = compressc.lower(Sparsify(COMPARED_AT)(program, context))
@@ -287,7 +287,8 @@ def compare_on_resnet20(options: argparse.Namespace) -> list[dict[str, Any]]:
                 "network": "resnet20",
                 "images": len(task.data.train),
                 "epochs": options.final_epochs,
-                "base_test_accuracy": round(task.evaluate(program.module()), 2),
+                "batch_size": options.batch_size,
+                "base_test_accuracy": base,
                 "test_accuracy": round(task.evaluate(small.module().eval()), 2),
                 **count(small),
                 "seconds": round(taken.wall, 1),
