@@ -238,14 +238,13 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def measure_speed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return p50 of each space's dense network, and of its sparse one dense and in the engine."""
     speed = {}
+    kept = {(row["space"], row["sparsity"]): row for row in rows if row["kind"] == "searched"}
     for space in SIZES:
         files = {}
         for sparsity in (0.0, *SPARSITIES[-2:]):
-            row = next(
-                row
-                for row in rows
-                if (row["kind"], row["space"], row["sparsity"]) == ("searched", space, sparsity)
-            )
+            row = kept.get((space, sparsity))
+            if row is None:
+                continue
             program = compressc.load(str(options.folder / f"{name_of(row)}.pt2"))
             model = export_onnx(program)
             files[f"{sparsity} dense"] = options.folder / f"{name_of(row)}.onnx"
@@ -254,13 +253,15 @@ def measure_speed(options: argparse.Namespace, rows: list[dict[str, Any]]) -> di
                 name = f"{sparsity} sparse engine"
                 files[name] = options.folder / f"{name_of(row)}-engine.onnx"
                 onnx.save(emit_sparse_nodes(model).model, files[name])
+        if not files:
+            continue
         timed = bench(list(files.values()), threads=1, seconds=10.0, peak_rss=False)
         speed[space] = {
             name: round(each.latency_p50_ms, 4)
             for name, each in zip(files, timed.measurements, strict=True)
         }
         print(space, speed[space], flush=True)
-    return speed
+    return {**speed, **describe_environment()}
 
 
 def compare_on_resnet20(options: argparse.Namespace) -> list[dict[str, Any]]:
