@@ -106,6 +106,16 @@ def profile(
     kernels = read_kernels(recording, feeds)
     origins, lost = trace_origins(model.graph, model.cost.layers, kernels)
     layers = _layers(kernels, recording, origins, roofline)
+    measured = roofline
+    roofline = roofline.reaching(
+        [
+            (layer.macs, layer.moved_bytes, layer.latency_ms)
+            for layer, kernel in zip(layers, kernels, strict=True)
+            if kernel.op not in INT8_OPS and layer.latency_ms > 2 * roofline.node_ms
+        ]
+    )
+    if roofline != measured:
+        layers = _layers(kernels, recording, origins, roofline)
     uncounted = list(model.cost.uncounted)
     if lost:
         uncounted.append(f"{lost} MACs belong to nodes that no executed kernel could be found for")
@@ -132,8 +142,15 @@ def profile(
         notes=(
             *(_SPARSE_NODES,) * has_sparse_nodes(Path(path)),
             *_notes(quietness.note, overhead, kernels_ms, kernels),
+            *(_RAISED,) * (roofline != measured),
         ),
     )
+
+
+_RAISED = (
+    "the ceilings are what this file reached, where that is more than the products and copies that "
+    "the machine was measured with"
+)
 
 
 def fused_name(kernel: Kernel) -> str:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -75,6 +75,30 @@ class Roofline:
     def memory_ms(self, moved_bytes: float) -> float:
         """Return the least time for so many bytes read and written once."""
         return 1e-6 * moved_bytes / self.bandwidth(moved_bytes)
+
+    def reaching(self, works: Sequence[tuple[float, float, float]]) -> Roofline:
+        """Return ceilings that no measured work exceeds.
+
+        What the machine is measured with need not be the fastest thing that runs on it: other
+        shapes may fit the kernels better, and data may come from a nearer cache.
+
+        Args:
+            works: (MACs, bytes moved, milliseconds) of each.
+        """
+        peak = max([self.peak_gflops, *(2e-6 * macs / ms for macs, _, ms in works if ms > 0)])
+        raised = replace(self, peak_gflops=peak)
+        factor = max(
+            (
+                raised.memory_ms(moved) / ms
+                for macs, moved, ms in works
+                if ms > 0 and raised.bound_of(macs, moved) == "memory"
+            ),
+            default=1.0,
+        )
+        if factor <= 1:
+            return raised
+        rates = tuple((size, rate * factor) for size, rate in self.bandwidths)
+        return replace(raised, bandwidths=rates)
 
     def bound_of(self, macs: float, moved_bytes: float) -> str:
         """Return what bounds a layer: ``compute`` or ``memory``."""

@@ -224,7 +224,5 @@ def _estimate(pictures: PictureFiles) -> Normalization:
     places = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))
     chosen = [as_pixels(pictures[int(place)][0]) for place in places[:_ESTIMATED_ON]]
     std, mean = torch.std_mean(torch.stack(chosen).double(), dim=(0, 2, 3))
-    return Normalization(
-        tuple(round(float(x), 4) for x in mean),
-        tuple(max(round(float(x), 4), _LEAST_STD) for x in std),
-    )
+    deviations = tuple(max(round(float(x), 4), _LEAST_STD) for x in std)
+    return Normalization(tuple(round(float(x), 4) for x in mean), deviations)

@@ -28,7 +28,7 @@ _IDENTIFIER = re.compile(r"([A-Za-z_]\w*)?", re.ASCII)
 # Names of parameters become attribute paths in generated code: no quotes, brackets or line ends.
 _DOTTED_NAME = re.compile(r"[\w.\-+/ ]{0,300}", re.ASCII)
 _TREE_KEY = re.compile(r"[\w.\-/ ]{1,200}", re.ASCII)
-_MODULE_STACK = re.compile(r"[\w.,;()\[\]'@<> \-]*", re.ASCII)
+_MODULE_STACK = re.compile(r"[\w.,;()\[\]'@<>/+ \-]*", re.ASCII)
 _FLOAT_WORDS = ("Infinity", "-Infinity")
 _MAX_TEXT = 10_000
 _TREE_TYPES = ("builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+# Of a step: what rounding of floats may take away.
+_NEARLY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,29 @@ class Axis:
     def ticks(
         self, count: int, text: Callable[[float], str], *, whole: bool = False
     ) -> tuple[Tick, ...]:
-        """Return evenly spaced ticks from end to end, at whole numbers if asked.
+        """Return ticks at round numbers: multiples of 1, 2 or 5 times a power of ten.
 
         Args:
-            count: how many, 2 or more; fewer where whole numbers coincide.
+            count: about how many, 2 or more.
             text: of a value.
-            whole: round the values, and leave out what that makes the same.
+            whole: whole numbers only.
         """
-        span = self.high - self.low
-        values = [self.low + span * part / (count - 1) for part in range(count)]
-        if whole:
-            values = sorted({float(round(value)) for value in values})
+        low, high = sorted((self.low, self.high))
+        step = _round_step((high - low) / max(count - 1, 1))
+        step = max(step, 1.0) if whole else step
+        if step <= 0:
+            return (Tick(self(low), text(low)),)
+        first, last = math.ceil(low / step - _NEARLY), math.floor(high / step + _NEARLY)
+        values = [number * step for number in range(first, last + 1)]
         return tuple(Tick(self(value), text(value)) for value in values)
+
+
+def _round_step(least: float) -> float:
+    """Return the next 1, 2 or 5 times a power of ten from ``least`` up; 0 for 0."""
+    if least <= 0:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - _NEARLY))
 
 
 def trace(x: Axis, y: Axis, pairs: Iterable[tuple[float, float]]) -> str:

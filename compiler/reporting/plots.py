@@ -80,9 +80,13 @@ def across_axis(low: float, high: float) -> Axis:
 
 
 def vertical_axis(low: float, high: float) -> Axis:
-    """Return the axis from bottom to top, with room around the values."""
+    """Return the axis from bottom to top, with room around the values.
+
+    What is never negative (a loss, a drift, a share) has no axis below 0.
+    """
     room = 0.05 * (high - low) or 0.5
-    return Axis(low - (room if low else 0.0), high + room, HEIGHT - BOTTOM, TOP)
+    bottom = low - room if low < 0 else max(low - room, 0.0)
+    return Axis(bottom, high + room, HEIGHT - BOTTOM, TOP)
 
 
 def shorten(value: float) -> str:

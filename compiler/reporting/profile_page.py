@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from html import escape
 
+from compressc.reporting.page_colours import PAGE_COLOURS
 from compressc.reporting.profile_table import summary_lines
 from compressc.reporting.quantities import readable_bytes, readable_count, readable_ms
 from compressc.runtime.profile_result import LayerTime, Profile
@@ -16,20 +17,23 @@ _WIDTH, _HEIGHT = 960.0, 300.0
 _MARGIN = 46.0
 _COLORS = {"compute": "#2563eb", "memory": "#c2410c"}
 _LEAST_RADIUS, _MOST_RADIUS = 3.0, 14.0
-_STYLE = """
-body { margin: 0; background: #f8fafc; color: #1e293b;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 28px 24px 60px; }
-h1 { font-size: 25px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 17px; margin: 0 0 8px; }
-section { background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 18px 20px;
-  margin-top: 18px; }
-svg { display: block; width: 100%; height: auto; } text { font-size: 12px; fill: #64748b; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th { text-align: left; color: #64748b; } td, th { padding: 3px 10px 3px 0;
-  border-bottom: 1px solid #e2e8f0; overflow-wrap: anywhere; }
-td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.soft { color: #64748b; } i { display: inline-block; width: 11px; height: 11px; border-radius: 2px;
-  margin: 0 5px 0 14px; }
+_STYLE = f"""
+{PAGE_COLOURS}
+body {{ margin: 0; background: var(--ground); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }}
+main {{ max-width: 1040px; margin: 0 auto; padding: 28px 24px 60px; }}
+h1 {{ font-size: 25px; margin: 0; overflow-wrap: anywhere; }}
+h2 {{ font-size: 17px; margin: 0 0 8px; }}
+section {{ background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
+  padding: 18px 20px; margin-top: 18px; }}
+svg {{ display: block; width: 100%; height: auto; }} text {{ font-size: 12px; fill: var(--soft); }}
+table {{ border-collapse: collapse; width: 100%; font-size: 13px; }}
+th {{ text-align: left; color: var(--soft); }} td, th {{ padding: 3px 10px 3px 0;
+  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }}
+td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
+.soft {{ color: var(--soft); }}
+i {{ display: inline-block; width: 11px; height: 11px; border-radius: 2px;
+  margin: 0 5px 0 14px; }}
 """
 
 
@@ -43,7 +47,8 @@ def render_profile(profile: Profile) -> str:
     remarks = "".join(f"<li>{escape(n)}</li>" for n in (*profile.uncounted, *profile.notes))
     notes = f"<section><h2>What to know</h2><ul>{remarks}</ul></section>" if remarks else ""
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{name} - compressc '
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width, initial-scale=1"/><title>{name} - compressc '
         f"profile</title><style>{_STYLE}</style></head><body><main><h1>{name}</h1>"
         f'<div class="soft">{lines}</div>{notes}'
         f'<section><h2>Time of each layer, in order</h2><div class="soft">{legend}</div>'
@@ -62,7 +67,8 @@ def _bars(profile: Profile) -> str:
     step = (_WIDTH - _MARGIN) / count
     parts = [
         f'<text x="0" y="12">{readable_ms(most)}</text>',
-        f'<line x1="{_MARGIN}" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}" stroke="#cbd5e1"/>',
+        f'<line x1="{_MARGIN}" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}" '
+        'stroke="var(--before)"/>',
     ]
     for place, layer in enumerate(profile.layers):
         height = (_HEIGHT - 16) * layer.latency_ms / most
@@ -133,7 +139,8 @@ def _table(profile: Profile) -> str:
             layer.bound,
         )
         rows.append("".join(_cell("td", text, i in numeric) for i, text in enumerate(cells)))
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div style="overflow-x: auto"><table style="min-width: 560px">{table}</table></div>'
 
 
 def _cell(tag: str, text: str, numeric: bool) -> str:

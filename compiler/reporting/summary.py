@@ -71,10 +71,8 @@ def _stored_rows(before: Amounts, after: Amounts) -> list[SummaryRow]:
             _row("params in the ONNX file", before.file_params, after.file_params, readable_count)
         )
     if after.zeros > before.zeros:
-        old, new = before.zeros / max(before.params, 1), after.zeros / max(after.params, 1)
-        rows.append(
-            SummaryRow("zeros among the params", f"{100 * old:.1f} %", f"{100 * new:.1f} %", "-")
-        )
+        old, new = (f"{100 * x.zeros / max(x.params, 1):.1f} %" for x in (before, after))
+        rows.append(SummaryRow("zeros among the params", old, new, "-"))
     if before.file_bytes and after.file_bytes:
         rows.append(_row("ONNX file", before.file_bytes, after.file_bytes, readable_bytes))
     elif after.file_bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
+from compressc.reporting.page_colours import PAGE_COLOURS
 from compressc.runtime.plain_text import printable
 
 
@@ -20,6 +22,7 @@ def load_template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["colours"] = Markup(PAGE_COLOURS)
     return environment.get_template(name)
 
 

@@ -113,7 +113,9 @@ def test_parameters_are_called_as_in_pytorch(exporter: str) -> None:
 
 def test_an_imported_network_goes_on_in_pytorch(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(two_convolutions(), path)
+    model = two_convolutions()
+    model.graph.node[0].name = "/features/0:first;conv"
+    onnx.save(model, path)
     program = compressc.load(path)
     assert program.history[0].name == "load"
     compressc.save(program, tmp_path / "model.pt2")
@@ -128,7 +130,7 @@ def test_an_imported_network_goes_on_in_pytorch(tmp_path: Path) -> None:
     network(x)[0].sum().backward()
     assert all(p.grad is not None for p in network.parameters())
     # Names stay through the archive, too.
-    assert export_onnx(again).graph.node[0].name == "first"
+    assert export_onnx(again).graph.node[0].name == "/features/0_first_conv"
 
 
 def test_the_shape_chains_of_exporters_become_plain_views() -> None:

@@ -101,3 +101,14 @@ def test_a_model_without_layers_has_a_page() -> None:
     page = render_page(make_report(layers=(), pins=()))
     parse(page)
     assert "every channel could have been removed" in page
+
+
+def test_a_page_suits_a_phone_and_the_dark() -> None:
+    page = render_page(make_report())
+    assert "prefers-color-scheme: dark" in page
+    assert page.count('<div class="scroll"><table') >= 3
+    assert "1.00 k" not in page or "&rarr;" in page
+
+
+def test_params_stand_before_and_after() -> None:
+    assert "800 &rarr; 300" in render_page(make_report())

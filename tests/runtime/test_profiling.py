@@ -180,3 +180,21 @@ def test_numbers_out_of_range(small_conv):
         profile(small_conv, threads=0)
     with pytest.raises(RuntimeFailure, match="no such file"):
         profile(small_conv.parent / "missing.onnx")
+
+
+def test_ceilings_are_raised_to_what_was_reached():
+    slow = Roofline(1, 1.0, ((1000, 1.0), (1_000_000, 0.1)), 0.002, 0.0, 0.005)
+    works = [(5_000_000, 1000, 1.0), (0, 500_000, 0.5), (1, 1, 0.0)]
+    raised = slow.reaching(works)
+    assert raised.peak_gflops == 10.0
+    for macs, moved, ms in works[:2]:
+        assert max(raised.compute_ms(macs), raised.memory_ms(moved)) <= ms * (1 + 1e-9)
+    assert ROOFLINE.reaching([(1000, 1000, 10.0)]) == ROOFLINE
+
+
+def test_no_layer_runs_above_its_ceiling(residual, monkeypatch):
+    slow = Roofline(1, 1e-3, ((1000, 1e-3), (1_000_000, 1e-3)), 0.0, 0.0, 0.0)
+    monkeypatch.setattr("compressc.runtime.profiling.measure_roofline", lambda threads: slow)
+    result = profile(residual, seconds=0.1)
+    assert all(layer.efficiency <= 1 + 1e-9 for layer in result.layers)
+    assert any("ceilings are what this file reached" in note for note in result.notes)

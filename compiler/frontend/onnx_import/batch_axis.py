@@ -14,7 +14,7 @@ from compressc.dynamic_axes import symbol_of
 from compressc.errors import HandOverError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.graph import Graph
-from compressc.frontend.onnx_import.signature import Input
+from compressc.frontend.onnx_import.signature import Dimension, Input
 
 _BATCH = "batch"
 _FEWEST = 2
@@ -80,7 +80,7 @@ def make_example(
         HandOverError: if a size is needed that nobody told, or the shapes do not fit.
     """
     batch_name = next((e.axes[0] for e in inputs if e.axes and isinstance(e.axes[0], str)), "")
-    given = _assign(inputs, shapes)
+    given = _assign(inputs, shapes, str(batch_name))
     generator = torch.Generator().manual_seed(seed)
     tensors: list[Tensor] = []
     names: list[dict[int, str]] = []
@@ -91,13 +91,15 @@ def make_example(
     return Example(tuple(tensors), _shared(names))
 
 
-def _assign(inputs: Sequence[Input], shapes: Sequence[Shape] | None) -> list[Shape | None]:
+def _assign(
+    inputs: Sequence[Input], shapes: Sequence[Shape] | None, batch_name: str
+) -> list[Shape | None]:
     """Return the shape that is given for each input: one for all, or for those that need one."""
     if shapes is None:
         return [None] * len(inputs)
     if len(shapes) == len(inputs):
         return list(shapes)
-    needy = [e.axes is None or not all(isinstance(a, int) for a in e.axes[1:]) for e in inputs]
+    needy = [_is_open(entry.axes, batch_name) for entry in inputs]
     if len(shapes) != sum(needy):
         raise HandOverError(
             f"{len(shapes)} input shapes were given for {len(inputs)} inputs "
@@ -105,6 +107,19 @@ def _assign(inputs: Sequence[Input], shapes: Sequence[Shape] | None) -> list[Sha
         )
     fresh = iter(shapes)
     return [next(fresh) if needs else None for needs in needy]
+
+
+def _is_open(axes: tuple[Dimension, ...] | None, batch_name: str) -> bool:
+    """Return whether an axis besides the batch has no size."""
+    if axes is None:
+        return True
+    place = _batch_place(axes, batch_name)
+    return any(not isinstance(a, int) for index, a in enumerate(axes) if index != place)
+
+
+def _batch_place(axes: tuple[Dimension, ...], batch_name: str) -> int:
+    """Return which axis is the batch; states of recurrent layers have it second, behind layers."""
+    return axes.index(batch_name) if batch_name in axes else 0
 
 
 def _shared(names: Sequence[dict[int, str]]) -> tuple[Mapping[int, str], ...]:
@@ -127,8 +142,7 @@ def _sizes(
         axes = (None,) * (len(given) + 1)
     if not axes:
         return [], {}
-    # States of recurrent layers have their layers first and the batch second.
-    place = axes.index(batch_name) if batch_name in axes else 0
+    place = _batch_place(axes, batch_name)
     if given is not None and len(given) != len(axes) - 1:
         raise HandOverError(
             f"input '{entry.name}' has {len(axes)} axes, the batch among them, but the input shape "

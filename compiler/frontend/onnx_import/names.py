@@ -25,6 +25,7 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
     "PRelu": ("", "weight"),
     "Gather": ("weight",),
 }
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.\-+/ ]")
 _STATISTICS = ("running_mean", "running_var")
 # The dotted names of PyTorch's modules, as its exporters write them: layer1.0.conv1.weight.
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)*\.[A-Za-z_]\w*")
@@ -33,10 +34,11 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)*\.[A-Za-z_]\w*")
 def attach(root: nn.Module, path: str, value: nn.Module | Tensor) -> str:
     """Put a module or tensor at a dotted path, made unique; return the path it has.
 
-    Parts of a path may hold slashes and colons, as node names do.
+    Parts of a path may hold slashes, as node names do; what ``.pt2`` archives do not carry, such as
+    colons, becomes an underscore.
     """
     owner = root
-    *parents, leaf = [part or "_" for part in path.split(".")]
+    *parents, leaf = [part or "_" for part in _FOREIGN.sub("_", path).split(".")]
     walked: list[str] = []
     for part in parents:
         while part in owner.__dict__ or not isinstance(

@@ -13,6 +13,7 @@ from compressc.frontend.onnx_import.registry import operator
 # ONNX's gates in torch's order: LSTM i o f c -> i f g o, GRU z r h -> r z n.
 _LSTM_ORDER = (0, 2, 3, 1)
 _GRU_ORDER = (1, 0, 2)
+_LSTM_GATES = 4
 
 
 @operator("LSTM")
@@ -80,8 +81,26 @@ def _started(call: Call, state: int, order: Sequence[int]) -> tuple[Tensor, Tens
     hidden = call.optional(state)
     if hidden is None:
         units = call.attribute("hidden_size")
+        _check_sizes(call, x, None, count, len(order))
         return x, torch.zeros((count, x.shape[1], units), dtype=x.dtype)
-    return x, _layers_first(call, hidden)
+    hidden = _layers_first(call, hidden)
+    _check_sizes(call, x, hidden, count, len(order))
+    return x, hidden
+
+
+def _check_sizes(call: Call, x: Tensor, state: Tensor | None, count: int, gates: int) -> None:
+    """Check what torch does not: it reads beyond the end of weights and states that do not fit."""
+    units = call.attribute("hidden_size")
+    fits = call.tensor(1).shape == (count, gates * units, x.shape[2])
+    fits &= call.tensor(2).shape == (count, gates * units, units)
+    if call.has(3):
+        fits &= call.tensor(3).shape == (count, 2 * gates * units)
+    cell = call.optional(6) if gates == _LSTM_GATES else None
+    for initial in (state, None if cell is None else _layers_first(call, cell)):
+        if initial is not None:
+            fits &= initial.shape == (count, x.shape[1], units)
+    if not fits:
+        raise call.unsupported("whose weights or states do not fit its input")
 
 
 def _layers_first(call: Call, state: Tensor) -> Tensor:
