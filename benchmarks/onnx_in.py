@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from fnmatch import fnmatchcase
@@ -53,6 +54,7 @@ def _run(file: OnnxFile, arguments: argparse.Namespace) -> bool:
     started = time.perf_counter()
     line = call_trial([sys.executable, str(_TRIAL), file.key], arguments.limit)
     line = {"model": file.key, "ok": False, "stage": "start", "tool": "compressc", **line}
+    line["commit"] = os.environ.get("COVERAGE_COMMIT", "")
     line["wall_seconds"] = round(time.perf_counter() - started, 1)
     return bool(append_line(arguments.output, line)["ok"])
 

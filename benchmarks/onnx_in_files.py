@@ -7,6 +7,8 @@ import importlib.util
 import io
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,7 +111,7 @@ _SHIPPED = (
     ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_rec_infer.onnx", "3,48,320"),
     ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", "3,48,192"),
     ("magika", "models/standard_v3_3/model.onnx", ""),
-    ("silero_vad", "data/silero_vad.onnx", "576"),
+    ("silero_vad", "data/silero_vad.onnx", "576;2,128;1"),
     ("silero_vad", "data/silero_vad_16k_op15.onnx", "576"),
     ("silero_vad", "data/silero_vad_op18_ifless.onnx", "576"),
     ("silero_vad", "data/silero_vad_half.onnx", "576"),
@@ -178,36 +180,24 @@ def _filled(source: Path) -> Callable[[Path], Path]:
 
 def _written_by_others() -> list[OnnxFile]:
     return [
-        OnnxFile("keras:small_cnn", "keras", "", _write_keras),
+        OnnxFile("keras:small_cnn", "keras", "", _keras_writer("small_cnn")),
+        OnnxFile("keras:mobilenet_v2", "keras", "", _keras_writer("mobilenet_v2")),
         OnnxFile("sklearn:mlp", "sklearn", "", _write_sklearn),
     ]
 
 
-def _write_keras(folder: Path) -> Path:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    tensorflow: Any = importlib.import_module("tensorflow")
-    converter: Any = importlib.import_module("tf2onnx")
-    layers = tensorflow.keras.layers
-    model = tensorflow.keras.Sequential(
-        [
-            layers.Input((32, 32, 3)),
-            layers.Conv2D(16, 3, padding="same", activation="relu"),
-            layers.BatchNormalization(),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-            layers.DepthwiseConv2D(3, padding="same"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    path = folder / "model.onnx"
-    signature = [tensorflow.TensorSpec((None, 32, 32, 3), tensorflow.float32, name="image")]
-    function = tensorflow.function(model, input_signature=signature)
-    converter.convert.from_function(
-        function, input_signature=signature, opset=15, output_path=str(path)
-    )
-    return path
+def _keras_writer(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / "model.onnx"
+        # TensorFlow wants other versions of shared packages, so it may live elsewhere.
+        python = os.environ.get("KERAS_PYTHON", sys.executable)
+        script = Path(__file__).with_name("onnx_in_keras.py")
+        command = [python, str(script), name, str(path)]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        return path
+
+    return write
 
 
 def _write_sklearn(folder: Path) -> Path:

@@ -52,7 +52,7 @@ def capture_model(job: Job) -> Program:
             raise HandOverError("a Program carries its example inputs; leave them out")
         return in_float32(job.model)
     if isinstance(job.model, onnx.ModelProto):
-        return capture(job.model, job.example_inputs)
+        return in_float32(capture(job.model, job.example_inputs))
     if job.example_inputs is None:
         raise HandOverError("a module needs example inputs: compress(model, (x,), goal=...)")
     inputs = job.example_inputs

@@ -267,3 +267,33 @@ def test_a_kept_node_whose_size_depends_on_the_data_is_refused() -> None:
     model = model_of(nodes, {"x": ["N", 3]}, ["y"], types={"y": onnx.TensorProto.INT64})
     with pytest.raises(CaptureError, match=r"node 'positions' \(NonZero\)"):
         compressc.capture(model)
+
+
+def _in_type(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
+    """Return the model with weights, inputs and outputs of another floating type."""
+    for tensor in model.graph.initializer:
+        array = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        dtype = torch.float16 if kind == onnx.TensorProto.FLOAT16 else torch.bfloat16
+        raw = array.to(dtype).view(torch.int16).numpy().tobytes()
+        tensor.CopyFrom(helper.make_tensor(tensor.name, kind, array.shape, raw, raw=True))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = kind
+    return model
+
+
+def test_half_precision_files_are_compressed_in_float32() -> None:
+    model = _in_type(two_convolutions(), onnx.TensorProto.FLOAT16)
+    result = compressc.compress(
+        model,
+        goal=Goal(macs=0.6),
+        passes=["magnitude"],
+        multiple_of=1,
+        settings=Settings(measure=False),
+    )
+    assert all(check.passed for check in result.report.verdict.checks)
+    assert result.onnx.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_bfloat16_is_refused_where_the_runtime_cannot_run_it() -> None:
+    with pytest.raises(HandOverError, match="bfloat16"):
+        compressc.capture(_in_type(two_convolutions(), onnx.TensorProto.BFLOAT16))

@@ -19,7 +19,7 @@ from compressc.frontend.onnx_import.signature import Dimension, Input
 _BATCH = "batch"
 _FEWEST = 2
 # Operators that hand indices on.
-_PASSING = frozenset({"Cast", "Identity", "Unsqueeze", "Reshape", "Squeeze"})
+_PASSING = frozenset({"Cast", "Identity", "Unsqueeze", "Reshape", "Squeeze", "Expand"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +193,13 @@ def _table_size(name: str, graph: Graph) -> int:
             table = graph.constants.get(node.inputs[0])
             if table is not None:
                 rows.append(table.array.shape[node.attributes.get("axis", 0)])
+        elif node.operator == "Equal" and names.intersection(node.inputs):
+            # Tables spelled as products with a row of comparisons.
+            rows += [
+                int(graph.constants[name].array.max()) + 1
+                for name in node.inputs
+                if name in graph.constants and graph.constants[name].array.size > 1
+            ]
         elif node.operator in _PASSING and node.inputs[0] in names:
             names.update(node.outputs)
     return min(rows, default=_FEWEST)
