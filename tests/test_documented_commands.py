@@ -117,6 +117,8 @@ def made(folder: Path) -> Path:
         quick = ["--quiet", "--no-measure", "--pass", "magnitude"]
         assert main(["model.pt", "--target-flops", "0.5", "-o", "small.onnx", *quick]) == 0
         shutil.copy("small.onnx", "original.onnx")
+        sparse = ["model.pt", "--sparsity", "0.9", "--storage", "compact", "-o", "sparse.onnx"]
+        assert main([*sparse, "--quiet", "--no-measure"]) == 0
         assert main(["verify", "--store", "small.onnx", "reference.npz"]) == 0
         save_file(Wide(128).state_dict(), "narrow.safetensors")
         narrow = ["narrow.safetensors", "--arch", "mynet:build", "--arch-arg", "width=128"]
