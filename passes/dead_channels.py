@@ -1,4 +1,4 @@
-"""Dead channels: removing what carries the same value whatever the input is."""
+"""Dead channels: removing what carries the same value whatever the input is, or is not read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from compressc.program import HistoryLine, Program
 
 @dataclass(frozen=True)
 class DeadChannels(Pass):
-    """Remove every channel whose value never changes; the outputs stay the same.
+    """Remove every channel whose value never changes or is never read; the outputs stay the same.
 
     A channel is dead where its weights, or the scale of its batch norm, are zero. What it still
     carries (the shift of the batch norm, after the activation) goes into the biases of the layers
     that read it. Where it cannot, as in front of a convolution that pads its input, the channel
     stays. Training with a penalty on batch-norm scales (Liu et al., Network Slimming, ICCV 2017)
-    leaves such channels, and so do plain weight decay and ReLU.
+    leaves such channels, and so do plain weight decay and ReLU. A channel is dead, too, where all
+    that reads it multiplies it by zeros, as many zeros in weights leave it.
 
     Needs no goal: how much goes is a matter of the weights alone.
     """

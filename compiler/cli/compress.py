@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compressc.cli.early_checks import check_early
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -74,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         CompresscError: if anything is wrong; nothing has been written then.
     """
+    check_early(arguments)
     parser = build_parser()
     if not {"-h", "--help"}.intersection(arguments) or "--pass" in arguments:
         chosen = _add_passes(parser, arguments)

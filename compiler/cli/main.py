@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with interruptible(), _silence_unless_first():
                 return _dispatch(arguments)
     except KeyboardInterrupt:
-        return _fail("interrupted; no output was left half-written", INTERRUPTED_EXIT_CODE)
+        return _fail(_interrupted(arguments), INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         abandon_stdout()  # the reader (head, less) has seen enough
         return 0
@@ -74,6 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{name}{error.strerror or error}; nothing half-written", SYSTEM_EXIT_CODE)
     except Exception as error:  # noqa: BLE001 - the last stop before the user
         return _fail_with(error)
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    """Say what became of the work: runs that keep a state go on."""
+    said = "interrupted; no output was left half-written"
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else "compress"
+    goes_on = command in ("compress", "sweep", "search", "run")
+    return f"{said}; the same command goes on from here" if goes_on else said
 
 
 def _fail_with(error: Exception) -> int:

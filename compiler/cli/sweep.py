@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compressc.cli.early_checks import check_early
 from compressc.cli.job_options import (
     add_cost_table_option,
     add_form_options,
@@ -54,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         CompresscError: if anything concerns all targets, or none can be met.
     """
+    check_early(arguments)
     parser = _build_parser()
     chosen = _add_passes(parser, arguments)
     options = parser.parse_whole(arguments)

@@ -23,6 +23,7 @@ from compressc.channels.axes import size_of, spread
 from compressc.coupling.graph import couple
 from compressc.graphs.trainable import share_module
 from compressc.lowering.constant_values import find_constants
+from compressc.lowering.unread_inputs import find_unread
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.rules.propagation import named_tensors
@@ -48,9 +49,10 @@ class Absorbed:
 
 
 def find_dead(program: Program) -> dict[str, BoolArray]:
-    """Return, per group with any, which units carry the same value whatever the input is.
+    """Return, per group with any, which units make no difference.
 
-    A unit counts as dead where every place that reads it knows its value and can take it over.
+    A unit counts as dead where every place that reads it knows its value, the same whatever the
+    input is, and can take it over, or has nothing but zeros to multiply it by.
     The result holds True for dead units, shape (units,) each.
     """
     coupling = couple(program)
@@ -59,6 +61,7 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
     by_name = {node.name: node for node in program.graph_module.graph.nodes}
     statistics = frozenset(propagation.records.statistics)
     shared = _shared_tensors(program.graph_module)
+    tensors = named_tensors(program.graph_module)
     alive = np.zeros(len(coupling.solution.reason_of), dtype=bool)
     read = np.zeros_like(alive)
     for contraction in propagation.records.contractions:
@@ -71,6 +74,12 @@ def find_dead(program: Program) -> dict[str, BoolArray]:
         )
         # Zeros need no bias.
         constant = ~np.isnan(known) if takes else known == 0
+        unread = None
+        if contraction.node not in statistics:
+            operand = by_name[contraction.operand]
+            unread = find_unread(by_name[contraction.node], operand, contraction.axis, tensors)
+        if unread is not None:
+            constant = constant | unread
         for index, factor in enumerate(contraction.channels):
             if factor.ids is not None:
                 classes = coupling.solution.class_of[spread(contraction.channels, index)]

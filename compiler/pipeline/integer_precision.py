@@ -10,10 +10,11 @@ import onnx
 from compressc.backend.output_drift import Drift, measure_drift
 from compressc.backend.quantization import PRECISION, QuantizedModel, quantize
 from compressc.errors import DataError, PrecisionError
+from compressc.fast_int8 import check_fast_int8
 from compressc.goal import Goal
 from compressc.pipeline.findings import IntegerRow
 from compressc.program import Program
-from compressc.runtime.int8_path import int8_instructions, int8_weight_bits, runs_on, saturates
+from compressc.runtime.int8_path import int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
 from compressc.target import Target
 from compressc.tasks.calibration_samples import Samples, draw_samples
@@ -97,12 +98,8 @@ def check_int8(
     int8 = settings.int8
     if int8 is None:
         return
-    machine = target.machine
-    if not int8.force and not int8_instructions(machine):
-        raise PrecisionError(
-            f"int8 brings no speed here: {machine.cpu_model} ({machine.architecture}) has neither "
-            "VNNI, AMX int8 nor the dot product of ARM; --force-int8 makes the file all the same"
-        )
+    if not int8.force:
+        check_fast_int8(target.machine)
     _check_storage(settings)
     if goal.latency_ms is not None:
         _check_measured(settings, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ import compressc
 from compressc.contract.context import Context
 from compressc.frontend.tracing import capture
 from compressc.goal import Goal
+from compressc.lowering import constants
 from compressc.lowering.lowered import lower
 from compressc.passes.dead_channels import DeadChannels
 from compressc.plan import Plan
@@ -107,3 +110,57 @@ def test_ranks_that_are_pending_follow_the_channels_that_stay(program: Program) 
     found = DeadChannels()(ranked, Context())
     # 11 of the 16 input channels are left, so a rank of 12 makes no sense any more.
     assert found.plan.rank == {"mid": (4, 11)}
+
+
+class Unread(nn.Module):
+    """Two readers of 12 channels; behind the first a grouped convolution and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.a, self.b = nn.Conv2d(12, 8, 3, padding=1), nn.Conv2d(12, 8, 1)
+        self.grouped, self.head = nn.Conv2d(8, 8, 3, groups=2), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.sigmoid(self.a(x)) * self.b(x)
+        return self.head(self.grouped(x).mean((2, 3)))
+
+
+def unread(*, everywhere: bool) -> Program:
+    torch.manual_seed(0)
+    model = Unread().eval()
+    with torch.no_grad():
+        model.a.weight[:, [1, 7]] = 0.0
+        model.b.weight[:, [1, 7] if everywhere else [7, 8]] = 0.0
+        model.grouped.weight[:4, 2] = 0.0
+        model.grouped.weight[4:, 3] = 0.0
+        model.head.weight[:, [0, 5]] = 0.0
+    return capture(model.double(), (torch.randn(2, 3, 8, 8, dtype=torch.float64),))
+
+
+def test_what_nothing_reads_leaves_and_nothing_else() -> None:
+    program = unread(everywhere=True)
+    decided = DeadChannels()(program, Context(Goal()))
+    small = lower(decided)
+    assert [i for i, stays in enumerate(decided.plan.keep["stem"]) if not stays] == [1, 7]
+    # One of each conv group, and one output of each: both leave without a trace.
+    assert small.state()["grouped.weight"].shape == (6, 3, 3, 3)
+    assert error(small, program) < 1e-12
+    partly = DeadChannels()(unread(everywhere=False), Context(Goal()))
+    assert [i for i, stays in enumerate(partly.plan.keep["stem"]) if not stays] == [7]
+    assert error(lower(partly), unread(everywhere=False)) < 1e-12
+
+
+def test_a_channel_that_is_read_by_one_weight_alone_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = constants.find_unread
+
+    def wrong(*arguments: Any) -> Any:
+        found = original(*arguments)
+        return None if found is None else np.ones_like(found)
+
+    monkeypatch.setattr(constants, "find_unread", wrong)
+    program = unread(everywhere=True)
+    assert error(lower(DeadChannels()(program, Context(Goal()))), program) > 1e-3

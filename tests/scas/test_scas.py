@@ -128,7 +128,13 @@ def test_the_same_seed_finds_the_same(name: str) -> None:
     assert first.history[-1].notes == second.history[-1].notes
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("darts", "enas-micro") else ())
+        for name in SPACES
+    ],
+)
 def test_a_search_that_was_cut_off_ends_the_same(name: str, tmp_path: Path) -> None:
     whole = quick(name)(supernet(name), make_context())
 

@@ -1,0 +1,83 @@
+"""What even widths leave of a detector whose last layers hold few MACs.
+
+MTCNN's ONet (trained weights from the package facenet-pytorch, file ``data/onet.pt``) at half the
+MACs by ``magnitude``, bare and with ``calibrate`` on real pictures: widths, parameters, and the
+error of its three outputs beside what each varies by. Pictures as in ``no_data_detector.py``.
+
+Run: python benchmarks/even_widths.py --weights onet.pt --data cifar10-jpeg.tar.gz
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from no_data_detector import _SIDE, _TEST, ONet, _as_read, _errors
+
+import compressc
+from compressc.datasets.opening import open_task
+from compressc.goal import Goal
+from compressc.runtime.machine import describe_machine
+from compressc.settings import Settings
+from compressc.tasks.unlabeled import UnlabeledTask, split_inputs
+
+_STEPS = (16, 8, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    network = ONet()
+    network.load_state_dict(torch.load(options.weights, weights_only=True))
+    program = compressc.capture(network.eval(), (torch.randn(2, 3, _SIDE, _SIDE),))
+    data = open_task(options.data, input_shape=(3, 32, 32)).data
+    order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
+    test = _as_read(data.test.images[order[:_TEST]])
+    real = UnlabeledTask(
+        program, *split_inputs((_as_read(data.train.images[:1000]),), 0), inputs_from="pictures"
+    )
+    rows = []
+    for step in _STEPS:
+        for passes in (["magnitude"], ["magnitude", "calibrate"]):
+            started = time.process_time()
+            result = compressc.compress(
+                program,
+                goal=Goal(macs=0.5),
+                passes=passes,
+                task=real,
+                multiple_of=step,
+                settings=Settings(measure=False),
+            )
+            row = {
+                "channel_step": step,
+                "passes": passes,
+                "macs_share": round(result.report.after.macs / result.report.before.macs, 4),
+                "params": result.report.after.params,
+                "out_channels": {r.name: r.widths_after[1] for r in result.report.layers},
+                "relative_errors": _errors(program.module(), result.program.module(), test),
+                "processor_seconds": round(time.process_time() - started, 1),
+            }
+            rows.append(row)
+            print(row, flush=True)
+            document = {
+                "network": "MTCNN ONet, weights of facenet-pytorch",
+                "data": f"CIFAR-10-JPEG, {_TEST} test images scaled to {_SIDE}x{_SIDE}",
+                "outputs": ["boxes", "landmarks", "probability"],
+                "threads": 1,
+                "seed": 0,
+                "machine": describe_machine().to_dict(),
+                "note": "other jobs shared the two processors",
+                "rows": rows,
+            }
+            options.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
