@@ -7,6 +7,9 @@ from torch import Tensor
 
 from compressc.models.checkpoints import Normalization
 
+# A deviation to divide by where pictures are all alike.
+LEAST_DEVIATION = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
@@ -53,7 +56,8 @@ class DataSet:
         for channel in self.train.images.unbind(1):
             std, mean = torch.std_mean(as_pixels(channel).double())
             means.append(round(mean.item(), 4))
-            stds.append(round(std.item(), 4))
+            # Of a channel that is the same everywhere nothing is left to scale.
+            stds.append(max(round(std.item(), 4), LEAST_DEVIATION))
         return Normalization(tuple(means), tuple(stds))
 
 

@@ -20,7 +20,7 @@ from compressc.datasets.image_files import decode_file
 from compressc.errors import DataError
 from compressc.models.augmentation import flip
 from compressc.models.checkpoints import Normalization
-from compressc.models.training_data import as_pixels
+from compressc.models.training_data import LEAST_DEVIATION, as_pixels
 from compressc.program import Program
 from compressc.tasks.classification import count_classes
 from compressc.tasks.loaders import LoaderTask, mean_of
@@ -29,8 +29,6 @@ from compressc.tasks.protocol import Batch, Inputs
 _WORKERS = 4
 # Images from which mean and deviation are estimated.
 _ESTIMATED_ON = 512
-# A channel that never varies must not divide by zero.
-_LEAST_STD = 1e-3
 # The part of a picture's area that a training crop keeps at least.
 _LEAST_CROP = 0.35
 
@@ -224,5 +222,5 @@ def _estimate(pictures: PictureFiles) -> Normalization:
     places = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))
     chosen = [as_pixels(pictures[int(place)][0]) for place in places[:_ESTIMATED_ON]]
     std, mean = torch.std_mean(torch.stack(chosen).double(), dim=(0, 2, 3))
-    deviations = tuple(max(round(float(x), 4), _LEAST_STD) for x in std)
+    deviations = tuple(max(round(float(x), 4), LEAST_DEVIATION) for x in std)
     return Normalization(tuple(round(float(x), 4) for x in mean), deviations)
