@@ -94,7 +94,7 @@ def read_recipe(path: Path) -> tuple[str, list[str]]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; {_ADVICE}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error})") from error
     command = document.pop("command", "compress")
     if command not in _COMMANDS:

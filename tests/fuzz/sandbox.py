@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import re
 import resource
@@ -68,6 +69,7 @@ def run_in_child(work: Work, folder: Path, seconds: float = SECONDS) -> Outcome:
 def _become(work: Work, folder: Path, out: Path, err: Path) -> None:
     code = _DEFECT
     try:
+        faulthandler.disable()  # what it says would stand in the log of the tests
         os.chdir(folder)
         for number, path in ((1, out), (2, err)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.doors import DOORS, NAME, Door
+from tests.fuzz.doors import DOORS, Door
 from tests.fuzz.mutations import mutate
+from tests.fuzz.right_files import NAME
 from tests.fuzz.sandbox import judge, run_in_child
 
 FILES = int(os.environ.get("COMPRESSC_FUZZ", "25"))

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.fuzz.doors import images, write_onnx
 from tests.fuzz.faults import failing_at, with_small_files
+from tests.fuzz.right_files import images, write_onnx
 from tests.fuzz.sandbox import Outcome, Work, command, judge, run_in_child
 
 EVERY = int(os.environ.get("COMPRESSC_FAULTS", "8"))

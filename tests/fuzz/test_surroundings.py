@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compressc.cli.main import main
-from tests.fuzz.doors import write_onnx
+from tests.fuzz.right_files import write_onnx
 from tests.fuzz.sandbox import Outcome, Work, command, judge, run_in_child
 
 COMPRESS = (
