@@ -48,7 +48,7 @@ def test_bad_calls_are_one_line_and_leave_no_file(workplace: Path, cli: Cli) -> 
         ((*small, "--force-int8"), 11, "needs real inputs"),
         ((*small, "--int8-samples", "samples.npz"), 2, "is for --int8"),
         ((*small, "--force-int8", "--int8-samples", "samples.npz"), 11, "not finite"),
-        ((*small, "--force-int8", "--int8-samples", "tiny.pt"), 11, "not a readable .npz"),
+        ((*small, "--force-int8", "--int8-samples", "tiny.pt"), 11, "is no .npz of plain arrays"),
         ((*small, "--force-int8", "--int8-samples", "none.npz"), 11, "no such file"),
     ):
         code, out, err = cli(*COMMON, *words)
