@@ -22,7 +22,7 @@ def test_a_table_a_page_and_files(workplace: Path, cli: Cli) -> None:
     assert "0.0001 was not met: macs target 0.0001 cannot be reached" in out
     names = {path.name for path in (workplace / "front").iterdir()}
     assert names == {
-        *("original.onnx", "sweep.json", "sweep.html"),
+        *("original.onnx", "sweep.json", "sweep.html", "sweep.recipe.toml"),
         *("macs-0.8.onnx", "macs-0.8.json", "macs-0.5.onnx", "macs-0.5.json"),
     }
     rows = json.loads((workplace / "front" / "sweep.json").read_text())["rows"]
