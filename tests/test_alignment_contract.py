@@ -32,11 +32,12 @@ from compressc.target import Target
 from tests.latency.conftest import BLOCK, Residual, formula_ms, formula_table, full_kernels
 from tests.noise_tasks import Mimicry
 
-# Passes that repair or train decide no widths; those that search are given little to search for.
+# Passes that repair or train, or choose architectures, decide no widths; those that search are
+# given little to search for.
 DECIDING = sorted(
     name
     for name in registered_passes()
-    if name not in ("calibrate", "dead", "latency")
+    if name not in ("calibrate", "dead", "latency", "scas")
     and find_pass(name).declares.runs_on == "planned"
 )
 

@@ -220,7 +220,7 @@ def _site(node: fx.Node, term: MacsTerm, propagation: Propagation) -> FactorSite
     axes = propagation.values[source.name]
     space = tensor.dim() - 2
     kernel = prod(tensor.shape[2:])
-    written = term.total // prod(tensor.shape)
+    written = round(term.total) // prod(tensor.shape)
     read = written
     if space:  # other sizes may depend on the data, and have no hint
         before, after = hinted_shape(value_of(source)), hinted_shape(value_of(node))

@@ -31,7 +31,7 @@ class MacsTerm:
     """
 
     node: str
-    total: int
+    total: float
     channels: tuple[Axis, ...]
     layer: str
     operation: str

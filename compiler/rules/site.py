@@ -171,7 +171,8 @@ class Site:
             output: the value computed, if not the node's own.
         """
         value = value_of(self.node) if output is None else output
-        total = prod(hinted_shape(value)) * inner // self.batch
+        # A product without a batch axis is shared by all samples, so shares need not be whole.
+        total = prod(hinted_shape(value)) * inner / self.batch
         factors = tuple((f,) for axis in channels for f in axis if f.ids is not None)
         weight = next(
             (

@@ -147,6 +147,7 @@ def test_ratios_per_layer_need_no_target(workplace: Path, cli: Cli) -> None:
     assert [row["widths_after"][1] for row in layers] == [8, 24, 4]
 
 
+@pytest.mark.slow
 def test_a_low_rank_pass_is_named_with_its_energy(workplace: Path, cli: Cli) -> None:
     code, _, err = cli(
         *(*TINY, "--pass", "lowrank", "--energy", "0.6", "--multiple-of", "1"),

@@ -38,6 +38,7 @@ def test_the_shipped_weights_are_as_good_as_they_claim(digits: DigitsSplit) -> N
     assert accuracy(model, images, shuffled) < 30
 
 
+@pytest.mark.slow
 def test_fine_tuning_brings_a_pruned_network_back_and_the_proof_is_of_what_ships() -> None:
     demo = run_demo(epochs=3)
     assert demo.accuracy_pruned < demo.accuracy_recovered - 5

@@ -64,6 +64,7 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("name", SMALL)
 def test_round_trip_at_half_the_macs(name: str, exporter: str) -> None:

@@ -83,6 +83,7 @@ def test_a_full_stdout_is_told_once(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_without_a_home_tables_are_measured_and_not_kept(tmp_path: Path) -> None:
     def forget_home() -> None:
         def nowhere() -> Path:
@@ -100,6 +101,7 @@ def test_without_a_home_tables_are_measured_and_not_kept(tmp_path: Path) -> None
     assert (tmp_path / "table.json").is_file()
 
 
+@pytest.mark.slow
 def test_without_a_place_for_temporary_files_the_line_says_which(tmp_path: Path) -> None:
     def lose_temporary() -> None:
         tempfile.tempdir = str(tmp_path / "nowhere")

@@ -191,6 +191,7 @@ def test_a_prediction_is_judged_alike() -> None:
     assert not check_latency(bound, {}, "", None).passed
 
 
+@pytest.mark.slow
 def test_odd_widths_are_padded_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ratio that the user pinned to an odd count: zero channels, and the proof still holds."""
 

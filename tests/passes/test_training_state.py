@@ -29,6 +29,7 @@ from tests.passes.training_kit import (
 CHILD = Path(__file__).with_name("training_child.py")
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(CHILD), "killed", str(tmp_path)]

@@ -320,6 +320,7 @@ def keep_most(count: int) -> int:
     return count - 1
 
 
+@pytest.mark.slow
 def test_functions_in_the_fields_of_a_pass_count(program: Program, tmp_path: Path) -> None:
     def start(score: Callable[[int], int]) -> Result:
         return compress(

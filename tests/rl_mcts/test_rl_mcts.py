@@ -134,6 +134,7 @@ def play_at_random(goal: Goal) -> list[float]:
     return metrics
 
 
+@pytest.mark.slow
 def test_its_candidates_are_better_than_those_of_random_games(tmp_path):
     # Not the best of few: on a network of 52 units a lucky draw is as good as any search.
     search = change(SEARCH, segment=1.0, iterations=20, patience=20)

@@ -115,6 +115,7 @@ def test_merging_keeps_both_and_refuses_other_machines():
         measure_cells(foreign, [(RELU, (16,))])
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_found_again_and_nothing_of_others_is_lost():
     assert load_table(1).size == 0
     assert keep_table(table({RELU: {(16,): 0.1}}))
@@ -235,6 +236,7 @@ def test_what_the_runtime_refuses_is_left_out_and_the_rest_is_measured():
     assert found.taken_at
 
 
+@pytest.mark.slow
 def test_an_exported_table_holds_one_network_only(build, tmp_path):
     keep_table(table({CONV: {(16, 16): 1.0}}))
     path = network(build, tmp_path / "n.onnx", 16)

@@ -149,6 +149,7 @@ def test_a_search_that_was_cut_off_ends_the_same(name: str, tmp_path: Path) -> N
     assert again.history[-1].notes == whole.history[-1].notes
 
 
+@pytest.mark.slow
 def test_workers_rank_alike() -> None:
     alone = quick("smash")(supernet("smash"), make_context())
     shared = quick("smash", workers=1)(supernet("smash"), make_context())

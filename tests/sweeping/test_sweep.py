@@ -97,6 +97,7 @@ def test_a_front_of_files(program: Program, tmp_path: Path) -> None:
     assert report["after"]["macs"] == small.macs
 
 
+@pytest.mark.slow
 def test_scores_are_shared(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_scores_are_shared(
     assert len(coupled) <= 3 * 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_run_that_was_cut_off_goes_on(
     assert made[4:] == ["0.4"]
 
 
+@pytest.mark.slow
 def test_what_changed_is_made_again(program: Program, tmp_path: Path) -> None:
     before = run(program, tmp_path, 0.6).rows[1]
     (tmp_path / before.file).write_bytes(b"torn")
@@ -178,6 +181,7 @@ class Answers:
         return str(self.labels.tolist())
 
 
+@pytest.mark.slow
 def test_other_test_labels_are_judged_anew(program: Program, tmp_path: Path) -> None:
     right, wrong = ([label] * 8 for label in (0, 1))
     before = run(program, tmp_path, 0.6, task=Answers(right)).rows
@@ -189,6 +193,7 @@ def test_other_test_labels_are_judged_anew(program: Program, tmp_path: Path) -> 
     assert [(row.macs, row.drift) for row in after] == [(row.macs, row.drift) for row in before]
 
 
+@pytest.mark.slow
 def test_a_device_that_was_profiled_again_is_asked_again(program: Program, tmp_path: Path) -> None:
     path, table = (
         tmp_path / "phone.json",
@@ -221,6 +226,7 @@ def test_a_damaged_state_is_ignored(program: Program, tmp_path: Path, content: s
     assert run(program, tmp_path, 0.6).rows[1].is_met
 
 
+@pytest.mark.slow
 def test_the_same_files_are_timed_once(program: Program, tmp_path: Path) -> None:
     timed = Settings(seconds=0.5)
     first = run(program, tmp_path, 0.6, settings=timed).bench
