@@ -12,7 +12,7 @@ from compressc.backend.onnx_export import export_onnx
 from compressc.clock import Clock
 from compressc.coupling.graph import couple
 from compressc.coupling.keep_patterns import check_keep_patterns
-from compressc.errors import GoalError, HandOverError, PlanError
+from compressc.errors import HandOverError, PlanError
 from compressc.frontend.number_types import in_float32
 from compressc.frontend.tracing import capture
 from compressc.pipeline.artifact import Artifact
@@ -68,8 +68,8 @@ def couple_channels(artifact: Artifact) -> Artifact:
         HandOverError: if a pattern of ``keep`` fits no layer.
     """
     job, program = artifact.job, artifact.original
-    if job.multiple_of is not None and job.multiple_of < 1:
-        raise GoalError(f"multiple_of {job.multiple_of}: must be 1 or more")
+    if job.multiple_of is not None:
+        Constraints(multiple_of=job.multiple_of)  # refuses one that is out of range
     asked = job.constraints or program.constraints
     check_keep_patterns(program, asked.keep)
     may_relax = job.multiple_of is None and asked.multiple_of <= 1
