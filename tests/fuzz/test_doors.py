@@ -16,7 +16,7 @@ from tests.fuzz.mutations import mutate
 from tests.fuzz.right_files import NAME
 from tests.fuzz.sandbox import judge, run_in_child
 
-FILES = int(os.environ.get("COMPRESSC_FUZZ", "25"))
+FILES = int(os.environ.get("COMPRESSC_FUZZ", "8"))
 FIRST = int(os.environ.get("COMPRESSC_FUZZ_SEED", "0"))
 
 

@@ -16,7 +16,7 @@ from tests.fuzz.faults import failing_at, with_small_files
 from tests.fuzz.right_files import images, write_onnx
 from tests.fuzz.sandbox import Outcome, Work, command, judge, run_in_child
 
-EVERY = int(os.environ.get("COMPRESSC_FAULTS", "8"))
+EVERY = int(os.environ.get("COMPRESSC_FAULTS", "3"))
 _QUICK = ("--no-measure", "--quiet", "--data", "data.npz")
 _TRAINED = ("--epochs", "2")
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -131,8 +131,8 @@ def test_any_request_may_fail(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("limit", [0, 3_000, 20_000])
+@pytest.mark.parametrize("name", ["compress", "finetune"])
+@pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_disk_may_be_full_at_any_byte(name: str, limit: int, tmp_path: Path) -> None:
     folder = tmp_path / "full"
     prepare(folder)
