@@ -46,9 +46,14 @@ _WAITING: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", def
 def written_together() -> Iterator[None]:
     """Let all files that are written inside appear at the end, together, or none of them.
 
+    Inside another such context they wait for its end.
+
     Raises:
         OutputError: if one of them cannot be moved to its place; the others are put back.
     """
+    if _WAITING.get() is not None:
+        yield
+        return
     waiting: list[tuple[Path, Path]] = []
     token = _WAITING.set(waiting)
     try:

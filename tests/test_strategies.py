@@ -41,6 +41,7 @@ def test_the_shared_files_hold_no_family() -> None:
     assert _SHARED & homes == {"registry"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
     sorted({m.name for m in pkgutil.iter_modules(compressc.rules.__path__)} - _SHARED - _ELSEWHERE),
@@ -49,6 +50,7 @@ def test_random_networks_draw_from_every_family(family: str) -> None:
     assert _families_drawn().get(family)
 
 
+@pytest.mark.slow
 def test_tricky_operations_are_drawn() -> None:
     drawn = {name for names in _families_drawn().values() for name in names}
     for wanted in (

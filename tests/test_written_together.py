@@ -34,6 +34,14 @@ def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a": "new a", "b": "new b"}
 
 
+def test_an_inner_context_waits_for_the_outer_one(tmp_path: Path) -> None:
+    with written_together():
+        with written_together():
+            write_text(tmp_path / "a", "new a")
+        assert not (tmp_path / "a").exists()
+    assert contents(tmp_path) == {"a": "new a"}
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), OutputError("full"), ValueError("bug")])
 def test_an_error_behind_the_first_file_leaves_everything_as_it_was(
     tmp_path: Path, fault: BaseException

@@ -27,6 +27,7 @@ from compressc.errors import UsageError
 from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
 from compressc.reporting.progress import ProgressDisplay
+from compressc.writing import written_together
 
 if TYPE_CHECKING:
     from compressc.reporting.report import Report
@@ -108,8 +109,9 @@ def run(arguments: Sequence[str]) -> int:
 
         result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
         progress(0, 0, "writing")
-        written = write_result(result, options)
-        write_recipe(recipe_path(written[0]), "compress", arguments, parser)
+        with written_together():
+            written = write_result(result, options)
+            write_recipe(recipe_path(written[0]), "compress", arguments, parser)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
