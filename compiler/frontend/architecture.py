@@ -141,11 +141,11 @@ def check_stated_size(
     """
     with torch.device("meta"):
         module = build_module(factory, kwargs)
-    wanted = sum(tensor.numel() for tensor in module.state_dict().values())
+    needed = sum(tensor.numel() for tensor in module.state_dict().values())
     stored = sum(tensor.numel() for tensor in state.values())
-    if wanted > _MOST_TIMES_STORED * stored + _FREE_PARAMETERS:
+    if needed > _MOST_TIMES_STORED * stored + _FREE_PARAMETERS:
         raise HandOverError(
-            f"states arguments of a network of {wanted} parameters and holds {stored}; they do not "
+            f"states arguments of a network of {needed} parameters and holds {stored}; they do not "
             "belong together"
         )
 

@@ -25,12 +25,11 @@ def normalization_of(program: Program) -> Normalization | None:
             return Normalization(tuple(stated["mean"]), tuple(stated["std"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise HandOverError(
-                f"the normalization in the file cannot be used ({name_cause(error)}); save it with "
-                "one finite mean and one std above 0 per channel"
+                f"the normalization in the file cannot be used ({_name_cause(error)}); save it "
+                "with one finite mean and one std above 0 per channel"
             ) from error
     return None
 
 
-def name_cause(error: Exception) -> str:
-    """Return what is wrong in words."""
+def _name_cause(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error)

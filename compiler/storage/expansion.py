@@ -34,14 +34,14 @@ def expand(model: ModelProto) -> ModelProto:
     others = [node for place, node in enumerate(graph.node) if place not in unpacking]
     read = {name for node in others for name in node.input}
     read |= {value.name for value in graph.output}
-    wanted = [name for node in nodes for name in node.output if name in read]
-    arrays = _compute(model, nodes, wanted)
+    outputs = [name for node in nodes for name in node.output if name in read]
+    arrays = _compute(model, nodes, outputs)
     result = ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]
     result.graph.node.extend(others)
     result.graph.initializer.extend(
-        numpy_helper.from_array(array, name) for name, array in zip(wanted, arrays, strict=True)
+        numpy_helper.from_array(array, name) for name, array in zip(outputs, arrays, strict=True)
     )
     _drop_unread(result)
     return result
@@ -77,16 +77,16 @@ def _unpacking_nodes(graph: onnx.GraphProto) -> set[int]:
 
 
 def _compute(
-    model: ModelProto, nodes: Iterable[NodeProto], wanted: list[str]
+    model: ModelProto, nodes: Iterable[NodeProto], outputs: list[str]
 ) -> list[NDArray[Any]]:
     part = ModelProto()
     part.CopyFrom(model)
     del part.graph.node[:], part.graph.input[:], part.graph.output[:], part.graph.value_info[:]
     part.graph.node.extend(nodes)
     part.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
     )
-    return list(create_session(part.SerializeToString(), "the packed weights").run(wanted, {}))
+    return list(create_session(part.SerializeToString(), "the packed weights").run(outputs, {}))
 
 
 def _drop_unread(model: ModelProto) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def reading(read: Callable[[Path], object]) -> Callable[[Path], Work]:
             try:
                 read(path)
             except (CompresscError, RuntimeFailure) as error:
-                print(f"compressc: error: {error}", file=__import__("sys").stderr)
+                print(f"compressc: error: {error}", file=sys.stderr)
                 return error.exit_code
             return 0
 

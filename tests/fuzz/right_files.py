@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import tarfile
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -64,8 +65,6 @@ def tiny_onnx() -> bytes:
 
 def saved(write: Callable[[Path], object]) -> bytes:
     """Return what a function writes to a file."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         write(path)

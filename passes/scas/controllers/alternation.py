@@ -5,18 +5,16 @@ Every choice is a softmax over its candidates, so that gradients say which of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressc.errors import ControllerError, DataError
-from compressc.passes.scas.controllers.controller import Ground
+from compressc.passes.scas.controllers.controller import Ground, SharedWeights
 from compressc.passes.scas.supernet import Architecture
 from compressc.passes.training.placement import place_targets
-from compressc.program import Program
-from compressc.search.repair import CandidateRepair
 from compressc.tasks.capabilities import GivesValidation
 from compressc.tasks.protocol import Batch
 
@@ -27,7 +25,7 @@ _BEGINNING = 1e-3
 _STEP = 0.01
 
 
-class Alternation:
+class Alternation(SharedWeights):
     """Learns how much every candidate should count, by gradients on search-validation.
 
     Args:
@@ -63,29 +61,9 @@ class Alternation:
             self._mixture.parameters(), self._rate, betas=_BETAS, weight_decay=_DECAY
         )
 
-    @staticmethod
-    def generated_weights(program: Program) -> frozenset[str]:
-        """Return nothing: candidates share the supernet's weights."""
-        del program
-        return frozenset()
-
-    def repair(self) -> CandidateRepair | None:
-        """Return None."""
-        return None
-
-    @property
-    def learners(self) -> nn.Module | None:
-        """Nothing else learns by batches of the training split."""
-        return None
-
     def propose(self) -> Architecture:
         """Return the mixture."""
         return {name: weights.detach() for name, weights in self._weights().items()}
-
-    def weights(self, architecture: Architecture, sparsity: float) -> Mapping[str, Tensor]:
-        """Return nothing: candidates share the supernet's weights."""
-        del architecture, sparsity
-        return {}
 
     def learn(self, epoch: int) -> str:
         """Go through search-validation once.
@@ -181,10 +159,10 @@ class Alternation:
 
 
 def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [
         torch.zeros_like(parameter) if gradient is None else gradient
-        for parameter, gradient in zip(parameters, found, strict=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True)
     ]
 
 

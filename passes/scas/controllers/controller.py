@@ -35,6 +35,30 @@ class Ground:
     seed: int
 
 
+class SharedWeights:
+    """What a controller says whose architectures all share the weights of the supernet."""
+
+    @staticmethod
+    def generated_weights(program: Program) -> frozenset[str]:
+        """Return nothing: none is given by the controller."""
+        del program
+        return frozenset()
+
+    def repair(self) -> CandidateRepair | None:
+        """Return None: candidates have no weights of their own."""
+        return None
+
+    @property
+    def learners(self) -> nn.Module | None:
+        """Nothing else learns by batches of the training split."""
+        return None
+
+    def weights(self, architecture: Architecture, sparsity: float) -> Mapping[str, Tensor]:
+        """Return nothing: no weight takes the place of a shared one."""
+        del architecture, sparsity
+        return {}
+
+
 class Controller(Protocol):
     """Proposes architectures.
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from compressc.errors import ControllerError
-from compressc.passes.scas.controllers.controller import Ground
+from compressc.passes.scas.controllers.controller import Ground, SharedWeights
 from compressc.passes.scas.controllers.policy import Policy
 from compressc.passes.scas.supernet import Architecture
-from compressc.program import Program
-from compressc.search.repair import CandidateRepair
 from compressc.search.validation_sample import sample_validation
 from compressc.tasks.capabilities import SamplesValidation
 
@@ -25,7 +21,7 @@ _BASELINE_STAYS = 0.9
 _DRAWS = 20
 
 
-class Reinforce:
+class Reinforce(SharedWeights):
     """Learns which architectures do well with pruned weights.
 
     The reward is the metric on search-validation, as a share of 100, of the child with pruned
@@ -51,30 +47,10 @@ class Reinforce:
         self._optimizer = torch.optim.Adam(self._policy.parameters(), rate)
         self._baseline: float | None = None
 
-    @staticmethod
-    def generated_weights(program: Program) -> frozenset[str]:
-        """Return nothing: children share the supernet's weights."""
-        del program
-        return frozenset()
-
-    def repair(self) -> CandidateRepair | None:
-        """Return None."""
-        return None
-
-    @property
-    def learners(self) -> nn.Module | None:
-        """Nothing else learns by batches."""
-        return None
-
     def propose(self) -> Architecture:
         """Return a child that the policy draws."""
         with torch.no_grad():
             return self._policy.sample().choice
-
-    def weights(self, architecture: Architecture, sparsity: float) -> Mapping[str, Tensor]:
-        """Return nothing: children share the supernet's weights."""
-        del architecture, sparsity
-        return {}
 
     def learn(self, epoch: int) -> str:
         """Try children, and make those likelier that are better than usual.
