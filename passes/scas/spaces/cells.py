@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from compressc.choices.space import SpaceSize
+from compressc.choices.branches import Choice
+from compressc.choices.space import SearchSpace, SpaceSize
 from compressc.errors import SpaceError
 from compressc.passes.scas.spaces.blocks import Head, convolution, reduction_places
+from compressc.pictures import ArchitecturePicture
 
 # Makes a cell's nodes: channels, number of nodes, and the name that its decisions begin with.
 MakeNodes = Callable[[int, int, str], nn.Module]
@@ -91,3 +94,36 @@ def _halving(inputs: int, outputs: int, stride: int) -> nn.Module:
     pools = [nn.AvgPool2d(2) for _ in range(stride.bit_length() - 1)]
     assert prod(2 for _ in pools) == stride
     return nn.Sequential(*pools, convolution(inputs, outputs, 1))
+
+
+class CellSpace(SearchSpace):
+    """A space of two kinds of cells; what is in a cell is the space's own."""
+
+    @abstractmethod
+    def make_nodes(self, channels: int, nodes: int, prefix: str) -> nn.Module:
+        """Return what is in a cell: a module that takes two inputs and returns its nodes' outputs.
+
+        Args:
+            channels: of every node.
+            nodes: how many there are.
+            prefix: what the names of its decisions begin with.
+        """
+
+    @abstractmethod
+    def draw_cell(self, kind: str, choice: Mapping[str, int]) -> ArchitecturePicture:
+        """Return a picture of the cells of one kind."""
+
+    def build(self, size: SpaceSize, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """Return the supernet.
+
+        Raises:
+            SpaceError: if there are too few cells.
+        """
+        return CellNet(size, input_shape[0], classes, self.reductions, self.make_nodes)
+
+    def draw(
+        self, choices: Sequence[Choice], choice: Mapping[str, int]
+    ) -> tuple[ArchitecturePicture, ...]:
+        """Return a picture of each of the two cells."""
+        kinds = dict.fromkeys(entry.name.split("/")[0] for entry in choices)
+        return tuple(self.draw_cell(kind, choice) for kind in kinds)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from compressc.choices.branches import Choice
 from compressc.choices.operation import choose
-from compressc.choices.space import SearchSpace, SpaceSize
 from compressc.passes.scas.spaces.blocks import Zero, average_pool, max_pool, separable
-from compressc.passes.scas.spaces.cells import CellNet
+from compressc.passes.scas.spaces.cells import CellSpace
 from compressc.pictures import ArchitecturePicture
 
 _LABELS = (
@@ -30,7 +29,7 @@ _LABELS = (
 _INPUTS = 2
 
 
-class Darts(SearchSpace):
+class Darts(CellSpace):
     """Cells whose edges are mixtures of eight operations; two edges of each node stay.
 
     Source:
@@ -44,13 +43,9 @@ class Darts(SearchSpace):
     name: ClassVar[str] = "darts"
     controller: ClassVar[str] = "alternation"
 
-    def build(self, size: SpaceSize, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the supernet.
-
-        Raises:
-            SpaceError: if there are too few cells.
-        """
-        return CellNet(size, input_shape[0], classes, self.reductions, _Nodes)
+    def make_nodes(self, channels: int, nodes: int, prefix: str) -> nn.Module:
+        """Return what is in a cell."""
+        return _Nodes(channels, nodes, prefix)
 
     def settle(
         self, choices: Sequence[Choice], strengths: Mapping[str, Sequence[float]]
@@ -70,12 +65,9 @@ class Darts(SearchSpace):
                 settled[name] = 0
         return settled
 
-    def draw(
-        self, choices: Sequence[Choice], choice: Mapping[str, int]
-    ) -> tuple[ArchitecturePicture, ...]:
-        """Return a picture of each of the two cells."""
-        kinds = dict.fromkeys(entry.name.split("/")[0] for entry in choices)
-        return tuple(_draw_cell(kind, choice) for kind in kinds)
+    def draw_cell(self, kind: str, choice: Mapping[str, int]) -> ArchitecturePicture:
+        """Return a picture of a cell."""
+        return _draw_cell(kind, choice)
 
 
 def _draw_cell(kind: str, choice: Mapping[str, int]) -> ArchitecturePicture:

@@ -7,18 +7,16 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from compressc.choices.branches import Choice
 from compressc.choices.operation import choose
-from compressc.choices.space import SearchSpace, SpaceSize
 from compressc.passes.scas.spaces.blocks import average_pool, max_pool, separable
-from compressc.passes.scas.spaces.cells import CellNet
+from compressc.passes.scas.spaces.cells import CellSpace
 from compressc.pictures import ArchitecturePicture
 
 _LABELS = ("identity", "separable 3x3", "separable 5x5", "average pool", "max pool")
 _SIDES = ("left", "right")
 
 
-class EnasMicro(SearchSpace):
+class EnasMicro(CellSpace):
     """Cells of nodes that each add up two operations, each on one of the values before.
 
     Source:
@@ -32,20 +30,13 @@ class EnasMicro(SearchSpace):
 
     name: ClassVar[str] = "enas-micro"
 
-    def build(self, size: SpaceSize, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the supernet.
+    def make_nodes(self, channels: int, nodes: int, prefix: str) -> nn.Module:
+        """Return what is in a cell."""
+        return _Nodes(channels, nodes, prefix)
 
-        Raises:
-            SpaceError: if there are too few cells.
-        """
-        return CellNet(size, input_shape[0], classes, self.reductions, _Nodes)
-
-    def draw(
-        self, choices: Sequence[Choice], choice: Mapping[str, int]
-    ) -> tuple[ArchitecturePicture, ...]:
-        """Return a picture of each of the two cells."""
-        kinds = dict.fromkeys(entry.name.split("/")[0] for entry in choices)
-        return tuple(_draw_cell(kind, choice) for kind in kinds)
+    def draw_cell(self, kind: str, choice: Mapping[str, int]) -> ArchitecturePicture:
+        """Return a picture of a cell."""
+        return _draw_cell(kind, choice)
 
 
 def _draw_cell(kind: str, choice: Mapping[str, int]) -> ArchitecturePicture:
