@@ -15,14 +15,12 @@ import time
 from pathlib import Path
 
 import torch
-from no_data_detector import _SIDE, _TEST, ONet, _as_read, _errors
+from no_data_detector import measure_errors, open_detector
 
 import compressc
-from compressc.datasets.opening import open_task
 from compressc.goal import Goal
 from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
-from compressc.tasks.unlabeled import UnlabeledTask, split_inputs
 
 _STEPS = (16, 8, 1)
 
@@ -34,15 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    network = ONet()
-    network.load_state_dict(torch.load(options.weights, weights_only=True))
-    program = compressc.capture(network.eval(), (torch.randn(2, 3, _SIDE, _SIDE),))
-    data = open_task(options.data, input_shape=(3, 32, 32)).data
-    order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
-    test = _as_read(data.test.images[order[:_TEST]])
-    real = UnlabeledTask(
-        program, *split_inputs((_as_read(data.train.images[:1000]),), 0), inputs_from="pictures"
-    )
+    program, real, test = open_detector(options.weights, options.data)
     rows = []
     for step in _STEPS:
         for passes in (["magnitude"], ["magnitude", "calibrate"]):
@@ -61,7 +51,7 @@ def main() -> None:
                 "macs_share": round(result.report.after.macs / result.report.before.macs, 4),
                 "params": result.report.after.params,
                 "out_channels": {r.name: r.widths_after[1] for r in result.report.layers},
-                "relative_errors": _errors(program.module(), result.program.module(), test),
+                "relative_errors": measure_errors(program.module(), result.program.module(), test),
                 "processor_seconds": round(time.process_time() - started, 1),
             }
             rows.append(row)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import compressc
 from compressc.datasets.opening import open_task
 from compressc.goal import Goal
+from compressc.program import Program
 from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.tasks.unlabeled import UnlabeledTask, split_inputs
@@ -60,6 +61,20 @@ class ONet(nn.Module):
         return self.dense6_2(x), self.dense6_3(x), self.softmax6_1(self.dense6_1(x))
 
 
+def open_detector(weights: str, source: str) -> tuple[Program, UnlabeledTask, Tensor]:
+    """Return the network, a task of real pictures, and pictures that nothing else sees."""
+    network = ONet()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    program = compressc.capture(network.eval(), (torch.randn(2, 3, _SIDE, _SIDE),))
+    data = open_task(source, input_shape=(3, 32, 32)).data
+    order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
+    test = _as_read(data.test.images[order[:_TEST]])
+    real = UnlabeledTask(
+        program, *split_inputs((_as_read(data.train.images[:1000]),), 0), inputs_from="pictures"
+    )
+    return program, real, test
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weights", required=True)
@@ -69,15 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    network = ONet()
-    network.load_state_dict(torch.load(options.weights, weights_only=True))
-    program = compressc.capture(network.eval(), (torch.randn(2, 3, _SIDE, _SIDE),))
-    data = open_task(options.data, input_shape=(3, 32, 32)).data
-    order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
-    test = _as_read(data.test.images[order[:_TEST]])
-    real = UnlabeledTask(
-        program, *split_inputs((_as_read(data.train.images[:1000]),), 0), inputs_from="pictures"
-    )
+    program, real, test = open_detector(options.weights, options.data)
     sources = {"bare": {"repair": False}, "no data": {}, "real pictures": {"task": real}}
     rows = []
     for seed in range(options.seeds):
@@ -90,7 +97,7 @@ def main() -> None:
                 "samples": name,
                 "seed": seed,
                 "macs_ratio": round(result.report.before.macs / result.report.after.macs, 4),
-                "relative_errors": _errors(program.module(), result.program.module(), test),
+                "relative_errors": measure_errors(program.module(), result.program.module(), test),
                 "processor_seconds": round(time.process_time() - started, 1),
                 "said": result.report.accuracy.text,
             }
@@ -115,7 +122,7 @@ def _as_read(images: Tensor) -> Tensor:
     return F.interpolate(scaled, size=size, mode="bilinear", antialias=True)
 
 
-def _errors(original: nn.Module, small: nn.Module, pictures: Tensor) -> list[float]:
+def measure_errors(original: nn.Module, small: nn.Module, pictures: Tensor) -> list[float]:
     errors = []
     with torch.no_grad():
         pairs = zip(original.eval()(pictures), small.eval()(pictures), strict=True)
