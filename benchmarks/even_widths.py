@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from no_data_detector import measure_errors, open_detector
+from no_data_detector import SIDE, TEST, measure_errors, open_detector
 
 import compressc
 from compressc.goal import Goal
@@ -58,7 +58,7 @@ def main() -> None:
             print(row, flush=True)
             document = {
                 "network": "MTCNN ONet, weights of facenet-pytorch",
-                "data": f"CIFAR-10-JPEG, {_TEST} test images scaled to {_SIDE}x{_SIDE}",
+                "data": f"CIFAR-10-JPEG, {TEST} test images scaled to {SIDE}x{SIDE}",
                 "outputs": ["boxes", "landmarks", "probability"],
                 "threads": 1,
                 "seed": 0,

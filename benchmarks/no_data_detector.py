@@ -26,8 +26,8 @@ from compressc.runtime.machine import describe_machine
 from compressc.settings import Settings
 from compressc.tasks.unlabeled import UnlabeledTask, split_inputs
 
-_SIDE = 48
-_TEST = 2000
+SIDE = 48
+TEST = 2000
 
 
 class ONet(nn.Module):
@@ -65,10 +65,10 @@ def open_detector(weights: str, source: str) -> tuple[Program, UnlabeledTask, Te
     """Return the network, a task of real pictures, and pictures that nothing else sees."""
     network = ONet()
     network.load_state_dict(torch.load(weights, weights_only=True))
-    program = compressc.capture(network.eval(), (torch.randn(2, 3, _SIDE, _SIDE),))
+    program = compressc.capture(network.eval(), (torch.randn(2, 3, SIDE, SIDE),))
     data = open_task(source, input_shape=(3, 32, 32)).data
     order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
-    test = _as_read(data.test.images[order[:_TEST]])
+    test = _as_read(data.test.images[order[:TEST]])
     real = UnlabeledTask(
         program, *split_inputs((_as_read(data.train.images[:1000]),), 0), inputs_from="pictures"
     )
@@ -105,7 +105,7 @@ def main() -> None:
             print(row, flush=True)
             document = {
                 "network": "MTCNN ONet, weights of facenet-pytorch",
-                "data": f"CIFAR-10-JPEG, {_TEST} test images scaled to {_SIDE}x{_SIDE}",
+                "data": f"CIFAR-10-JPEG, {TEST} test images scaled to {SIDE}x{SIDE}",
                 "outputs": ["boxes", "landmarks", "probability"],
                 "threads": options.threads,
                 "machine": describe_machine().to_dict(),
@@ -117,7 +117,7 @@ def main() -> None:
 
 def _as_read(images: Tensor) -> Tensor:
     """Return uint8 images as ONet reads them: 48x48, from -1 to 1."""
-    size = (_SIDE, _SIDE)
+    size = (SIDE, SIDE)
     scaled = (images.float() - 127.5) / 128
     return F.interpolate(scaled, size=size, mode="bilinear", antialias=True)
 
