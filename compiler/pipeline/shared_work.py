@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
-
 from compressc.errors import CompresscError
+from compressc.process_group import join_processes
 from compressc.process_rank import process_count
 
 Made = TypeVar("Made")
@@ -25,11 +24,9 @@ def make_on_main(make: Callable[[], Made]) -> Made:
     if process_count() == 1:
         return make()
     # Importing accelerate takes a second, which a single process need not wait for.
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    # Joined as training joins them later, see compressc.passes.training.processes.
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = join_processes()
     outcome: list[tuple[Any, CompresscError | None]] = [(None, None)]
     if state.is_main_process:
         try:

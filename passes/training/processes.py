@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from compressc.errors import CompresscError
+from compressc.process_group import join_processes
 from compressc.tasks.protocol import Batch
 
 T = TypeVar("T")
@@ -32,7 +33,8 @@ class Processes:
         """Join the processes, or be the only one.
 
         Raises:
-            CompresscError: if accelerate is in use in this process already, in another way.
+            CompresscError: if the processes cannot be joined, or if accelerate is in use in this
+                process already, in another way.
         """
         # Importing accelerate takes a second, which compressc --help must not wait for.
         from accelerate import Accelerator
@@ -40,11 +42,11 @@ class Processes:
 
         # Running statistics are averaged after each epoch instead of copied before each step.
         wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)
+        join_processes()
         try:
             # Autocast is set per pass, see compressc.passes.training.precision.
             self._accelerator = Accelerator(
                 mixed_precision="no",
-                # Without a GPU, accelerate looks for other processes only when told.
                 cpu=not torch.accelerator.is_available(),
                 kwargs_handlers=[wrapping],
             )

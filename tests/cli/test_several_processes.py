@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compressc.cli import main as main_module
-from compressc.pipeline import recipe
+from compressc.pipeline import recipe, sampling
 from compressc.process_rank import process_count, process_rank
 from tests.cli.conftest import TINY, Cli
 from tests.cli.test_data import write_images
@@ -57,6 +57,8 @@ def _second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(main_module, "_HEAD_START_SECONDS", 0.0)
+    # There is no first process here that would send what it made.
+    monkeypatch.setattr(sampling, "make_on_main", lambda make: make())
 
 
 @pytest.mark.usefixtures("_second")
@@ -85,6 +87,22 @@ def test_a_second_process_says_which_one_it_is_when_it_fails(workplace: Path, cl
     code, _, err = cli("demo")
     assert code == 1
     assert "one process" in err
+
+
+def test_an_incomplete_launch_is_said_in_a_line(
+    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import PartialState
+
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setattr(main_module, "_HEAD_START_SECONDS", 0.0)
+    code, _, err = cli(*WORDS)
+    assert code == 1
+    assert "MASTER_ADDR" in err
+    assert not list(workplace.glob("small*"))
 
 
 def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

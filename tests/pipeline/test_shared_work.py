@@ -12,12 +12,19 @@ from compressc.errors import DataError
 from compressc.pipeline.shared_work import make_on_main
 
 CHILD = """
-import os, pathlib, sys
+import atexit, os, pathlib, sys
 import torch
 from compressc.errors import DataError
 from compressc.pipeline.shared_work import make_on_main
 
 rank, folder = os.environ["RANK"], pathlib.Path(sys.argv[1])
+
+def tell_whether_left():
+    joined = torch.distributed.is_initialized()
+    (folder / f"end{rank}").write_text("still joined" if joined else "left")
+
+# Registered first, it runs last, as the interpreter's own end does.
+atexit.register(tell_whether_left)
 made = make_on_main(lambda: (rank, torch.arange(3.0)))
 
 def fail():
@@ -53,3 +60,5 @@ def test_two_processes_get_what_the_main_one_made(tmp_path):
     )
     texts = [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)]
     assert texts == ["0 [0.0, 1.0, 2.0] said by 0"] * 2
+    # A process that ends while it is joined aborts now and then, after its work is done.
+    assert [(tmp_path / f"end{rank}").read_text() for rank in (0, 1)] == ["left", "left"]
