@@ -51,9 +51,9 @@ from compressc.zero_price import SPARSE
 # Layers or cells, channels, nodes or banks, stride of the stem.
 SIZES = {
     "enas-macro": SpaceSize(4, 32, 1, 2),
-    "enas-micro": SpaceSize(3, 16, 2, 2),
-    "darts": SpaceSize(3, 16, 2, 2),
-    "smash": SpaceSize(3, 16, 2, 2),
+    "enas-micro": SpaceSize(3, 32, 2, 2),
+    "darts": SpaceSize(3, 32, 2, 2),
+    "smash": SpaceSize(3, 32, 2, 2),
 }
 # Mixtures compute every candidate, so that they can see fewer images in the same time.
 MIXED = {"darts"}
@@ -203,7 +203,7 @@ def list_rows() -> Iterator[dict[str, Any]]:
         for number in range(RANDOM):
             yield {**compared, "kind": "random", "number": number}
         if space == first:
-            for sparsity in (0.8, 0.95, 0.5):
+            for sparsity in (0.95, 0.8, 0.5):
                 for each in SIZES:
                     yield {**searched, "space": each, "sparsity": sparsity}
 
@@ -316,8 +316,8 @@ def main() -> None:
     parser.add_argument("--search-epochs", type=int, default=3)
     parser.add_argument("--controller-steps", type=int, default=12)
     parser.add_argument("--children", type=int, default=5)
-    parser.add_argument("--final-images", type=int, default=6000)
-    parser.add_argument("--final-epochs", type=int, default=5)
+    parser.add_argument("--final-images", type=int, default=20_000)
+    parser.add_argument("--final-epochs", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=0.2)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--speed", action="store_true", help="time the networks that were kept")
