@@ -31,20 +31,23 @@ class VGG(nn.Module):
     Args:
         depth: 16 or 19.
         hidden: width of a hidden classifier layer, None for a single linear layer.
+        width: factor of the channels of all convolutions.
     """
 
-    def __init__(self, depth: int, num_classes: int = 10, hidden: int | None = None) -> None:
+    def __init__(
+        self, depth: int, num_classes: int = 10, hidden: int | None = None, width: float = 1.0
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
-        for width, convs in zip(_STAGE_WIDTHS, _CONVS_PER_STAGE[depth], strict=True):
+        for stage, convs in zip(_STAGE_WIDTHS, _CONVS_PER_STAGE[depth], strict=True):
             for _ in range(convs):
                 layers += [
-                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
+                    nn.Conv2d(channels, round(width * stage), 3, padding=1, bias=False),
+                    nn.BatchNorm2d(round(width * stage)),
                     nn.ReLU(inplace=True),
                 ]
-                channels = width
+                channels = round(width * stage)
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.classifier: nn.Module
@@ -65,9 +68,9 @@ class VGG(nn.Module):
         return logits
 
 
-def vgg16_cifar(num_classes: int = 10) -> VGG:
+def vgg16_cifar(num_classes: int = 10, width: float = 1.0) -> VGG:
     """Build VGG-16 with a hidden classifier layer of 512, as in the filter-pruning papers."""
-    return VGG(16, num_classes, hidden=512)
+    return VGG(16, num_classes, hidden=512, width=width)
 
 
 def vgg19_cifar(num_classes: int = 10) -> VGG:
