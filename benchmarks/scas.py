@@ -8,7 +8,7 @@ architectures of the space at it; "pruned later" trains at it what was found wit
 three with equal final training. "gradual" and "sparsify" put zeros into a trained ResNet-20.
 
 Settings are reduced so that all of it fits two hours of a shared core: see SIZES, and the options.
-Images are the first of the training split; the whole test split is seen once by every row.
+Images are some of the training split; the whole test split is seen once by every row.
 
 A row is written when it is finished, and rows that are there are not run again; with --folder a
 killed row goes on after its last epoch, and networks are kept for --speed.
@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from kit.fewer_images import take_images
 from kit.records import describe_environment, read_record, write_record
 from kit.turns import Stopwatch
 
@@ -98,21 +98,11 @@ def draw(space: SearchSpace, program: Program, seed: int) -> dict[str, int]:
     return space.settle(choices, strengths)
 
 
-def first_images(task: ClassificationTask, train: int, val: int) -> ClassificationTask:
-    data = task.data
-    data = replace(
-        data,
-        train=data.train.take(torch.arange(train)),
-        val=data.val.take(torch.arange(val)),
-    )
-    return replace(task, data=data)
-
-
 def search(
     row: dict[str, Any], program: Program, task: ClassificationTask, options: argparse.Namespace
 ) -> tuple[dict[str, int], list[str]]:
     mixed = row["space"] in MIXED
-    task = first_images(task, *((options.mixed_images, 128) if mixed else (options.images, 1000)))
+    task = take_images(task, *((options.mixed_images, 128) if mixed else (options.images, 1000)))
     method = Scas(
         space=row["space"],
         sparsity=row["sparsity"],
@@ -131,7 +121,7 @@ def train(
     row: dict[str, Any], program: Program, task: ClassificationTask, options: argparse.Namespace
 ) -> tuple[Program, list[str]]:
     """Return a chosen network trained from scratch under a sparsity, dead filters gone."""
-    task = first_images(task, options.final_images, 1000)
+    task = take_images(task, options.final_images, 1000)
     method = Gradual(
         epochs=options.final_epochs,
         sparsity=row["sparsity"],
@@ -268,7 +258,7 @@ def compare_on_resnet20(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what is left of a trained ResNet-20 with 90 % zeros, put in by both ways."""
     task = open_task(options.data, input_shape=(3, 32, 32), batch_size=options.batch_size)
     assert isinstance(task, ClassificationTask)
-    task = first_images(task, options.final_images, 1000)
+    task = take_images(task, options.final_images, 1000)
     program = compressc.load(str(options.resnet20), arch="resnet20", input_shape=(3, 32, 32))
     context = Context(Goal(seed=0), task, show, options.folder, program)
     base = round(task.evaluate(program.module().eval()), 2)

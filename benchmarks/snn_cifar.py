@@ -2,8 +2,8 @@
 
 Claim: no accuracy is lost against the same training without switchers, and most parameters of the
 fully connected layers leave. The networks are VGG-16 with a quarter of its channels and a hidden
-layer of 512, and AlexNet with two hidden layers of 1024. They are trained from fresh weights on the
-first images of CIFAR-10-JPEG's training split; then ``snn`` and plain ``finetune`` train them on,
+layer of 512, and AlexNet with two hidden layers of 1024. They are trained from fresh weights on
+some images of CIFAR-10-JPEG's training split; then ``snn`` and plain ``finetune`` train them on,
 for as many epochs, with the same batches and schedule. Every row sees the test split once, at the
 end.
 
@@ -16,12 +16,12 @@ a killed one goes on after its last epoch.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 from finetune import NORMALIZATION
+from kit.fewer_images import take_images
 from kit.records import describe_run, read_record, write_record
 from kit.turns import Stopwatch
 
@@ -117,8 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     task = open_task(options.data, normalization=NORMALIZATION, input_shape=SHAPE, batch_size=64)
     assert isinstance(task, ClassificationTask)
-    train = task.data.train.take(torch.arange(options.images))
-    task = dataclasses.replace(task, data=dataclasses.replace(task.data, train=train))
+    task = take_images(task, options.images)
     document = {"threads": 1, **describe_run(), "rows": read_record(options.out)["rows"]}
     for seed in options.seed:
         program = train_base(options, task, seed)
