@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compressc.cli.parsing import values_of
+from compressc.datasets.hub_names import PREFIX, check_installed
 from compressc.errors import DataError, HandOverError
 from compressc.fast_int8 import check_fast_int8
 from compressc.runtime.machine import describe_machine
@@ -32,7 +33,9 @@ def check_early(arguments: Sequence[str]) -> None:
     if not model.startswith("-") and not Path(model).exists():
         raise HandOverError(f"{model}: no such file; check the path")
     for source in values_of(arguments, "--data"):
-        if source != _MADE and not Path(source).exists() and not _FACTORY.fullmatch(source):
+        if source.startswith(PREFIX):
+            check_installed(source)
+        elif source != _MADE and not Path(source).exists() and not _FACTORY.fullmatch(source):
             raise DataError(
                 f"{source}: there is no such folder or file, and it is no module:factory"
             )
