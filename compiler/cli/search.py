@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compressc.cli.early_checks import check_data
 from compressc.cli.job_options import add_form_options, add_measuring_options
 from compressc.cli.outputs import (
     check_result_outputs,
@@ -54,9 +55,13 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         CompresscError: if anything is wrong; nothing has been written then.
     """
-    parser, settings = _build_parser()
-    options = parser.parse_args(list(arguments))
-    check_result_outputs(options)
+    parser = build_parser()
+    if not {"-h", "--help"}.intersection(arguments):
+        check_data(arguments)
+        early, _ = parser.peek(arguments)
+        check_result_outputs(early)
+    settings = add_pass_options(parser)
+    options = parser.parse_whole(arguments)
     with (
         holding_outputs(options) as work_dir,
         ProgressDisplay(quiet=options.quiet) as progress,
@@ -78,8 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _build_parser() -> tuple[Parser, dict[str, Any]]:
-    """Return the parser, and where it puts the settings of passes, by name."""
+def build_parser() -> Parser:
+    """Return the parser without the options of the space and of passes."""
     parser = Parser(
         prog="compressc search",
         description="Search a network whose weights are mostly zero, train it, and write it as "
@@ -105,10 +110,6 @@ def _build_parser() -> tuple[Parser, dict[str, Any]]:
         "--trials", metavar="N", type=int, help="architectures that may be ranked, at most"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
-    _add_size_options(parser)
-    settings: dict[str, Any] = {}
-    _add_pass_options(parser, "the search", "scas", "", settings)
-    _add_pass_options(parser, "the final training", "gradual", _FINAL, settings)
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="the ONNX file")
     output.add_argument("--save", metavar="FILE", help="the network as .pt2, for later passes")
@@ -120,7 +121,16 @@ def _build_parser() -> tuple[Parser, dict[str, Any]]:
     )
     add_form_options(parser, output)
     add_measuring_options(parser, seconds=6.0)
-    return parser, settings
+    return parser
+
+
+def add_pass_options(parser: Parser) -> dict[str, Any]:
+    """Add the options of the space and of passes; return where settings go, by name."""
+    _add_size_options(parser)
+    settings: dict[str, Any] = {}
+    _add_settings(parser, "the search", "scas", "", settings)
+    _add_settings(parser, "the final training", "gradual", _FINAL, settings)
+    return settings
 
 
 def _add_size_options(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +153,7 @@ def _add_size_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_pass_options(
+def _add_settings(
     parser: argparse.ArgumentParser, title: str, name: str, prefix: str, settings: dict[str, Any]
 ) -> None:
     """Add an option for each hyper-parameter of a pass; it goes into ``settings`` if given."""
