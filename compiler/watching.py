@@ -22,9 +22,9 @@ def is_pressed_again(offer: str) -> bool:
     """
     if not is_watched():
         return False
-    sys.stderr.write(f"\ninterrupted; Ctrl-C again within {_WAITS_SECONDS:g} s {offer}\n")
-    sys.stderr.flush()
     try:
+        sys.stderr.write(f"\ninterrupted; Ctrl-C again within {_WAITS_SECONDS:g} s {offer}\n")
+        sys.stderr.flush()
         time.sleep(_WAITS_SECONDS)
     except KeyboardInterrupt:
         return True
