@@ -156,9 +156,10 @@ class LatencySearch:
     ) -> Program:
         wrong = measured / allocation.latency_ms - 1
         notes = [
-            f"latency {self.describe(measured)} measured beside the original while deciding, target "
-            f"{self.describe(self.target_ms)}; the cost table said {allocation.latency_ms:.3g} ms "
-            f"({-wrong / (1 + wrong):+.1%}), {candidates} candidates measured"
+            f"latency {self.describe(measured)} measured beside the original while deciding, "
+            f"target {self.describe(self.target_ms)}; the cost table said "
+            f"{allocation.latency_ms:.3g} ms ({-wrong / (1 + wrong):+.1%}), "
+            f"{candidates} candidates measured"
         ]
         if not self._is_met(measured):
             side = "below" if measured < self.target_ms else "above"
