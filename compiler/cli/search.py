@@ -16,8 +16,10 @@ from compressc.cli.outputs import (
     write_result,
 )
 from compressc.cli.parsing import FieldOption, Parser, field_options
+from compressc.cli.recipe_file import recipe_path, write_recipe
 from compressc.errors import SplitError
 from compressc.reporting.progress import ProgressDisplay
+from compressc.writing import written_together
 
 if TYPE_CHECKING:
     from compressc.architecture_search import ArchitectureJob
@@ -41,7 +43,7 @@ learns on the search-validation split; then the best architecture is trained fro
 zeros rise to the same sparsity (--final-...). Filters without a weight leave; other zeros stay,
 small with --storage compact and fast with --engine sparse. The test split is seen once, at the end.
 
-The same command goes on where a run was killed. A whole search takes minutes to hours: begin with
+The same command goes on where a run was killed; `compressc run net.recipe.toml` repeats it. A whole search takes minutes to hours: begin with
 few --layers and --channels, and --epochs 3."""
 
 # Set by options of their own, or by the command itself.
@@ -57,9 +59,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = build_parser()
     if not {"-h", "--help"}.intersection(arguments):
-        check_data(arguments)
         early, _ = parser.peek(arguments)
         check_result_outputs(early)
+        check_data(arguments)
     settings = add_pass_options(parser)
     options = parser.parse_whole(arguments)
     with (
@@ -71,7 +73,9 @@ def run(arguments: Sequence[str]) -> int:
 
         result = search_architecture(_read_job(options, settings, progress), progress)
         progress(0, 0, "writing")
-        written = write_result(result, options)
+        with written_together():
+            written = write_result(result, options)
+            write_recipe(recipe_path(written[0]), "search", arguments, parser)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
