@@ -43,8 +43,8 @@ learns on the search-validation split; then the best architecture is trained fro
 zeros rise to the same sparsity (--final-...). Filters without a weight leave; other zeros stay,
 small with --storage compact and fast with --engine sparse. The test split is seen once, at the end.
 
-The same command goes on where a run was killed; `compressc run net.recipe.toml` repeats it. A whole search takes minutes to hours: begin with
-few --layers and --channels, and --epochs 3."""
+The same command goes on where a run was killed; `compressc run net.recipe.toml` repeats it. A whole
+search takes minutes to hours: begin with few --layers and --channels, and --epochs 3."""
 
 # Set by options of their own, or by the command itself.
 _OWN = {"sparsity", "space", "from_scratch", "skip_first_last", "ema", "patience"}
@@ -101,7 +101,7 @@ def build_parser() -> Parser:
         metavar="SOURCE",
         required=True,
         help="labelled images: a folder or .tar.gz with a sub-folder for each class, a folder of "
-        "MNIST's IDX files, an .npz, or module:factory",
+        "MNIST's IDX files, an .npz, hf:NAME, or module:factory",
     )
     parser.add_argument(
         "--sparsity",
