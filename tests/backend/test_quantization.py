@@ -200,17 +200,3 @@ def test_absurd_outputs_are_a_problem(
     weight.CopyFrom(numpy_helper.from_array(array, weight.name))
     drift = measure_drift(exported, wrong, feeds(2))
     assert problem in drift.problem
-
-
-def test_it_is_loaded_without_a_warning(int8: onnx.ModelProto, capfd) -> None:
-    onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert capfd.readouterr().err == ""
-
-
-def test_an_initializer_that_nothing_reads_would_be_told(int8: onnx.ModelProto, capfd) -> None:
-    """What the test above looks for does arrive there."""
-    spoiled = onnx.ModelProto()
-    spoiled.CopyFrom(int8)
-    spoiled.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "unread"))
-    onnxruntime.InferenceSession(spoiled.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert "unread" in capfd.readouterr().err
