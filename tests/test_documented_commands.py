@@ -37,7 +37,7 @@ SHORTENED = {
     "snn": "--epochs 2 --quiet",
     "distill": "--epochs 2",
 }
-_TIMED = {"bench": "0.3", "profile": "0.2"}
+_TIMED = {"bench": "0.3", "profile": "0.2", "compress": "0.3", "sweep": "0.3", "search": "0.3"}
 
 
 def documented() -> list[tuple[str, list[str]]]:
@@ -178,15 +178,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shortened(words: tuple[str, ...]) -> list[str]:
     """Return a line with what makes it short behind it."""
-    more = [option for key, options in SHORTENED.items() if key in words for option in [options]]
-    extra = " ".join(more[:1]).split()
-    # Options of a pass stand behind it: those of the last one would take them.
-    if words[0] in COMMANDS:
-        seconds = _TIMED.get(words[0], "0.5" if words[0] in ("sweep", "search") else "")
-    else:
-        seconds = "0.5"
-    timed = ["--seconds", seconds] if seconds else []
-    return [*words, *extra, *timed]
+    extra = next((options for key, options in SHORTENED.items() if key in words), "").split()
+    command = words[0] if words[0] in COMMANDS or words[0].startswith("-") else "compress"
+    if "calibrate" in words or (command in ("compress", "sweep") and not _decides(words)):
+        # The default recipe ends with it.
+        extra += ["--refine-steps", "2"]
+    if command in _TIMED and "--cost-table" not in words:
+        extra += ["--seconds", _TIMED[command]]
+    return [*words, *extra]
+
+
+def _decides(words: tuple[str, ...]) -> bool:
+    """Return whether a line names its passes, or zeros, which have a pass of their own."""
+    return any(word in ("--pass", "--sparsity") for word in words)
 
 
 @pytest.mark.slow
