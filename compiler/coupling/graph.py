@@ -14,10 +14,12 @@ from torch import fx
 from compressc.array_types import BoolArray, IntArray
 from compressc.channels.axes import Axes, Solution
 from compressc.channels.kept import Kept
+from compressc.choices.blocks import find_blocks
 from compressc.choices.branches import Branches, read_branches
 from compressc.costs import Cost, CostBuilder, CostModel
 from compressc.coupling.dependency_graph import build_dependency_graph
 from compressc.coupling.grouping import form_groups, unbalanced
+from compressc.coupling.keep_patterns import pin_kept
 from compressc.coupling.groups import ChannelGroup
 from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
 from compressc.coupling.partitions import join_blocks, resolve_partitions
@@ -41,7 +43,8 @@ class Coupling:
         propagation: axes of every value and parameter, edits, contractions.
         solution: class of every id.
         factor_costs: what factorised layers cost instead.
-        branches: architecture choices, and what each leaves of the graph.
+        branches: architecture choices and residual blocks, and what each decision leaves of the
+            graph.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -244,8 +247,16 @@ def build_coupling(program: Program) -> Coupling:
         _by_name={group.name: group for group in groups},
         factor_costs=place_sites(sites, propagation, builder),
         _module=program.graph_module,
-        branches=read_branches(program.graph_module.graph),
+        branches=_read_branches(program, propagation),
     )
+
+
+def _read_branches(program: Program, propagation: Propagation) -> Branches:
+    """Return the branches of a program, with its residual blocks; kept ones are pinned."""
+    graph = program.graph_module.graph
+    macs = {term.node: float(term.total) for term in propagation.records.macs}
+    blocks = pin_kept(find_blocks(graph, macs), program.constraints.keep)
+    return replace(read_branches(graph), blocks=blocks)
 
 
 def _ids_of(axes: Axes) -> list[IntArray]:
