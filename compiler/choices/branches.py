@@ -116,7 +116,8 @@ class Branches:
         """Return what choices make of the graph.
 
         A decided choice is its candidate. A sum with a connection that was left out is the other
-        value, and the sum of a block that was left out is its skip. Where one of the two is written to in place, the candidate is copied.
+        value, and the sum of a block that was left out is its skip. Where one of the two is
+        written to in place, the candidate is copied.
         """
         stands: dict[str, str] = {}
         copies: dict[str, str] = {}

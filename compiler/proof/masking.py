@@ -33,9 +33,9 @@ def masked(program: Program) -> fx.GraphModule:
     """Return the program's model at full size with its plan applied as masks.
 
     Of a choice that is made every candidate is computed, and the chosen one selected. A block that
-    is left out is computed, and its branch added as zeros. A layer with ranks multiplies by the product of its factors instead of its weight. The other
-    weights are shared with the program; those under a ``zero`` mask are multiplied by the mask
-    wherever they are read.
+    is left out is computed, and its branch added as zeros. A layer with ranks multiplies by the
+    product of its factors instead of its weight. The other weights are shared with the program;
+    those under a ``zero`` mask are multiplied by the mask wherever they are read.
 
     Raises:
         PlanError: if the plan does not fit.

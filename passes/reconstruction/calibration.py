@@ -44,8 +44,9 @@ class Calibration(Pass):
     in front of it computes, it best reproduces what it computed in the original network: ridge
     regression in closed form. The last layer of a residual branch aims at the original sum minus
     the shortcut as it is now, and so also makes up for errors made in front of the block; in front
-    of blocks that are left out it aims at what these made of it. Weights that a plan sets to zero stay zero, and a factorised layer gets the best weights of its ranks.
-    Batch norms behind no such layer have their statistics moved along.
+    of blocks that are left out it aims at what these made of it. Weights that a plan sets to zero
+    stay zero, and a factorised layer gets the best weights of its ranks. Batch norms behind no such
+    layer have their statistics moved along.
 
     Attributes:
         samples: how many unlabelled samples of the training split are used.

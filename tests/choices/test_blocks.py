@@ -234,7 +234,7 @@ def test_a_block_with_a_kept_layer_stays() -> None:
     assert second.pinned is None
     planned = program.with_plan(Plan(choice={"blocks.0": LEFT_OUT}))
     for use in (compressc.lower, compressc.masked):
-        with pytest.raises(PlanError, match="block 'blocks.0' cannot be left out: kept by"):
+        with pytest.raises(PlanError, match=r"block 'blocks.0' cannot be left out: kept by"):
             use(planned)
 
 
