@@ -10,19 +10,18 @@ from typing import ClassVar, Literal
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.coupling.graph import couple
-from compressc.errors import ChoiceError, GoalError
+from compressc.errors import GoalError
 from compressc.goal import LatencyBound
 from compressc.latency.network_listing import write_original
+from compressc.passes.blocks.candidates import check_blocks, describe_dropped
 from compressc.passes.blocks.disagreement import Disagreement
 from compressc.passes.blocks.removal import Errors, Removal, order_removals, put_back
 from compressc.passes.blocks.succession_errors import SuccessionErrors
-from compressc.passes.depth.amounts import Amounts, open_amounts
+from compressc.passes.latency.amounts import Amounts, open_amounts
 from compressc.passes.latency.meeting import describe_prediction, measure_beside
 from compressc.passes.unit_features.reconstruction_errors import RIDGE
 from compressc.program import HistoryLine, Program
 from compressc.tasks.protocol import draw_samples, require_task
-
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -144,28 +143,6 @@ class _LargestFirst(Pass):
         return program.with_plan(program.plan.with_choice(removal.choice))
 
 
-def check_blocks(program: Program, name: str) -> None:
-    """Check that there is a residual block that may leave.
-
-    Args:
-        program: any.
-        name: the pass, for the error.
-
-    Raises:
-        ChoiceError: if there is none.
-    """
-    blocks = couple(program).branches.blocks
-    if not blocks:
-        raise ChoiceError(
-            f"{name}: the network has no residual block, which is a sum whose one side can carry "
-            "the value alone; thin its layers instead, such as with --pass surgeon"
-        )
-    if all(block.pinned is not None for block in blocks):
-        raise ChoiceError(
-            f"{name}: every residual block has to stay ({blocks[0].pinned}, ...); keep fewer layers"
-        )
-
-
 def _meet(amounts: Amounts, errors: Errors) -> Removal:
     """Return the blocks to leave out for the goal.
 
@@ -190,18 +167,10 @@ def _decide(
 ) -> Program:
     """Return the program with blocks left out, and a line of history that names them."""
     numbers = {"blocks_left_out": float(len(removal.names)), "block_error": removal.error}
-    if amounts.model is not None:
+    if amounts.latency is not None:
         predicted = amounts.correction * amounts.latency_ms(removal.choice)
         numbers |= {"predicted_latency_ms": predicted, "original_latency_ms": amounts.full_ms}
-    line = HistoryLine(name, notes=(describe_removal(program, removal), *notes), numbers=numbers)
+    line = HistoryLine(
+        name, notes=(describe_dropped(program, removal.choice), *notes), numbers=numbers
+    )
     return program.with_plan(program.plan.with_choice(removal.choice)).with_line(line)
-
-
-def describe_removal(program: Program, removal: Removal) -> str:
-    """Return which blocks leave, in words."""
-    blocks = [block.name for block in couple(program).branches.blocks]
-    gone = [name for name in blocks if name in removal.names]
-    if not gone:
-        return f"no block is left out of {len(blocks)}"
-    more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
-    return f"{len(gone)} of {len(blocks)} blocks are left out: {', '.join(gone[:_SHOWN])}{more}"

@@ -118,4 +118,4 @@ def _readers(node: fx.Node, living: frozenset[str], gone: Mapping[str, Block]) -
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
-    return hinted_shape(value_of(node))  # type: ignore[arg-type]
+    return hinted_shape(value_of(node))

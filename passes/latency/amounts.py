@@ -69,7 +69,7 @@ class Amounts:
         """Return whether the goal is met, as far as is known without measuring."""
         if not self.bounds.hold(self._cost(choice)):
             return False
-        if self.model is None:
+        if self.latency is None:
             return True
         return self.correction * self.latency_ms(choice) <= self.target_ms
 
@@ -81,7 +81,7 @@ class Amounts:
         """
         count, cost = len(choice), self._cost(choice)
         means = f"leaving out all {count} blocks that may leave"
-        advice = ("thin the layers as well (--pass surgeon --blocks, or --pass latency --blocks)",)
+        advice = ("thin the layers as well (--pass surgeon --depth, or --pass latency --depth)",)
         if self.bounds.hold(cost):
             least = self.correction * self.latency_ms(choice)
             return GoalError(
@@ -100,13 +100,16 @@ class Amounts:
         return couple(self.program).cost(plan.with_choice(choice))
 
 
-def open_amounts(program: Program, context: Context, name: str) -> Amounts:
+def open_amounts(
+    program: Program, context: Context, name: str, *, by_time: bool = False
+) -> Amounts:
     """Return what a program costs without some of its blocks.
 
     Args:
         program: with decisions pending, or none.
         context: its goal bounds MACs, params, bytes or latency.
         name: the pass, for errors.
+        by_time: whether milliseconds are what is to become less, even where they are not bounded.
 
     Raises:
         GoalError: if the goal bounds nothing, or a cost table is of another model.
@@ -115,15 +118,18 @@ def open_amounts(program: Program, context: Context, name: str) -> Amounts:
     goal = context.goal
     bounds = Bounds(goal.bounds, couple(program).cost(Plan()))
     latency = goal.latency_ms
-    if not isinstance(latency, LatencyBound):
+    bound = latency if isinstance(latency, LatencyBound) else None
+    if bound is None:
         if not bounds:
             raise GoalError(
                 f"{name} has nothing to aim at; give a target such as --target-flops 0.5 or "
                 "--target-latency 0.5"
             )
-        return Amounts(program, bounds)
+        if not by_time:
+            return Amounts(program, bounds)
     context.progress(0, 0, "listing the kernels of the original")
-    model = predict_from_table(program.with_plan(Plan()), latency.percentile, context)
+    percentile = "p50" if bound is None else bound.percentile
+    model = predict_from_table(program.with_plan(Plan()), percentile, context)
     kernels = [term.kernel for term in model.terms]
     places = find_block_kernels(kernels, couple(program).branches.blocks)
-    return Amounts(program, bounds, latency, model, places)
+    return Amounts(program, bounds, bound, model, places)
