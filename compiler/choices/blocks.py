@@ -105,12 +105,12 @@ def find_blocks(graph: fx.Graph, macs: Mapping[str, float]) -> tuple[Block, ...]
         NeurIPS 2016 (blocks that may be left out).
     """
     flow = _read_flow(graph, macs)
-    by_name = {node.name: node for node in graph.nodes}
+    owners = _read_owners(graph)
     blocks = []
     for node in graph.nodes:
         sides = _sides(node, flow)
         if sides is not None:
-            block = _read_block(node, sides, flow, by_name)
+            block = _read_block(node, sides, flow, owners)
             if block is not None:
                 blocks.append(block)
     return _named_apart(blocks)
@@ -147,7 +147,7 @@ def _sides(node: fx.Node, flow: _Flow) -> tuple[str, str] | None:
 
 
 def _read_block(
-    node: fx.Node, sides: tuple[str, str], flow: _Flow, by_name: Mapping[str, fx.Node]
+    node: fx.Node, sides: tuple[str, str], flow: _Flow, owners: Mapping[str, Sequence[str]]
 ) -> Block | None:
     entry = flow.before.get(node.name, _START)
     if entry == _START or flow.behind.get(entry) != node.name:
@@ -164,29 +164,31 @@ def _read_block(
     if weight(skip)[0] > 1 or not layers:
         return None
     nodes = tuple(sorted(own, key=flow.position.__getitem__))
-    name = _name([owner for layer in layers for owner in _owners(by_name[layer])] or layers)
-    owners = dict.fromkeys(owner for inner in nodes for owner in _owners(by_name[inner]))
-    return Block(name, node.name, entry, skip, branch, nodes, tuple(owners))
+    name = _name([owner for layer in layers for owner in owners[layer]] or layers)
+    read = dict.fromkeys(owner for inner in nodes for owner in owners[inner])
+    return Block(name, node.name, entry, skip, branch, nodes, tuple(read))
 
 
-def _owners(node: fx.Node) -> list[str]:
-    """Return the layers whose parameters a node reads, also through what constants make of them."""
-    owners, waiting = [], list(node.all_input_nodes)
-    for source in waiting:
-        if source.op == "get_attr":
-            owners.append(owner_of(str(source.target)))
-        elif source.op == "call_function" and _is_constant(source):
-            waiting.extend(source.all_input_nodes)
+def _read_owners(graph: fx.Graph) -> dict[str, tuple[str, ...]]:
+    """Return the layers whose parameters each node reads, also through what constants make of them.
+
+    Returns:
+        By the node's name; of a parameter, and of what is computed from parameters alone, the
+        layers that own these.
+    """
+    owners: dict[str, tuple[str, ...]] = {}
+    constants: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            constants.add(node.name)
+            owners[node.name] = (owner_of(str(node.target)),)
+            continue
+        sources = [source.name for source in node.all_input_nodes]
+        if sources and node.op == "call_function" and constants.issuperset(sources):
+            constants.add(node.name)
+        read = (owner for name in sources if name in constants for owner in owners[name])
+        owners[node.name] = tuple(dict.fromkeys(read))
     return owners
-
-
-def _is_constant(node: fx.Node) -> bool:
-    """Return whether a node is computed from parameters and buffers alone."""
-    sources = node.all_input_nodes
-    return bool(sources) and all(
-        source.op == "get_attr" or (source.op == "call_function" and _is_constant(source))
-        for source in sources
-    )
 
 
 def _name(layers: Sequence[str]) -> str:
