@@ -51,10 +51,12 @@ class Noise:
     metric_name = "none"
 
     def calibration_batches(self, samples: int, seed: int) -> Iterator[tuple[Tensor]]:
+        """Yield four images of noise."""
         del samples
         yield (torch.randn(4, 3, 224, 224, generator=torch.Generator().manual_seed(seed)),)
 
     def fail(self, *_arguments: object) -> None:
+        """Refuse what needs labels."""
         raise NotImplementedError
 
     train_batches = loss = validate = evaluate = fail

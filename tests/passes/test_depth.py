@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,12 +20,17 @@ from compressc.passes.blocks.disagreement import Disagreement
 from compressc.passes.blocks.removal import Removal, order_removals, put_back
 from compressc.passes.blocks.succession_errors import SuccessionErrors
 from compressc.passes.depth.pruning import Depth
+from compressc.passes.magnitude import Magnitude
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.refinement import RefinementSettings, refine_blocks
 from compressc.passes.reconstruction.succession import find_successors
+from compressc.passes.surgeon import Surgeon
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.proof.equivalence import prove
+from compressc.reporting.page import render_page
+from compressc.settings import Settings
+from compressc.tasks.unlabeled import UnlabeledTask
 from tests.noise_tasks import Noise
 
 
@@ -255,3 +261,67 @@ def test_blocks_leave_in_the_order_of_loss_per_saving() -> None:
     # Both left, but either the first alone would do.
     assert put_back(removals[-1], errors, amount, lambda c: amount(c) <= 12).names == (first,)
     assert put_back(removals[-1], errors, amount, lambda c: amount(c) <= 10) == removals[-1]
+
+
+def test_surgeon_weighs_blocks_against_widths() -> None:
+    program, task = make(), Noise()
+    goal = Goal(macs=0.6)
+    full = cost_of(program).macs
+    widths = Surgeon(samples=128)(program, Context(goal, task=task))
+    both = Surgeon(samples=128, depth=True)(program, Context(goal, task=task))
+    assert not widths.plan.choice
+    # What the stem can take over is cheaper than any channel.
+    assert "linear" in left_out(both)
+    assert cost_of(both).macs <= 0.6 * full
+    line = both.history[-1]
+    assert "depths were tried" in line.notes[-1]
+    assert line.numbers["width_error"] >= 0
+    assert prove(both, compressc.lower(both)).passed
+    with pytest.raises(GoalError, match="cannot be reached"):
+        Surgeon(samples=64, depth=True)(program, Context(Goal(macs=0.0001), task=task))
+
+
+def test_widths_of_a_block_that_left_are_not_chosen() -> None:
+    program = make().with_plan(Plan(choice={"a..b": LEFT_OUT}))
+    full = couple(program).cost(Plan()).macs
+    decided = Magnitude()(program, context(macs=0.12))
+    assert decided.plan.choice == {"a..b": LEFT_OUT}
+    assert "a" not in decided.plan.keep
+    assert cost_of(decided).macs <= 0.12 * full
+    # All of the goal is met by the layers that are left.
+    assert cost_of(decided).macs > 0.08 * full
+
+
+def test_a_rehearsal_reaches_what_depth_and_widths_reach() -> None:
+    program = make()
+    least = Surgeon(depth=True).rehearsal()
+    decided = least(program, context(macs=0.014))
+    assert left_out(decided) == set(names(program))
+    with pytest.raises(GoalError, match="cannot be reached"):
+        Surgeon().rehearsal()(program, context(macs=0.014))
+
+
+def test_the_whole_way_from_a_model_to_a_report() -> None:
+    torch.manual_seed(0)
+    program = compressc.capture(Net().eval(), (torch.randn(2, 3, 8, 8),))
+    images = [torch.randn(48, 3, 8, 8) for _ in range(3)]
+    task = UnlabeledTask(program, *((split,) for split in images), "noise")
+    result = compressc.compress(
+        program,
+        goal=Goal(macs=0.5),
+        passes=["depth", Calibration(refinement=RefinementSettings(refine_steps=0))],
+        task=task,
+        settings=Settings(measure=False),
+    )
+    report = result.report
+    assert report.verdict.passed
+    gone = [row.name for row in report.blocks if row.left_out]
+    assert "a..b" in gone
+    assert report.after.macs <= 0.5 * report.before.macs
+    assert "residual blocks" in str(report)
+    assert json.loads(report.to_json())["blocks"][1] == {"name": "a..b", "left_out": True}
+    page = render_page(report)
+    assert "Blocks that were left out" in page
+    assert "a..b" in page
+    row = next(row for row in report.layers if row.name == "a")
+    assert (row.macs_after, row.widths_after) == (0, (0, 0))
