@@ -72,19 +72,19 @@ def draw_architecture(picture: ArchitecturePicture, *, downwards: bool = False) 
     along, across = 2 * _MARGIN + step * len(generations), 2 * _MARGIN + lane * (most + 1)
     layout = nx.multipartite_layout(graph, subset_key="depth") if graph else {}
     spread = [float(point[1]) for point in layout.values()]
-    places = {}
+    places: dict[str, tuple[float, float]] = {}
     for name, point in layout.items():
         forward = _MARGIN + step * (graph.nodes[name]["depth"] + 0.5)
         aside = _place_across(float(point[1]), spread, across, lane)
         places[name] = (aside, forward) if downwards else (forward, aside)
     boxes = tuple(
-        Box(*places[name], max(40.0, len(label) * _LETTER + _PADDING), _BOX_HEIGHT, label)
-        for name, label in picture.nodes
+        Box(x, y, max(40.0, len(label) * _LETTER + _PADDING), _BOX_HEIGHT, label)
+        for (x, y), label in ((places[name], label) for name, label in picture.nodes)
     )
     widths = {box.label: box.width for box in boxes}
     arrows = tuple(_arrows(picture, places, widths, labels, graph, downwards))
-    size = (across, along) if downwards else (along, across)
-    return ArchitecturePlot(picture.title, *size, boxes, arrows)
+    width, height = (across, along) if downwards else (along, across)
+    return ArchitecturePlot(picture.title, width, height, boxes, arrows)
 
 
 def _place_across(value: float, spread: Sequence[float], room: float, lane: float) -> float:

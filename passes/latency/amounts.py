@@ -81,7 +81,7 @@ class Amounts:
         """
         count, cost = len(choice), self._cost(choice)
         means = f"leaving out all {count} blocks that may leave"
-        advice = ("thin the layers as well (--pass surgeon --depth, or --pass latency --depth)",)
+        advice = ("thin the layers as well (--depth yes of --pass surgeon or latency)",)
         if self.bounds.hold(cost):
             least = self.correction * self.latency_ms(choice)
             return GoalError(
