@@ -17,6 +17,7 @@ examples:
   compressc inspect model.pt --all                every group and every layer
   compressc inspect model.pt --group 'layer3.*'   these groups with every tensor slice
   compressc inspect model.pt --json > model.json  everything, for programs
+  compressc inspect model.pt --graph deps.svg     the network as a picture, what repeats folded
   compressc inspect model.pt --graph deps.graphml  the dependency graph, for networkx and viewers"""
 
 
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--graph",
         metavar="FILE",
-        help="write values, layers and channel groups as a graph: .graphml or .json",
+        help="write values, layers and channel groups as a graph: .svg, .graphml or .json",
     )
     check_early(arguments)
     options = parser.parse_args(list(arguments))
