@@ -15,6 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from compressc.error_text import quote_error
 from compressc.errors import CaptureError
 from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode, walk
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.session import create_session, run_session
 
 # A folded value may be larger than what it is made from, such as a table of positions.
 _FREE_ELEMENTS = 2**22
@@ -90,10 +92,10 @@ def _fold(graph: Graph, outer: Mapping[str, Constant], names: Mapping[str, str])
 
 
 def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Compute the outputs of one node by ONNX's own definition.
+    """Compute the outputs of one node by ONNX's own definition, or in ONNX Runtime.
 
     Raises:
-        CaptureError: if they would be unreasonably large, or the definition does not know the node.
+        CaptureError: if they would be unreasonably large, or neither knows the node.
     """
     _check_growth(node, [arrays[name] for name in node.inputs if name in arrays])
     inputs = [
@@ -112,11 +114,15 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     try:
         results = ReferenceEvaluator(model).run(None, dict(arrays))
-    except Exception as error:
-        raise CaptureError(
-            f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
-            "(onnxsim), or hand over the PyTorch model"
-        ) from error
+    except Exception:  # noqa: BLE001 - the definition of some operators fails on valid inputs
+        try:
+            session = create_session(model.SerializeToString(), "ONNX Runtime", optimize=False)
+            results = run_session(session, arrays, "ONNX Runtime")
+        except RuntimeFailure as error:
+            raise CaptureError(
+                f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
+                "(onnxsim), or hand over the PyTorch model"
+            ) from error
     return [np.asarray(result) for result in results]
 
 

@@ -23,6 +23,7 @@ from compressc.frontend.onnx_import.network import OnnxNetwork
 from compressc.frontend.onnx_import.reading import check_model, read_model, versions_of
 from compressc.frontend.onnx_import.refusals import refuse_other_values, refuse_quantized
 from compressc.frontend.onnx_import.signature import read_inputs
+from compressc.frontend.onnx_import.untying import untie_vectors
 from compressc.frontend.tracing import capture
 from compressc.kept_nodes import OPSET
 from compressc.program import HistoryLine, Program
@@ -86,7 +87,7 @@ def _import(
     """Import a model and hold it against ``truth``, which is the model, or what it came from."""
     graph = read_graph(model.graph, versions_of(model))
     refuse_quantized(graph)
-    graph = join_linear_layers(fold_constants(graph))
+    graph = untie_vectors(join_linear_layers(fold_constants(graph)))
     example = make_example(read_inputs(model), graph, shapes, batch, seed)
     network = OnnxNetwork(graph).eval()
     # Torch wraps what goes wrong while it traces; here errors speak for themselves.
