@@ -13,7 +13,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError
+from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode, walk
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.session import create_session, run_session
@@ -38,7 +38,8 @@ def fold_constants(graph: Graph, outer: Mapping[str, Constant] | None = None) ->
         outer: constants that a graph inside a node can read from outside.
 
     Raises:
-        CaptureError: if a value would be unreasonably large, or cannot be computed.
+        HandOverError: if a value would be unreasonably large.
+        CaptureError: if one cannot be computed.
     """
     return _without_unread(_fold(graph, outer or {}, {}))
 
@@ -95,7 +96,8 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     """Compute the outputs of one node by ONNX's own definition, or in ONNX Runtime.
 
     Raises:
-        CaptureError: if they would be unreasonably large, or neither knows the node.
+        HandOverError: if they would be unreasonably large.
+        CaptureError: if neither knows the node.
     """
     _check_growth(node, [arrays[name] for name in node.inputs if name in arrays])
     inputs = [
@@ -139,7 +141,7 @@ def _check_growth(node: GraphNode, arrays: list[NDArray[Any]]) -> None:
         return
     allowed = max(_FREE_ELEMENTS, 16 * sum(array.size for array in arrays))
     if _count_elements(node, arrays) > allowed:
-        raise CaptureError(f"{node} makes a value of an unreasonable size; check the file")
+        raise HandOverError(f"{node} makes a value of an unreasonable size; check the file")
 
 
 def _count_elements(node: GraphNode, arrays: list[NDArray[Any]]) -> int:

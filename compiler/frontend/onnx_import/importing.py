@@ -11,7 +11,7 @@ import torch
 from onnx import version_converter
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError
+from compressc.errors import CaptureError, ConversionError, VerificationError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.batch_axis import Example, make_example
 from compressc.frontend.onnx_import.fixed_batch import free_batch
@@ -35,7 +35,7 @@ def import_file(
     """Import an ONNX file; see :func:`import_model`.
 
     Raises:
-        HandOverError, CaptureError, VerificationError: as there, and if the file cannot be read.
+        HandOverError, ConversionError: as there, and if the file cannot be read.
     """
     program = import_model(read_model(path), shapes=shapes, batch=batch, seed=seed)
     settings = {
@@ -62,18 +62,21 @@ def import_model(
         seed: seed of the example inputs.
 
     Raises:
-        HandOverError: if the model is malformed, quantised, or its inputs' shapes are not known.
-        CaptureError: if an operator has no counterpart in PyTorch.
-        VerificationError: if the Program does not compute what ONNX Runtime computes.
+        HandOverError: if the model is malformed, or its inputs' shapes are not known.
+        ConversionError: if ONNX Runtime runs it, but it is quantised, an operator has no
+            counterpart in PyTorch, or the Program does not compute what ONNX Runtime computes.
     """
-    refuse_other_values(model)
     model = check_model(model)
+    refuse_other_values(model)
     notes = []
     freed = free_batch(model, read_inputs(model), seed)
     if freed is not None:
         model = freed
         notes.append("the file's batch is fixed; in ONNX Runtime its network is the same for any")
-    program = _import(model, model, shapes, batch, seed)
+    try:
+        program = _import(model, model, shapes, batch, seed)
+    except (CaptureError, VerificationError) as error:
+        raise ConversionError(str(error)) from error
     return program.with_line(HistoryLine("import", notes=tuple(notes))) if notes else program
 
 
