@@ -41,7 +41,30 @@ def fold_constants(graph: Graph, outer: Mapping[str, Constant] | None = None) ->
         HandOverError: if a value would be unreasonably large.
         CaptureError: if one cannot be computed.
     """
-    return _without_unread(_fold(graph, outer or {}, {}))
+    return _without_unread(_fold(_with_learned_nodes(graph), outer or {}, {}))
+
+
+def _with_learned_nodes(graph: Graph) -> Graph:
+    """Take Constant nodes for weights where a file has no others, as those of Paddle.
+
+    Given:  a file without initializers of floating-point numbers, but single ones.
+    Result: Constant nodes of such numbers as initializers of the same names.
+    """
+    if any(_may_be_learned(constant.array) for constant in graph.constants.values()):
+        return graph
+    constants = dict(graph.constants)
+    nodes: list[GraphNode] = []
+    for node in graph.nodes:
+        value = node.attributes.get("value")
+        if node.operator == "Constant" and isinstance(value, np.ndarray) and _may_be_learned(value):
+            constants[node.outputs[0]] = Constant(value, learned=True, source=node.outputs[0])
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _may_be_learned(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and array.size > 1
 
 
 def _without_unread(graph: Graph) -> Graph:

@@ -11,7 +11,7 @@ import torch
 from onnx import version_converter
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError, ConversionError, VerificationError
+from compressc.errors import CaptureError, CompresscError, ConversionError, VerificationError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.batch_axis import Example, make_example
 from compressc.frontend.onnx_import.fixed_batch import free_batch
@@ -100,11 +100,32 @@ def _import(
     if network.keeper.is_outdated and model is truth:
         return _import(_in_newer_opset(model), truth, shapes, batch, seed)
     network.keeper.learning = False
-    program = _capture(network, graph, example)
+    stiff = _find_stiff(network, example)
+    program = _capture(network, graph, example.fixed(frozenset(stiff)))
+    if stiff:
+        program = program.with_line(HistoryLine("import", notes=tuple(stiff.values())))
     if network.keeper.operators:
         note = f"kept as the file has them: {', '.join(network.keeper.operators)}"
         program = program.with_line(HistoryLine("import", notes=(note,)))
     return check_against_file(program, network, truth, seed)
+
+
+def _find_stiff(network: OnnxNetwork, example: Example) -> dict[str, str]:
+    """Return the axes besides the batch that the file leaves open and its network does not.
+
+    Torch would trace them as varying within bounds that nobody knows: a recogniser of text that
+    reduces a height of 48 to 1, and then drops that axis, leaves it open too.
+    """
+    stiff = {}
+    others = {n for axes in example.axes for n in axes.values()} - example.batch_names
+    for name in sorted(others):
+        try:
+            with torch.no_grad():
+                network(*example.doubled(name))
+        except (CompresscError, RuntimeError, ValueError, IndexError) as error:
+            said = quote_error(error).partition("; ")[0]
+            stiff[name] = f"the size of '{name}' is fixed: twice of it does not fit ({said})"
+    return stiff
 
 
 def _in_newer_opset(model: onnx.ModelProto) -> onnx.ModelProto:
