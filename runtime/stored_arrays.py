@@ -107,8 +107,9 @@ class StoredArrays(Mapping[str, NDArray[Any]]):
             head = io.BytesIO(stream.read(_MAX_HEADER))
         try:
             shape, fortran, dtype = _parse(head)
-        except _UNREADABLE as error:
-            raise ValueError(f"{_name(entry)} has a damaged header") from error
+        except _UNREADABLE:
+            # Behind it may be a MemoryError, which is how Python's parser says "nested too deep".
+            raise ValueError(f"{_name(entry)} has a damaged header") from None
         if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
             raise ValueError(f"{_name(entry)} holds objects or records, not plain numbers")
         sizes_fit = len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)

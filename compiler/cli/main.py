@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compressc.cli.interruption import interruptible
+from compressc.cli.memory import memory_ended
 from compressc.cli.streams import abandon_stdout, prepare_streams
 from compressc.errors import CompresscError
 from compressc.process_rank import process_count, process_rank
@@ -65,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         abandon_stdout()  # the reader (head, less) has seen enough
         return 0
-    except MemoryError:
-        return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     except OSError as error:
+        if memory_ended(error):
+            return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
         if error.errno == errno.ENOSPC and error.filename is None:
             abandon_stdout()
         name = f"{error.filename}: " if error.filename else ""
@@ -85,11 +86,12 @@ def _interrupted(arguments: Sequence[str]) -> str:
 
 
 def _fail_with(error: Exception) -> int:
+    # Whoever caught it may have taken it for something else, such as a package that is missing.
+    if memory_ended(error):
+        return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     exit_code = getattr(error, "exit_code", None)
     if isinstance(error, CompresscError) or isinstance(exit_code, int):
         return _fail(str(error), exit_code if isinstance(exit_code, int) else 1)
-    if "allocate memory" in str(error):  # how torch says MemoryError
-        return _fail(_OUT_OF_MEMORY, OUT_OF_MEMORY_EXIT_CODE)
     return _fail(
         f"{type(error).__name__}: {error}; this is a defect in compressc: run again with "
         "COMPRESSC_TRACEBACK=1 and report what it prints",

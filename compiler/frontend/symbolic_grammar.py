@@ -56,8 +56,9 @@ def check_expression(text: str) -> str:
         tree = ast.parse(text, mode="eval").body
         _check(tree, text, _MAX_DEPTH)
         return ast.unparse(tree)
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise _refusal(text) from error
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        # Python's parser says MemoryError where it means that brackets are nested too deep.
+        raise _refusal(text) from None
 
 
 def _refusal(text: str) -> HandOverError:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from compressc.graphs.torch_caches import trim_torch_caches
+
 # Operations whose behaviour differs between training and evaluation, and the position of the flag.
 _MODE_ARGUMENT: dict[Any, int] = {
     torch.ops.aten.batch_norm.default: 5,
@@ -77,6 +79,7 @@ def share_module(module: fx.GraphModule, graph: fx.Graph | None = None) -> fx.Gr
     """Return a GraphModule over a copy of the graph that shares parameters and buffers."""
     if graph is None:
         graph = copy_graph(module)
+    trim_torch_caches()
     return fx.GraphModule(module, graph)
 
 

@@ -98,16 +98,19 @@ class DaskCluster(Executor):
         address: of the scheduler.
 
     Raises:
-        ExecutorError: if it does not answer, or Dask is not installed.
+        ExecutorError: if it does not answer, Dask is not installed, or its options name no
+            certificates for an address that speaks TLS.
     """
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import Client
+            from distributed import Client, Security
         except ImportError as error:
             raise ExecutorError(
                 "--dask needs dask.distributed; pip install 'compressc[distributed]'"
             ) from error
+        if address.startswith("tls://"):
+            _require_certificates(address, cast(Any, Security)())
         try:
             # Dask has no types.
             client: Any = cast(Any, Client)(address, timeout=10, set_as_default=False)
@@ -142,6 +145,26 @@ def is_lost_worker(error: BaseException) -> bool:
         "KilledWorker",
         "FutureCancelledError",
     )
+
+
+def _require_certificates(address: str, security: Any) -> None:
+    """Check that Dask's own options name certificates that can be read.
+
+    A client that starts without them fails with a TypeError, and its end waits for 20 seconds.
+    """
+    try:
+        context = security.get_connection_args("client").get("ssl_context")
+    except OSError as error:  # of ssl as well
+        raise ExecutorError(
+            f"{address}: the certificates that DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            f"__CLIENT__CERT and __CLIENT__KEY name cannot be used ({error})"
+        ) from error
+    if context is None:
+        raise ExecutorError(
+            f"{address} speaks TLS and no certificates are named; set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
+        )
 
 
 def _share_cores(threads: int) -> None:

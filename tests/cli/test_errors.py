@@ -9,7 +9,7 @@ import pytest
 
 from compressc import compression
 from compressc.cli.main import main
-from compressc.errors import VerificationError
+from compressc.errors import CompresscError, VerificationError
 from tests.cli.conftest import TINY, Cli
 
 
@@ -105,12 +105,21 @@ def test_bad_command_lines(
     assert sorted(left) == before
 
 
+def taken_for_a_missing_package() -> CompresscError:
+    error = CompresscError("pass 'magnitude' cannot be imported; install scipy")
+    error.__cause__ = ImportError("scipy.so: failed to map segment from shared object")
+    return error
+
+
 @pytest.mark.parametrize(
     ("failure", "code", "said"),
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 71, "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 71, "out of memory"),
+        (RuntimeError("std::bad_alloc"), 71, "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 71, "out of memory"),
+        (taken_for_a_missing_package(), 71, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x.onnx"), 74, "No space left"),
         (VerificationError("it differs\nby a lot"), 6, "it differs by a lot"),
         (ZeroDivisionError("oops"), 70, "COMPRESSC_TRACEBACK=1"),

@@ -121,3 +121,14 @@ def with_small_files(work: Work, limit: int) -> Work:
         return work()
 
     return run
+
+
+def with_little_memory(work: Work, limit: int) -> Work:
+    """Return the work with so many bytes of address space beyond what the process has."""
+
+    def run() -> int:
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + limit,) * 2)
+        return work()
+
+    return run

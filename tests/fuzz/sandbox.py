@@ -22,7 +22,7 @@ MEMORY_BYTES = 4 * 2**30
 # What hostile files try to leave behind when their code runs.
 MARKER = "MARKER"
 _DEFECT = 70
-_REFUSALS = frozenset(range(2, 21)) | {71, 74}
+_REFUSALS = frozenset(range(2, 21)) | frozenset(range(30, 36)) | {71, 74}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Work = Callable[[], int]

@@ -1,6 +1,7 @@
 """Hostile files at every door: a right result or one clear line, in bounded time and memory.
 
-``COMPRESSC_FUZZ=1000 pytest -m slow tests/fuzz`` tries as many files per door.
+``COMPRESSC_FUZZ=1000 pytest -m slow tests/fuzz`` tries as many files per door, and
+``benchmarks/hostile_files.py`` tries many and keeps the figures.
 """
 
 from __future__ import annotations
@@ -11,29 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.doors import DOORS, Door
+from tests.fuzz.doors import DOORS
+from tests.fuzz.entering import enter
 from tests.fuzz.mutations import mutate
 from tests.fuzz.right_files import NAME
 from tests.fuzz.sandbox import judge, run_in_child
 
 FILES = int(os.environ.get("COMPRESSC_FUZZ", "8"))
 FIRST = int(os.environ.get("COMPRESSC_FUZZ_SEED", "0"))
-
-
-def enter(door: Door, content: bytes, folder: Path) -> str:
-    """Return what is wrong with what a door does with a file; empty for nothing."""
-    folder.mkdir()
-    door.beside(folder)
-    path = folder / f"{NAME}{door.suffix}"
-    path.write_bytes(content)
-    before = set(folder.iterdir())
-    outcome = run_in_child(door.enter(path), folder)
-    wrong = judge(outcome, folder)
-    new = {p.name for p in set(folder.iterdir()) - before}
-    if not wrong and outcome.code and "out.onnx" in new:
-        wrong = "an output beside an error"
-    said = outcome.err.strip().splitlines()[-3:]
-    return f"{wrong}: {' / '.join(said)}" if wrong else ""
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -56,10 +42,11 @@ def test_hostile_files_end_in_one_line(name: str, tmp_path: Path) -> None:
     right = door.make()
     wrong = {}
     for number in range(FIRST, FIRST + FILES):
-        content = mutate(right, random.Random(f"{name} {number}"))
-        said = enter(door, content, tmp_path / str(number))
-        if said:
-            wrong[number] = said
+        entry = enter(
+            door, mutate(right, random.Random(f"{name} {number}")), tmp_path / str(number)
+        )
+        if entry.wrong:
+            wrong[number] = entry.wrong
     assert not wrong
 
 
