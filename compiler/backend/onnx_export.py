@@ -79,8 +79,14 @@ def export_onnx(
     return model
 
 
-def write_onnx(model: onnx.ModelProto, path: str | Path) -> None:
+def write_onnx(model: onnx.ModelProto, path: str | Path, *, checked: bool = True) -> None:
     """Check a model and write it as one file; a failure leaves what was at ``path`` untouched.
+
+    Args:
+        model: with its weights inside.
+        path: the file.
+        checked: whether onnx's full check has to pass it. ONNX Runtime runs some files of others
+            that it does not pass.
 
     Raises:
         ExportError: if the model is not valid ONNX or larger than 2 GiB.
@@ -96,6 +102,8 @@ def write_onnx(model: onnx.ModelProto, path: str | Path) -> None:
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(model.SerializeToString())
+        if not checked:
+            return
         try:
             onnx.checker.check_model(str(temporary), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -23,14 +23,16 @@ from compressc.cli.outputs import check_result_outputs, holding_outputs, state_f
 from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.recipe_file import recipe_path, write_recipe
-from compressc.errors import UsageError
+from compressc.errors import ConversionError, UsageError
 from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
 from compressc.reporting.progress import ProgressDisplay
 from compressc.writing import written_together
 
 if TYPE_CHECKING:
+    from compressc.compression import Result
     from compressc.reporting.report import Report
+    from compressc.whole_files.compression import FileResult
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -103,7 +105,16 @@ def run(arguments: Sequence[str]) -> int:
         progress(0, 0, "starting")
         from compressc.compression import run_job
 
-        result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
+        result: Result | FileResult
+        try:
+            job = read_job(options, goal, chosen, progress, work_dir)
+        except ConversionError as reason:
+            from compressc.cli.unconverted import read_file_job
+            from compressc.whole_files.compression import compress_file
+
+            result = compress_file(read_file_job(options, goal, chosen, reason), progress)
+        else:
+            result = run_job(job, progress)
         progress(0, 0, "writing")
         with written_together():
             written = write_result(result, options)
