@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -19,11 +19,19 @@ def check_keep_patterns(program: Program, patterns: Iterable[str]) -> None:
     Raises:
         CompresscError: naming the first pattern that matches nothing.
     """
-    layers = list(dict.fromkeys(map(owner_of, program.state())))
+    check_patterns(list(dict.fromkeys(map(owner_of, program.state()))), patterns)
+
+
+def check_patterns(layers: Sequence[str], patterns: Iterable[str]) -> None:
+    """Check that every pattern names one of these layers.
+
+    Raises:
+        CompresscError: naming the first pattern that matches nothing.
+    """
     for pattern in patterns:
         if any(fnmatchcase(layer, pattern) for layer in layers):
             continue
-        near = get_close_matches(pattern.rstrip(".*"), layers, n=3) or layers[:3]
+        near = get_close_matches(pattern.rstrip(".*"), layers, n=3) or list(layers[:3])
         raise CompresscError(
             f"keep '{pattern}': matches no layer (there are {', '.join(near)}, ...); "
             "compressc inspect lists them"

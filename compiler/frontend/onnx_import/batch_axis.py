@@ -50,6 +50,20 @@ class Example:
             larger.append(x)
         return [self.inputs, tuple(larger)]
 
+    def doubled(self, name: str) -> tuple[Tensor, ...]:
+        """Return the inputs with every axis of a name twice as long."""
+        inputs = []
+        for x, axes in zip(self.inputs, self.axes, strict=True):
+            for axis in (axis for axis, own in axes.items() if own == name):
+                x = torch.cat([x, x], axis)
+            inputs.append(x)
+        return tuple(inputs)
+
+    def fixed(self, names: frozenset[str]) -> Example:
+        """Return the same inputs where axes of these names do not vary."""
+        axes = tuple({a: n for a, n in own.items() if n not in names} for own in self.axes)
+        return Example(self.inputs, axes)
+
     def dynamic_shapes(self, names: frozenset[str]) -> tuple[tuple[Any, ...]]:
         """Return what ``torch.export`` is told when axes of these names vary.
 

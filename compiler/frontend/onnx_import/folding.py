@@ -13,8 +13,10 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError
+from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode, walk
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.session import create_session, run_session
 
 # A folded value may be larger than what it is made from, such as a table of positions.
 _FREE_ELEMENTS = 2**22
@@ -36,9 +38,33 @@ def fold_constants(graph: Graph, outer: Mapping[str, Constant] | None = None) ->
         outer: constants that a graph inside a node can read from outside.
 
     Raises:
-        CaptureError: if a value would be unreasonably large, or cannot be computed.
+        HandOverError: if a value would be unreasonably large.
+        CaptureError: if one cannot be computed.
     """
-    return _without_unread(_fold(graph, outer or {}, {}))
+    return _without_unread(_fold(_with_learned_nodes(graph), outer or {}, {}))
+
+
+def _with_learned_nodes(graph: Graph) -> Graph:
+    """Take Constant nodes for weights where a file has no others, as those of Paddle.
+
+    Given:  a file without initializers of floating-point numbers, but single ones.
+    Result: Constant nodes of such numbers as initializers of the same names.
+    """
+    if any(_may_be_learned(constant.array) for constant in graph.constants.values()):
+        return graph
+    constants = dict(graph.constants)
+    nodes: list[GraphNode] = []
+    for node in graph.nodes:
+        value = node.attributes.get("value")
+        if node.operator == "Constant" and isinstance(value, np.ndarray) and _may_be_learned(value):
+            constants[node.outputs[0]] = Constant(value, learned=True, source=node.outputs[0])
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _may_be_learned(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and array.size > 1
 
 
 def _without_unread(graph: Graph) -> Graph:
@@ -90,10 +116,11 @@ def _fold(graph: Graph, outer: Mapping[str, Constant], names: Mapping[str, str])
 
 
 def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Compute the outputs of one node by ONNX's own definition.
+    """Compute the outputs of one node by ONNX's own definition, or in ONNX Runtime.
 
     Raises:
-        CaptureError: if they would be unreasonably large, or the definition does not know the node.
+        HandOverError: if they would be unreasonably large.
+        CaptureError: if neither knows the node.
     """
     _check_growth(node, [arrays[name] for name in node.inputs if name in arrays])
     inputs = [
@@ -112,11 +139,15 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     try:
         results = ReferenceEvaluator(model).run(None, dict(arrays))
-    except Exception as error:
-        raise CaptureError(
-            f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
-            "(onnxsim), or hand over the PyTorch model"
-        ) from error
+    except Exception:  # noqa: BLE001 - the definition of some operators fails on valid inputs
+        try:
+            session = create_session(model.SerializeToString(), "ONNX Runtime", optimize=False)
+            results = run_session(session, arrays, "ONNX Runtime")
+        except RuntimeFailure as error:
+            raise CaptureError(
+                f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
+                "(onnxsim), or hand over the PyTorch model"
+            ) from error
     return [np.asarray(result) for result in results]
 
 
@@ -133,7 +164,7 @@ def _check_growth(node: GraphNode, arrays: list[NDArray[Any]]) -> None:
         return
     allowed = max(_FREE_ELEMENTS, 16 * sum(array.size for array in arrays))
     if _count_elements(node, arrays) > allowed:
-        raise CaptureError(f"{node} makes a value of an unreasonable size; check the file")
+        raise HandOverError(f"{node} makes a value of an unreasonable size; check the file")
 
 
 def _count_elements(node: GraphNode, arrays: list[NDArray[Any]]) -> int:
