@@ -25,6 +25,7 @@ from compressc.error_text import quote_error
 from compressc.errors import ExportError
 from compressc.frontend.silence import quiet
 from compressc.kept_nodes import OPSET
+from compressc.plan import Plan
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically
@@ -77,6 +78,20 @@ def export_onnx(
     if storage == "compact":
         model, _ = compact(model)
     return model
+
+
+def export_whole(program: Program) -> onnx.ModelProto:
+    """Return the network without pending decisions as ONNX, dense, with the usual operator set.
+
+    It is made once, for all constraints; nobody may change it.
+
+    Raises:
+        ExportError: as :func:`export_onnx`.
+        ChoiceError: if an architecture choice is undecided.
+    """
+    return program.once_for_all(
+        "the original as ONNX", lambda: export_onnx(program.with_plan(Plan()))
+    )
 
 
 def write_onnx(model: onnx.ModelProto, path: str | Path, *, checked: bool = True) -> None:

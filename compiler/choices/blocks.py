@@ -69,14 +69,11 @@ class _Flow:
 
     def between(self, entry: str, end: str) -> set[str]:
         """Return the nodes that lead from an entry to an end, the end included."""
-        reached: set[str] = set()
-        waiting = [end]
-        while waiting:
-            node = waiting.pop()
-            if node != entry and node not in reached:
-                reached.add(node)
-                waiting.extend(self.graph.predecessors(node))
-        return reached
+        if end == entry:
+            return set()
+        behind = nx.restricted_view(self.graph, [entry], [])
+        reached: set[str] = nx.ancestors(behind, end)
+        return reached | {end}
 
     def layers_in(self, nodes: Collection[str]) -> list[str]:
         """Return the nodes that multiply, in graph order."""

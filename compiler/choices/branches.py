@@ -148,6 +148,8 @@ class Branches:
         return None
 
     def _living(self, stands: Mapping[str, str], copies: Mapping[str, str]) -> frozenset[str]:
+        # By hand: searches decide thousands of times, and on ResNet-56 this takes 0.14 ms where
+        # making a networkx graph of what is left and asking for ancestors takes 1.0 ms.
         living: set[str] = set()
         waiting = list(self.ends)
         while waiting:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
 from torch import fx
 
+from compressc.graphs.data_flow import build_data_flow
 from compressc.passes.reconstruction.patches import LAYERS
 from compressc.passes.reconstruction.staged_execution import find_constants
 
@@ -68,15 +70,11 @@ def trace_block(graph: fx.Graph, entries: tuple[str, ...], end: str | None) -> B
         entries: nodes by name, which everything on the way begins with.
         end: the node whose value is computed; None for whatever the graph returns.
     """
-    constants = find_constants(graph)
+    flow = build_data_flow(graph)
     by_name = {node.name: node for node in graph.nodes}
-    needed: set[fx.Node] = set()
-    waiting = list(_nodes_of(graph.output_node().args[0]) if end is None else [by_name[end]])
-    while waiting:
-        node = waiting.pop()
-        if node.name not in entries and node not in constants and node not in needed:
-            needed.add(node)
-            waiting.extend(node.all_input_nodes)
+    flow.remove_nodes_from([*find_constants(graph), *(by_name[entry] for entry in entries)])
+    last = graph.output_node() if end is None else by_name[end]
+    needed = nx.ancestors(flow, last) | ({last} if end is not None else set())
     return Block(entries, tuple(node.name for node in graph.nodes if node in needed), end)
 
 

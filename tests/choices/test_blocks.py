@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import compressc
+from compressc.backend.onnx_export import export_onnx
 from compressc.choices.blocks import LEFT_OUT, STAYS, Block
 from compressc.choices.branches import Branches
 from compressc.coupling.graph import Coupling, cost_of, couple
 from compressc.errors import PlanError
 from compressc.lowering import plan_application
+from compressc.lowering.constant_values import find_constants
 from compressc.models.registry import build
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
@@ -246,6 +248,30 @@ def test_a_decision_that_does_not_fit_is_a_line() -> None:
     ):
         with pytest.raises(PlanError, match=text):
             compressc.lower(program.with_plan(Plan(choice=choice)))
+
+
+def test_no_activation_is_left_over_where_a_block_was() -> None:
+    program = compressc.capture(build("resnet20").eval(), (torch.randn(2, 3, 32, 32),))
+    choice = dict.fromkeys(("layer1.1", "layer1.2", "layer3.1"), LEFT_OUT)
+    lowered = compressc.lower(program.with_plan(Plan(choice=choice)))
+    kinds = [node.op_type for node in export_onnx(lowered).graph.node]
+    assert (kinds.count("Conv"), kinds.count("Relu"), kinds.count("Add")) == (13, 13, 6)
+
+
+def test_constants_behind_a_block_that_left_are_those_beside_it() -> None:
+    program = captured(0, ("identity",))
+    with torch.no_grad():
+        # A channel that is 0.5 in front of the block, and to which the block adds 0.25.
+        state = program.state()
+        state["stem.weight"][0] = 0.0
+        state["stem.bias"][0] = 0.5
+        state["blocks.0.norm.weight"][0] = 0.0
+        state["blocks.0.norm.bias"][0] = 0.25
+    node = blocks_of(program)[0].sum
+    for choice, expected in (({}, 0.75), ({"blocks.0": LEFT_OUT}, 0.5)):
+        values = find_constants(program.with_plan(Plan(choice=choice))).of(node, 1)
+        assert values is not None
+        assert values[0] == pytest.approx(expected)
 
 
 # Planted faults: the theorem must notice each of them.

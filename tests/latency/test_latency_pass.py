@@ -225,7 +225,7 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
 
             return measure
 
-        monkeypatch.setattr("compressc.passes.latency.meeting._measurer", measurer)
+        monkeypatch.setattr("compressc.passes.latency.meeting.measure_beside", measurer)
         return measured
 
     return with_truth
