@@ -19,6 +19,7 @@ from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
 from compressc.choices.decided import check_decided
+from compressc.clock import tell
 from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
@@ -65,9 +66,11 @@ def export_onnx(
     check_decided(program)
     opset = choose_opset(program, opset)
     program = with_stand_ins(with_head_axis(program))
+    tell("tracing")
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)
     model = _translate(program, exported, opset)
+    tell("naming and packing")
     tidy(model)
     name_like_modules(model, program)
     _stamp(model, metadata or {})
@@ -181,6 +184,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
         if value is not None
     ]
     try:
+        tell("writing nodes")
         with torch.no_grad(), quiet():
             onnx_program = torch.onnx.export(
                 exported,
@@ -192,6 +196,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
             )
             if onnx_program is None:
                 raise ExportError("the ONNX exporter returned nothing; report this model")
+            tell("simplifying")
             optimize(onnx_program.model, program.input_names, outputs)
             model: onnx.ModelProto = onnx_program.model_proto
             put_back(model)

@@ -80,20 +80,17 @@ def run(arguments: Sequence[str]) -> int:
     """
     check_early(arguments)
     parser = build_parser()
-    if not {"-h", "--help"}.intersection(arguments) or "--pass" in arguments:
-        chosen = _add_passes(parser, arguments)
-    else:
+    helps = bool({"-h", "--help"}.intersection(arguments))
+    if helps and "--pass" not in arguments:
         chosen = add_pass_options(parser, {})
+    else:
+        if not helps:
+            _check_without_passes(parser, arguments)
+        chosen = _add_passes(parser, arguments)
     options = parser.parse_whole(arguments)
     options.output = _with_ending(options.output)
     goal = _goal(options)
-    if options.cost_table is not None and goal.latency_ms is None:
-        raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
-    if not goal.bounds and goal.latency_ms is None and not chosen and not options.int8:
-        raise UsageError(
-            "say how small: --target-flops 0.5 halves the work, --target-latency 0.5 the time, "
-            "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
-        )
+    _check_asked(options, goal, something=bool(chosen))
     if process_rank():
         # The first process alone proves, measures and writes.
         with ProgressDisplay(quiet=True) as progress:
@@ -101,7 +98,6 @@ def run(arguments: Sequence[str]) -> int:
 
             take_part(read_job(options, goal, chosen, progress, state_folder(options)), progress)
         return 0
-    check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
     with (
         holding_outputs(options) as work_dir,
         ProgressDisplay(quiet=options.quiet) as progress,
@@ -133,6 +129,26 @@ def run(arguments: Sequence[str]) -> int:
         print_report(result.report, written)
     warn_if_dead(result.report, options.output or options.save or options.report)
     return 0
+
+
+def _check_without_passes(parser: Parser, arguments: Sequence[str]) -> None:
+    """Refuse goals and outputs that make no sense, before passes and torch are loaded."""
+    options, complete = parser.peek(arguments)
+    options.output = _with_ending(options.output)
+    _check_asked(options, _goal(options), something=not complete)
+    if not process_rank():
+        check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
+
+
+def _check_asked(options: argparse.Namespace, goal: Goal, *, something: bool) -> None:
+    """Check that there is something to do; ``something`` is whether passes say what."""
+    if options.cost_table is not None and goal.latency_ms is None:
+        raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
+    if not goal.bounds and goal.latency_ms is None and not something and not options.int8:
+        raise UsageError(
+            "say how small: --target-flops 0.5 halves the work, --target-latency 0.5 the time, "
+            "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
+        )
 
 
 def warn_if_dead(report: Report, what: str) -> None:

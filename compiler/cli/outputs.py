@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from compressc.errors import OutputError, UsageError
 from compressc.exclusive import exclusive
+from compressc.reporting.report_name import check_report_name
 from compressc.writing import check_writable, written_together
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ def check_result_outputs(options: argparse.Namespace, inputs: Iterable[Path] = (
         UsageError: if none of them is given.
         OutputError: naming the file and what is wrong with it.
     """
-    from compressc.reporting.report_file import check_report_name
-
     paths = [Path(p) for p in (options.output, options.save, options.report) if p]
     if not paths:
         raise UsageError("say where the result goes: -o small.onnx (or --save, --report)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from compressc.choices.blocks import Block
 from compressc.errors import CompresscError
 from compressc.layer_names import owner_of
 from compressc.program import Program
@@ -34,3 +36,16 @@ def check_patterns(layers: Sequence[str], patterns: Iterable[str]) -> None:
             f"keep '{pattern}': matches no layer (there are {', '.join(near)}, ...); "
             "compressc inspect lists them"
         )
+
+
+def pin_kept(blocks: Iterable[Block], patterns: Iterable[str]) -> tuple[Block, ...]:
+    """Return the blocks; those with a layer that a pattern names are pinned."""
+    listed = tuple(patterns)
+
+    def pin(block: Block) -> Block:
+        for pattern in listed:
+            if any(fnmatchcase(layer, pattern) for layer in block.layers):
+                return replace(block, pinned=f"kept by --keep {pattern}")
+        return block
+
+    return tuple(map(pin, blocks))

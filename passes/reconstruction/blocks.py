@@ -60,6 +60,26 @@ def find_blocks(graph: fx.Graph, least_layers: int) -> list[Block]:
     return blocks
 
 
+def trace_block(graph: fx.Graph, entries: tuple[str, ...], end: str | None) -> Block:
+    """Return the block that leads from some values to another one.
+
+    Args:
+        graph: any graph.
+        entries: nodes by name, which everything on the way begins with.
+        end: the node whose value is computed; None for whatever the graph returns.
+    """
+    constants = find_constants(graph)
+    by_name = {node.name: node for node in graph.nodes}
+    needed: set[fx.Node] = set()
+    waiting = list(_nodes_of(graph.output_node().args[0]) if end is None else [by_name[end]])
+    while waiting:
+        node = waiting.pop()
+        if node.name not in entries and node not in constants and node not in needed:
+            needed.add(node)
+            waiting.extend(node.all_input_nodes)
+    return Block(entries, tuple(node.name for node in graph.nodes if node in needed), end)
+
+
 def extract_block(module: fx.GraphModule, block: Block) -> fx.GraphModule:
     """Return a module that computes one block; it shares the tensors of the whole."""
     constants = find_constants(module.graph)

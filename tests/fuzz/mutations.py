@@ -5,12 +5,25 @@ from __future__ import annotations
 import io
 import json
 import random
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
+# What reading an archive raises that an earlier change damaged.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    struct.error,
+)
 _NUMBERS = (b"0", b"-1", b"1", b"255", b"9223372036854775807", b"1e400", b"NaN", b"99999999")
 _VALUES: tuple[Any, ...] = (
     None,
@@ -112,7 +125,7 @@ def _inside_zip(content: bytes, rng: random.Random) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError, KeyError):
+    except _DAMAGED:
         return content
     if not members:
         return content

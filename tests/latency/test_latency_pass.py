@@ -288,7 +288,8 @@ def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
     context = Context(Goal(latency_ms=0.8), progress=lambda _d, _t, text: seen.append(text))
     decided = Latency(measurements=1)(build_program(NAME), context)
     couple(decided).check(decided.plan)
-    assert "measured against a target" in decided.history[-1].notes[0]
+    assert "of the original at p50" in decided.history[-1].notes[0]
+    assert "by the cost table) measured beside the original" in decided.history[-1].notes[0]
     assert any("measuring" in text for text in seen)
 
 
