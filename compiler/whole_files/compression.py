@@ -124,23 +124,31 @@ def compress_file(job: FileJob, progress: ProgressCallback = ignore_progress) ->
     drop_seeds(work.model, seeded)
     _stamp(job, work, accuracy)
     timed = None
-    if job.settings.measure:
+    if job.settings.measure and not inputs.problem:
         with clock.stage("measuring"):
             timed = _time(job, work, inputs, clock)
     return FileResult(_report(job, work, inputs, accuracy, timed, clock), work.model)
 
 
 def _read_inputs(job: FileJob, original: ModelProto) -> FileInputs:
-    """Return inputs that the file runs on: those of the job's samples, else made-up ones."""
+    """Return inputs that the file runs on: those of the job's samples, else made-up ones.
+
+    Raises:
+        RuntimeFailure: if there are none, and what is asked for is judged by outputs. Zeros are
+            not: what is proven of them is in the file itself.
+    """
     inputs = read_file_inputs(original, job.shapes, job.seed)
-    if job.samples is not None:
+    if job.samples is not None and not inputs.problem:
         asked = Int8(job.samples, _JUDGING)
         inputs = inputs.real(draw_samples(inputs, asked, None, job.seed).judging, job.samples)
     try:
-        measure_drift(original, original, inputs.runs[:1])
+        if not inputs.problem:
+            measure_drift(original, original, inputs.runs[:1])
     except RuntimeFailure as error:
         advice = "" if job.samples else "; or give inputs that it runs on: --data FILE.npz"
-        raise RuntimeFailure(f"{error}{advice}") from error
+        inputs = replace(inputs, problem=f"{error}{advice}")
+    if inputs.problem and (job.settings.int8 is not None or job.settings.storage == "compact"):
+        raise RuntimeFailure(inputs.problem)
     return inputs
 
 
@@ -179,6 +187,8 @@ def _in_int8(job: FileJob, work: _Work, inputs: FileInputs) -> _Work:
 
 
 def _tell_accuracy(original: ModelProto, result: ModelProto, inputs: FileInputs) -> Accuracy:
+    if inputs.problem:
+        return Accuracy(f"not measured: {inputs.problem}")
     drift = measure_drift(original, result, inputs.runs)
     text = f"not measured: beside the original's, {drift.problem or drift.text}, on {inputs.source}"
     advice = "; give --data FILE.npz to know" if inputs.source == RANDOM else ""

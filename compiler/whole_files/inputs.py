@@ -30,6 +30,7 @@ class FileInputs:
         source: what they are.
         asked: shapes that the user gave, by input, without the batch.
         dims: axes by input, as the file has them.
+        problem: why the file does not run on these inputs; empty where it does.
     """
 
     input_names: tuple[str, ...]
@@ -38,6 +39,7 @@ class FileInputs:
     source: str
     asked: Mapping[str, Shape]
     dims: Mapping[str, Dims]
+    problem: str = ""
 
     @property
     def example_inputs(self) -> tuple[Array, ...]:
@@ -64,16 +66,19 @@ def read_file_inputs(
         seed: of the examples.
 
     Raises:
-        HandOverError: if the shapes do not fit, or such inputs cannot be made up.
+        HandOverError: if the shapes do not fit.
+        RuntimeFailure: if ONNX Runtime does not open the file.
     """
+    session = create_session(model.SerializeToString(), "ONNX Runtime")
+    dims = input_dims(session)
+    asked = assign_shapes(dims, shapes)
+    sizes = whole_shapes(dims, asked, _BATCH)
+    runs: tuple[Mapping[str, Array], ...] = ()
+    problem = ""
     try:
-        session = create_session(model.SerializeToString(), "ONNX Runtime")
-        dims = input_dims(session)
-        asked = assign_shapes(dims, shapes)
-        sizes = whole_shapes(dims, asked, _BATCH)
         runs = tuple(make_inputs(session, _BATCH, seed + run, sizes) for run in range(_RUNS))
     except RuntimeFailure as error:
-        raise HandOverError(str(error)) from error
+        problem = str(error)
     return FileInputs(
         tuple(dims),
         tuple(
@@ -84,6 +89,7 @@ def read_file_inputs(
         RANDOM,
         asked,
         dims,
+        problem,
     )
 
 

@@ -223,5 +223,26 @@ def test_a_file_that_does_not_run_on_made_up_inputs() -> None:
     weights = [constant("table", 1, 7), constant("w", 7, 3)]
     types = {"row": TensorProto.INT64}
     model = model_of(nodes, {"row": [1]}, ["y"], weights, types=types)
+    accuracy = compress_file(job_of(model, Sparsify(0.5))).report.accuracy
+    assert accuracy is not None
+    assert "or give inputs that it runs on: --data FILE.npz" in accuracy.text
+    # What is judged by outputs is not done without.
+    job = job_of(model, Sparsify(0.5), settings=Settings("compact", measure=False))
     with pytest.raises(RuntimeFailure, match=r"or give inputs that it runs on: --data FILE\.npz"):
-        compress_file(job_of(model, Sparsify(0.5)))
+        compress_file(job)
+
+
+def test_inputs_that_cannot_be_made_up() -> None:
+    nodes = [
+        helper.make_node("ConcatFromSequence", ["parts"], ["x"], "join", axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+    ]
+    model = model_of(nodes, {}, ["y"], [constant("w", 7, 4)])
+    model.graph.input.append(
+        helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    )
+    result = compress_file(job_of(model, Sparsify(0.5), settings=Settings()))
+    assert result.report.after.zeros == 14
+    assert result.report.bench is None
+    assert result.report.accuracy is not None
+    assert "of type seq(tensor(float))" in result.report.accuracy.text
