@@ -147,13 +147,14 @@ def _with_choices(*taken: bool) -> onnx.ModelProto:
         graphs = []
         for seed, sign in enumerate(("yes", "no")):
             inner = [
+                helper.make_node("Neg", ["n"], ["b"], f"turn_{sign}{index}"),
                 helper.make_node(
                     "Gemm", [f"x{index}", "w", "b"], ["h"], f"{sign}{index}", transB=1
                 ),
                 helper.make_node("Relu", ["h"], ["r"], f"relu_{sign}{index}"),
             ]
             value = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
-            weights = [constant("w", 6, 6, seed=2 * index + seed), constant("b", 6, seed=seed)]
+            weights = [constant("w", 6, 6, seed=2 * index + seed), constant("n", 6, seed=seed)]
             graphs.append(helper.make_graph(inner, sign, [], [value], weights))
         stored.append(numpy_helper.from_array(np.array(condition), f"c{index}"))
         nodes.append(

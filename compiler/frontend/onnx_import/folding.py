@@ -212,8 +212,9 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
-    del proto.input[:]
+    del proto.input[:], proto.output[:]
     proto.input.extend(node.inputs)
+    proto.output.extend(node.outputs)
     graph = helper.make_graph([proto], "node", inputs, outputs)
     opset = helper.make_opsetid(node.proto.domain, node.version)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
