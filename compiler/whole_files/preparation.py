@@ -82,7 +82,7 @@ def with_weights_on_top(original: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_long(tensor: onnx.TensorProto) -> bool:
-    return sum(tensor.dims) > max(1, len(tensor.dims))
+    return bool(sum(tensor.dims) > max(1, len(tensor.dims)))
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
