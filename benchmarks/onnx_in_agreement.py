@@ -32,7 +32,7 @@ from compressc.settings import Repair, Settings
 
 _RATIOS = (0.7, 0.5)
 _WAYS = ("bare", "repaired")
-_REPAIRING, _JUDGING, _BATCH = 256, 64, 16
+_JUDGING, _BATCH = 64, 16
 # What is counted in a map of probabilities.
 _THRESHOLD = 0.3
 
@@ -66,16 +66,16 @@ def run_row(
     file: OnnxFile, path: Path, inputs: Arrays, ratio: float, way: str, seconds: float
 ) -> dict[str, Any]:
     """Compress a file one way and hold it against the original."""
-    row: dict[str, Any] = {"file": file.key, "ratio": ratio, "way": way}
+    row: dict[str, Any] = {"file": file.key, "ratio": ratio, "way": way, "judged_on": _JUDGING}
     started = time.process_time()
-    shapes = INPUTS[file.key][1]
+    _, shapes, repairing = INPUTS[file.key]
     try:
         with tempfile.TemporaryDirectory() as folder:
             program = compressc.load(
                 path, input_shape=parse_input_shape(shapes) if shapes else None
             )
             samples = Path(folder) / "samples.npz"
-            np.savez(samples, x=inputs[:_REPAIRING])
+            np.savez(samples, x=inputs[:repairing])
             task = None if way == "bare" else open_arrays(samples, program, None, _BATCH, 0)
             result = compressc.compress(
                 program,
@@ -86,10 +86,11 @@ def run_row(
                 repair=Repair("never", seconds),
                 progress=lambda *_: None,
             )
+            row["repaired_on"] = 0 if way == "bare" else repairing
             row["macs"] = round(result.report.after.macs / result.report.before.macs, 4)
             row["params"] = round(result.report.after.params / result.report.before.params, 4)
             row["checks"] = {c.name: c.text for c in result.report.verdict.checks}
-            judged = inputs[_REPAIRING:]
+            judged = inputs[repairing:]
             old = _outputs(open_session(path), judged)
             new = _outputs(create_session(result.onnx.SerializeToString(), "result"), judged)
             row.update(compare(old, new))
@@ -113,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=["*"], help="patterns of keys")
+    parser.add_argument("--ratios", nargs="*", type=float, default=list(_RATIOS))
     parser.add_argument("--seconds", type=float, default=300.0, help="of gradient steps and such")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,10 +123,11 @@ def main() -> None:
     for file in list_files():
         if file.key not in INPUTS or not any(fnmatchcase(file.key, p) for p in arguments.only):
             continue
-        todo = [(r, w) for r in _RATIOS for w in _WAYS if (file.key, r, w) not in done]
+        todo = [(r, w) for r in arguments.ratios for w in _WAYS if (file.key, r, w) not in done]
         if not todo:
             continue
-        inputs = INPUTS[file.key][0](_REPAIRING + _JUDGING)
+        make, _, repairing = INPUTS[file.key]
+        inputs = make(repairing + _JUDGING)
         with tempfile.TemporaryDirectory() as folder:
             path = file.prepare(Path(folder))
             for ratio, way in todo:
@@ -132,10 +135,7 @@ def main() -> None:
                 record["rows"].append(row)
                 sys.stdout.write(f"{row}\n")
                 sys.stdout.flush()
-                write_record(
-                    arguments.output,
-                    {**record, **describe_run(), "judged_on": _JUDGING, "repaired_on": _REPAIRING},
-                )
+                write_record(arguments.output, {**record, **describe_run()})
 
 
 if __name__ == "__main__":

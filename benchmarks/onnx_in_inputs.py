@@ -138,20 +138,24 @@ def tones(count: int) -> Arrays:
     return np.stack(sounds).astype(np.float32)[:, :, None]
 
 
-# Keys of files, their inputs, and the shape that the file leaves open.
-INPUTS: Mapping[str, tuple[Callable[[int], Arrays], str]] = {
+# Keys of files, their inputs, the shape that the file leaves open, and how many inputs repair it:
+# enough for what it costs to run it.
+INPUTS: Mapping[str, tuple[Callable[[int], Arrays], str, int]] = {
     "package:rapidocr_onnxruntime:ch_ppocr_mobile_v2.0_cls_infer": (
         lambda count: text_lines(count, 48, 192, turned=True),
         "3,48,192",
+        256,
     ),
     "package:rapidocr_onnxruntime:ch_PP-OCRv4_rec_infer": (
         lambda count: text_lines(count, 48, 320),
         "3,48,320",
+        64,
     ),
     "package:rapidocr_onnxruntime:ch_PP-OCRv4_det_infer": (
         lambda count: pages(count, 320),
         "3,320,320",
+        64,
     ),
-    "package:magika:model": (file_contents, ""),
-    "package:basic_pitch:nmp": (tones, ""),
+    "package:magika:model": (file_contents, "", 256),
+    "package:basic_pitch:nmp": (tones, "", 64),
 }

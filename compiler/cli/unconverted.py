@@ -41,6 +41,8 @@ def read_file_job(
     from compressc.whole_files.job import FileJob, check_fits_file
 
     passes = [entry.build() for entry in chosen]
+    is_npz = options.data is not None and options.data.endswith(".npz")
+    samples = Path(options.data) if is_npz else None
     model = read_model(Path(options.model))
     if find_quantized(read_graph(model.graph, versions_of(model))) is not None:
         # Its weights are integers already: zeros or int8 would be those of something else.
@@ -51,7 +53,7 @@ def read_file_job(
             ("a target", bool(goal.bounds) or goal.latency_ms is not None),
             ("--max-drop", goal.max_drop is not None),
             ("--save", options.save is not None),
-            ("--data", options.data is not None),
+            ("--data but an .npz of inputs", samples is None and options.data is not None),
             ("--engine sparse", options.engine == "sparse"),
             *((f"--pass {p.name}", not isinstance(p, KeepsWeights)) for p in passes),
         ],
@@ -62,6 +64,7 @@ def read_file_job(
         _without_path(reason, options.model),
         tuple(passes),
         tuple(options.keep),
+        samples,
         given_shapes(options),
         read_target(options.cost_table, options.threads, options.batch, options.engine),
         Settings(

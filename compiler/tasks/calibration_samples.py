@@ -126,7 +126,8 @@ def _draw_runs(
     counts = {len(array) for array in arrays}
     if len(counts) != 1 or 0 in counts:
         raise DataError(f"{source}: arrays hold {sorted(counts)} runs; give as many of each input")
-    whole = [list(array) for array in arrays]
+    # One run of numbers is a number to numpy, and an array without axes to ONNX Runtime.
+    whole = [[np.asarray(run) for run in array] for array in arrays]
     for place, runs in enumerate(whole):
         for index, run in enumerate(runs):
             runs[index] = _fitting(source, run, model, place)

@@ -12,6 +12,7 @@ from onnx import ModelProto
 from compressc.backend.onnx_export import write_onnx
 from compressc.backend.output_drift import measure_drift
 from compressc.clock import Clock, ProgressCallback, ignore_progress
+from compressc.errors import ExportError
 from compressc.goal import Goal
 from compressc.pass_fields import read_settings
 from compressc.pipeline.findings import Accuracy
@@ -23,15 +24,20 @@ from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.machine import describe_machine
 from compressc.runtime.onnx_cost import count_cost
+from compressc.settings import Int8
 from compressc.storage.compact_storage import compact
 from compressc.storage.onnx_unpacking import MIN_OPSET
+from compressc.tasks.calibration_samples import draw_samples
 from compressc.verdict import Check, Verdict
-from compressc.whole_files.inputs import FileInputs, read_file_inputs
+from compressc.whole_files.inputs import RANDOM, FileInputs, read_file_inputs
 from compressc.whole_files.job import FileJob
-from compressc.whole_files.preparation import in_opset, with_node_names
+from compressc.whole_files.preparation import in_opset, with_node_names, with_weights_on_top
 from compressc.whole_files.seeding import drop_seeds, with_seeds
+from compressc.whole_files.weights import list_weights
 from compressc.whole_files.zeros import count_zeros, set_zeros
 
+# Real inputs that both files are compared on, at most.
+_JUDGING = 64
 # Rebuilt weights have the bits of the plain ones; kernels may be chosen another way.
 _COMPACT_TOLERANCE = 1e-5
 # The first with int8 scales per channel.
@@ -94,13 +100,16 @@ def compress_file(job: FileJob, progress: ProgressCallback = ignore_progress) ->
         PlanError: if there is no weight to zero.
         PrecisionError, DataError, ExportError: if it cannot become int8.
         VerificationError: if a check fails.
-        RuntimeFailure: if ONNX Runtime does not run it on the made-up inputs.
+        RuntimeFailure: if ONNX Runtime does not run it on the inputs.
     """
     clock = Clock(progress)
+    if job.samples is not None and job.settings.int8 is not None:
+        int8 = replace(job.settings.int8, samples=job.settings.int8.samples or job.samples)
+        job = replace(job, settings=replace(job.settings, int8=int8))
     check_int8(job.settings, Goal(), None, None, job.target)
     with clock.stage("running the file"):
         original, seeded = with_seeds(job.model)
-        inputs = read_file_inputs(original, job.shapes, job.seed)
+        inputs = _read_inputs(job, original)
     work = _Work(original, original)
     with clock.stage("setting zeros"):
         work = _with_zeros(job, work)
@@ -115,10 +124,32 @@ def compress_file(job: FileJob, progress: ProgressCallback = ignore_progress) ->
     drop_seeds(work.model, seeded)
     _stamp(job, work, accuracy)
     timed = None
-    if job.settings.measure:
+    if job.settings.measure and not inputs.problem:
         with clock.stage("measuring"):
             timed = _time(job, work, inputs, clock)
     return FileResult(_report(job, work, inputs, accuracy, timed, clock), work.model)
+
+
+def _read_inputs(job: FileJob, original: ModelProto) -> FileInputs:
+    """Return inputs that the file runs on: those of the job's samples, else made-up ones.
+
+    Raises:
+        RuntimeFailure: if there are none, and what is asked for is judged by outputs. Zeros are
+            not: what is proven of them is in the file itself.
+    """
+    inputs = read_file_inputs(original, job.shapes, job.seed)
+    if job.samples is not None and not inputs.problem:
+        asked = Int8(job.samples, _JUDGING)
+        inputs = inputs.real(draw_samples(inputs, asked, None, job.seed).judging, job.samples)
+    try:
+        if not inputs.problem:
+            measure_drift(original, original, inputs.runs[:1])
+    except RuntimeFailure as error:
+        advice = "" if job.samples else "; or give inputs that it runs on: --data FILE.npz"
+        inputs = replace(inputs, problem=f"{error}{advice}")
+    if inputs.problem and (job.settings.int8 is not None or job.settings.storage == "compact"):
+        raise RuntimeFailure(inputs.problem)
+    return inputs
 
 
 def _with_zeros(job: FileJob, work: _Work) -> _Work:
@@ -133,7 +164,8 @@ def _with_zeros(job: FileJob, work: _Work) -> _Work:
 
 
 def _stored_compactly(work: _Work, inputs: FileInputs) -> _Work:
-    packed, _ = compact(in_opset(work.dense, MIN_OPSET, "--storage compact"))
+    plain = with_weights_on_top(in_opset(work.dense, MIN_OPSET, "--storage compact"))
+    packed, _ = compact(plain)
     drift = measure_drift(work.dense, packed, inputs.runs)
     close = drift.relative_error <= _COMPACT_TOLERANCE
     numbers = {"relative_error": drift.relative_error}
@@ -142,6 +174,12 @@ def _stored_compactly(work: _Work, inputs: FileInputs) -> _Work:
 
 
 def _in_int8(job: FileJob, work: _Work, inputs: FileInputs) -> _Work:
+    if not list_weights(work.dense, inside=False):
+        raise ExportError(
+            "no layer with weights stands outside of If and Loop, and inside of them ONNX "
+            "Runtime's quantiser does not go; cut a branch out (onnx.utils.extract_model), or "
+            "leave out --int8"
+        )
     plain = with_node_names(in_opset(work.dense, _INT8_OPSET, "--int8"))
     quantized = quantize_export(plain, inputs, job.settings, None, job.seed, job.target)
     work = replace(work, model=quantized.model, quantized=quantized)
@@ -149,13 +187,16 @@ def _in_int8(job: FileJob, work: _Work, inputs: FileInputs) -> _Work:
 
 
 def _tell_accuracy(original: ModelProto, result: ModelProto, inputs: FileInputs) -> Accuracy:
+    if inputs.problem:
+        return Accuracy(f"not measured: {inputs.problem}")
     drift = measure_drift(original, result, inputs.runs)
-    text = f"not measured: beside the original's, {drift.problem or drift.text}, on random inputs"
+    text = f"not measured: beside the original's, {drift.problem or drift.text}, on {inputs.source}"
+    advice = "; give --data FILE.npz to know" if inputs.source == RANDOM else ""
     return Accuracy(
-        f"{text}; try it on real ones",
+        f"{text}{advice}",
         agreement=drift.agreement,
         relative_error=drift.relative_error,
-        inputs_from="random inputs",
+        inputs_from=inputs.source,
         samples=drift.samples,
     )
 
@@ -233,4 +274,5 @@ def _amounts(
         return amounts, (f"its MACs cannot be counted: {error}",)
     macs = round(cost.macs / cost.batch)
     amounts = Amounts(macs, cost.params, dense.ByteSize(), stored.ByteSize(), count_zeros(dense))
-    return amounts, cost.uncounted
+    more = f" (and {len(cost.uncounted) - 1} more)" if len(cost.uncounted) > 1 else ""
+    return amounts, tuple(f"{remark}{more}" for remark in cost.uncounted[:1])

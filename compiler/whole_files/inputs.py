@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -16,6 +16,7 @@ from compressc.runtime.session import create_session
 
 # Runs on made-up inputs, and samples in each, where sizes are open.
 _RUNS, _BATCH = 8, 2
+RANDOM = "random inputs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,21 +26,29 @@ class FileInputs:
     Attributes:
         input_names: in the order of the file.
         dynamic_axes: for each, the axes without a fixed size, by name.
-        runs: made-up inputs by name, of the right shapes and types, seeded; some runs of them.
+        runs: inputs by name, of some runs.
+        source: what they are.
         asked: shapes that the user gave, by input, without the batch.
         dims: axes by input, as the file has them.
+        problem: why the file does not run on these inputs; empty where it does.
     """
 
     input_names: tuple[str, ...]
     dynamic_axes: tuple[Mapping[int, str], ...]
     runs: tuple[Mapping[str, Array], ...]
+    source: str
     asked: Mapping[str, Shape]
     dims: Mapping[str, Dims]
+    problem: str = ""
 
     @property
     def example_inputs(self) -> tuple[Array, ...]:
         """The inputs of the first run."""
         return tuple(self.runs[0][name] for name in self.input_names)
+
+    def real(self, runs: Sequence[Mapping[str, Array]], source: object) -> FileInputs:
+        """Return the same with real inputs in the place of made-up ones."""
+        return replace(self, runs=tuple(runs), source=f"samples of {source}")
 
     def sizes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes that the user gave, whole, at a batch."""
@@ -57,16 +66,19 @@ def read_file_inputs(
         seed: of the examples.
 
     Raises:
-        HandOverError: if the shapes do not fit, or such inputs cannot be made up.
+        HandOverError: if the shapes do not fit.
+        RuntimeFailure: if ONNX Runtime does not open the file.
     """
+    session = create_session(model.SerializeToString(), "ONNX Runtime")
+    dims = input_dims(session)
+    asked = assign_shapes(dims, shapes)
+    sizes = whole_shapes(dims, asked, _BATCH)
+    runs: tuple[Mapping[str, Array], ...] = ()
+    problem = ""
     try:
-        session = create_session(model.SerializeToString(), "ONNX Runtime")
-        dims = input_dims(session)
-        asked = assign_shapes(dims, shapes)
-        sizes = whole_shapes(dims, asked, _BATCH)
         runs = tuple(make_inputs(session, _BATCH, seed + run, sizes) for run in range(_RUNS))
     except RuntimeFailure as error:
-        raise HandOverError(str(error)) from error
+        problem = str(error)
     return FileInputs(
         tuple(dims),
         tuple(
@@ -74,8 +86,10 @@ def read_file_inputs(
             for name, axes in dims.items()
         ),
         runs,
+        RANDOM,
         asked,
         dims,
+        problem,
     )
 
 

@@ -12,8 +12,8 @@ from compressc.runtime.inputs import show_dims
 from compressc.runtime.onnx_cost import LayerCost
 from compressc.whole_files.inspection import FileInspection, PortView
 
-# Rows of the table and kinds of operators that are shown without ``--all``.
-_ROWS, _OPERATORS = 25, 12
+# What is shown without ``--all``: rows of the table, kinds of operators, remarks.
+_ROWS, _OPERATORS, _REMARKS = 25, 12, 3
 
 
 def print_file_inspection(inspection: FileInspection, *, everything: bool = False) -> None:
@@ -32,8 +32,11 @@ def print_file_inspection(inspection: FileInspection, *, everything: bool = Fals
     console.print(f"[bold]{'prunable':10}[/] nothing: {escape(inspection.reason)}", soft_wrap=True)
     _print_operators(console, inspection, everything)
     _print_layers(console, inspection, everything)
-    for remark in inspection.uncounted:
+    remarks = inspection.uncounted
+    for remark in remarks if everything else remarks[:_REMARKS]:
         console.print(f"  note: {escape(remark)}", soft_wrap=True)
+    if len(remarks) > _REMARKS and not everything:
+        console.print(f"  ... and {len(remarks) - _REMARKS} more that are not counted")
 
 
 def _port(port: PortView) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import onnx
 
@@ -26,6 +27,8 @@ class FileJob:
         reason: why its network cannot be converted, and so nothing can leave it.
         passes: what zeros weights, in order.
         keep: patterns of layers whose weights all stay.
+        samples: an ``.npz`` of real inputs to compare on, and to calibrate int8 on where its
+            settings name none; None for made-up ones.
         shapes: of one example of each input, without the batch, where the file leaves sizes open.
         target: where and how the result will be run.
         settings: storage, precision, and whether and how long to measure.
@@ -37,6 +40,7 @@ class FileJob:
     reason: str
     passes: tuple[KeepsWeights, ...] = ()
     keep: tuple[str, ...] = ()
+    samples: Path | None = None
     shapes: Sequence[Shape] | None = None
     target: Target = field(default_factory=Target)
     settings: Settings = field(default_factory=Settings)

@@ -21,15 +21,18 @@ _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 Stored = dict[str, TensorProto]
 
 
-def list_weights(model: onnx.ModelProto) -> dict[str, TensorProto]:
+def list_weights(model: onnx.ModelProto, *, inside: bool = True) -> dict[str, TensorProto]:
     """Return the weights by ``LAYER.weight``, in the order of their first readers.
 
-    The tensors are those of the model itself. Weights inside the branches of ``If`` and the bodies
-    of loops are among them. Depthwise weights are not: they are few, and each feeds a channel.
+    Args:
+        model: the file, whose own tensors are returned.
+        inside: whether to look into graphs inside nodes.
+
+    Depthwise weights are not among them: they are few, and each feeds a channel.
     """
     weights: dict[str, TensorProto] = {}
     known: set[int] = set()
-    for layer, tensor in _walk(model.graph, {}):
+    for layer, tensor in _walk(model.graph, {}, inside):
         # By identity: messages of protobuf are compared by content.
         if id(tensor) in known:
             continue
@@ -52,7 +55,7 @@ def list_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
                 yield from list_tensors(inner)
 
 
-def _walk(graph: onnx.GraphProto, outer: Stored) -> Iterator[tuple[str, TensorProto]]:
+def _walk(graph: onnx.GraphProto, outer: Stored, inside: bool) -> Iterator[tuple[str, TensorProto]]:
     stored: Stored = {**outer, **{tensor.name: tensor for tensor in graph.initializer}}
     for value in (*graph.input, *graph.output):
         # What is fed from outside, or handed out as it is, is no weight.
@@ -69,9 +72,9 @@ def _walk(graph: onnx.GraphProto, outer: Stored) -> Iterator[tuple[str, TensorPr
                 tensor = stored.get(node.input[place]) if place < len(node.input) else None
                 if tensor is not None and _is_weight(tensor, node):
                     yield node.name or node.output[0], tensor
-        for attribute in node.attribute:
+        for attribute in node.attribute if inside else ():
             for inner in _graphs(attribute):
-                yield from _walk(inner, stored)
+                yield from _walk(inner, stored, inside)
 
 
 def _graphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:

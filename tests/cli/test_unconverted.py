@@ -87,7 +87,7 @@ def test_int8(odd_file: Path, cli: Cli) -> None:
         (("--target-size", "0.5", "--sparsity", "0.9"), "a target needs that"),
         (("--sparsity", "0.9", "--max-drop", "1"), "--max-drop needs that"),
         (("--sparsity", "0.9", "--save", "s.pt2"), "--save needs that"),
-        (("--sparsity", "0.9", "--data", "images.npz"), "--data needs that"),
+        (("--sparsity", "0.9", "--data", "."), "--data but an .npz of inputs needs that"),
         (("--sparsity", "0.9", "--engine", "sparse"), "--engine sparse needs that"),
         (("--pass", "dead"), "--pass dead needs that"),
     ],

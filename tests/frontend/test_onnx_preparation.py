@@ -134,3 +134,64 @@ def test_the_batch_varies_through_resizing(mode: str, exporter: str) -> None:
     x = np.random.default_rng(0).standard_normal((3, 3, 16, 16)).astype(np.float32)
     (result,) = program.module().eval()(torch.from_numpy(x))
     np.testing.assert_allclose(result.detach().numpy(), run(model, x)[0], atol=1e-5)
+
+
+def _with_choices(*taken: bool) -> onnx.ModelProto:
+    """Return layers one behind the other, each inside an If with a condition that is stored.
+
+    The graphs inside use the same names, as exporters' do.
+    """
+    nodes: list[onnx.NodeProto] = []
+    stored: list[onnx.TensorProto] = []
+    for index, condition in enumerate(taken):
+        graphs = []
+        for seed, sign in enumerate(("yes", "no")):
+            inner = [
+                helper.make_node("Neg", ["n"], ["b"], f"turn_{sign}{index}"),
+                helper.make_node(
+                    "Gemm", [f"x{index}", "w", "b"], ["h"], f"{sign}{index}", transB=1
+                ),
+                helper.make_node("Relu", ["h"], ["r"], f"relu_{sign}{index}"),
+            ]
+            value = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+            weights = [constant("w", 6, 6, seed=2 * index + seed), constant("n", 6, seed=seed)]
+            graphs.append(helper.make_graph(inner, sign, [], [value], weights))
+        stored.append(numpy_helper.from_array(np.array(condition), f"c{index}"))
+        nodes.append(
+            helper.make_node(
+                "If",
+                [f"c{index}"],
+                [f"x{index + 1}"],
+                f"choice{index}",
+                then_branch=graphs[0],
+                else_branch=graphs[1],
+            )
+        )
+    return model_of(nodes, {"x0": ["N", 6]}, [f"x{len(taken)}"], stored)
+
+
+def test_a_branch_that_is_always_taken_stands_in_the_graph_with_its_weights() -> None:
+    model = _with_choices(True, False, True)
+    program = compressc.capture(model)
+    parameters = dict(program.graph_module.named_parameters())
+    assert sorted(tuple(p.shape) for p in parameters.values()) == [(6,)] * 3 + [(6, 6)] * 3
+    assert {name.partition(".")[0] for name in parameters} == {"yes0", "no1", "yes2"}
+    assert [g.size for g in compressc.couple(program).groups if g.pinned is None] == [6, 6]
+    x = np.random.default_rng(0).standard_normal((3, 6)).astype(np.float32)
+    (result,) = program.module().eval()(torch.from_numpy(x))
+    np.testing.assert_allclose(result.detach().numpy(), run(model, x)[0], atol=1e-6)
+    assert program.output_names == ("x3",)
+
+
+def test_a_state_with_layers_in_front_has_its_batch_behind_them() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["state", "first"], ["s"], "layers", keepdims=0),
+        helper.make_node("Add", ["x", "s"], ["a"], "add"),
+        helper.make_node("Gemm", ["a", "w", "b"], ["y"], "head", transB=1),
+    ]
+    first = numpy_helper.from_array(np.array([0], np.int64), "first")
+    weights = [constant("w", 4, 6), constant("b", 4), first]
+    model = model_of(nodes, {"x": [None, 6], "state": [2, None, 6]}, ["y"], weights)
+    program = compressc.capture(model)
+    assert [dict(axes) for axes in program.dynamic_axes] == [{0: "batch"}, {1: "batch"}]
+    assert [tuple(x.shape) for x in program.example_inputs] == [(2, 6), (2, 2, 6)]

@@ -129,6 +129,31 @@ def test_initializer_larger_than_its_data(size: int, refused: Refusal) -> None:
     assert "not as many are stored" in refused(changed(change))
 
 
+def _resized(name: str, *shape: int) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+
+    return change
+
+
+def test_weights_without_elements(refused: Refusal) -> None:
+    text = refused(changed(_resized("w2", 16, 0, 3, 3)), ConversionError)
+    assert "node 'second' (Conv) cannot be converted" in text
+    assert "does not load" in refused(changed(_resized("w2", 0, 16, 3, 3)))
+
+
+def test_an_empty_tensor_that_is_joined_changes_nothing() -> None:
+    model = two_convolutions()
+    empty = numpy_helper.from_array(np.zeros((1, 3, 0, 8), np.float32), "empty")
+    join = helper.make_node("Concat", ["image", "empty"], ["whole"], "join", axis=2)
+    nodes = [join, *model.graph.node]
+    nodes[1].input[0] = "whole"
+    constants = [*model.graph.initializer, empty]
+    program = compressc.capture(model_of(nodes, {"image": ["N", 3, 8, 8]}, ["scores"], constants))
+    assert compressc.couple(program).groups
+
+
 def test_negative_size(refused: Refusal) -> None:
     def change(model: onnx.ModelProto) -> None:
         model.graph.initializer[0].dims[0] = -16

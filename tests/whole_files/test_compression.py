@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from compressc.errors import DataError, ExportError, VerificationError
 from compressc.passes.sparsify import Sparsify
+from compressc.runtime.errors import RuntimeFailure
 from compressc.settings import Int8, Settings
 from compressc.verdict import Check
 from compressc.whole_files import compression
 from compressc.whole_files.compression import FileResult, compress_file
 from compressc.whole_files.job import FileJob
-from compressc.whole_files.preparation import in_opset
+from compressc.whole_files.preparation import in_opset, with_weights_on_top
 from compressc.whole_files.seeding import with_seeds
-from tests.onnx_kit import run, two_convolutions
+from tests.onnx_kit import constant, model_of, run, two_convolutions
 from tests.whole_files.odd_files import IMAGE, ODD, words
 
 UNMEASURED = Settings(measure=False)
@@ -150,3 +153,96 @@ def test_the_verdict_keeps_numbers() -> None:
     result = compress_file(job_of(two_convolutions(), Sparsify(0.5)))
     check: Check = result.report.verdict.checks[0]
     assert check.numbers == {"zeros": 1152, "weights": 2304}
+
+
+def test_weights_inside_branches_are_stored_compactly(tmp_path: Path) -> None:
+    model = ODD["condition"]()
+    branch = _attribute(model.graph.node[-1], "then_branch")
+    large = numpy_helper.from_array(np.ones((4, 4), np.float32).repeat(300, 0), "w5")
+    branch.initializer[0].CopyFrom(large)
+    branch.node[0].output[0] = "long"
+    branch.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axes"))
+    branch.node.append(helper.make_node("ReduceMax", ["long", "axes"], ["a"]))
+    before = run(model, images(3))
+    lifted = with_weights_on_top(model)
+    left = _attribute(lifted.graph.node[-1], "then_branch").initializer
+    assert [tensor.name for tensor in left] == ["axes"]
+    for result, expected in zip(run(lifted, images(3)), before, strict=True):
+        np.testing.assert_array_equal(result, expected)
+    job = job_of(model, Sparsify(0.9), settings=Settings("compact", measure=False))
+    assert compress_file(job).onnx.ByteSize() < 0.5 * model.ByteSize()
+
+
+def test_int8_says_where_the_quantiser_does_not_go(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["positive"], to=TensorProto.BOOL),
+        helper.make_node(
+            "If",
+            ["positive"],
+            ["y"],
+            "choice",
+            then_branch=_branch("a", helper.make_node("Conv", ["image", "w"], ["a"], "inside")),
+            else_branch=_branch("b", helper.make_node("Neg", ["image"], ["b"], "negative")),
+        ),
+    ]
+    _attribute(nodes[-1], "then_branch").initializer.append(constant("w", 3, 3, 1, 1))
+    model = model_of(nodes, {"image": ["N", *IMAGE]}, ["y"])
+    with pytest.raises(ExportError, match="no layer with weights stands outside of If and Loop"):
+        compress_file(job_of(model, settings=calibrated(tmp_path, x=images(48))))
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
+    return next(a.g for a in node.attribute if a.name == name)
+
+
+def _branch(name: str, node: onnx.NodeProto) -> onnx.GraphProto:
+    value = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    return helper.make_graph([node], f"{name}_branch", [], [value])
+
+
+def test_real_inputs_are_compared_on_where_they_are_given(tmp_path: Path) -> None:
+    settings = calibrated(tmp_path, x=images(40))
+    job = job_of(ODD["loop"](), Sparsify(0.3))
+    accuracy = compress_file(replace(job, samples=tmp_path / "samples.npz")).report.accuracy
+    assert accuracy is not None
+    assert accuracy.inputs_from == f"samples of {tmp_path / 'samples.npz'}"
+    # And int8 is calibrated on them where nothing else is said.
+    asked = replace(settings, int8=Int8(force=True))
+    result = compress_file(replace(job, settings=asked, samples=tmp_path / "samples.npz"))
+    assert result.report.int8 is not None
+    assert result.report.int8.source == str(tmp_path / "samples.npz")
+
+
+def test_a_file_that_does_not_run_on_made_up_inputs() -> None:
+    # A made-up number is 1, and the table has one row.
+    nodes = [
+        helper.make_node("Gather", ["table", "row"], ["r"], "look_up"),
+        helper.make_node("MatMul", ["r", "w"], ["y"], "product"),
+    ]
+    weights = [constant("table", 1, 7), constant("w", 7, 3)]
+    types = {"row": TensorProto.INT64}
+    model = model_of(nodes, {"row": [1]}, ["y"], weights, types=types)
+    accuracy = compress_file(job_of(model, Sparsify(0.5))).report.accuracy
+    assert accuracy is not None
+    assert "or give inputs that it runs on: --data FILE.npz" in accuracy.text
+    # What is judged by outputs is not done without.
+    job = job_of(model, Sparsify(0.5), settings=Settings("compact", measure=False))
+    with pytest.raises(RuntimeFailure, match=r"or give inputs that it runs on: --data FILE\.npz"):
+        compress_file(job)
+
+
+def test_inputs_that_cannot_be_made_up() -> None:
+    nodes = [
+        helper.make_node("ConcatFromSequence", ["parts"], ["x"], "join", axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+    ]
+    model = model_of(nodes, {}, ["y"], [constant("w", 7, 4)])
+    model.graph.input.append(
+        helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    )
+    result = compress_file(job_of(model, Sparsify(0.5), settings=Settings()))
+    assert result.report.after.zeros == 14
+    assert result.report.bench is None
+    assert result.report.accuracy is not None
+    assert "of type seq(tensor(float))" in result.report.accuracy.text
