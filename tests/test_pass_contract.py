@@ -17,6 +17,7 @@ from compressc.contract.enforcement import check_changes, check_needs
 from compressc.contract.registry import find_pass, registered_passes
 from compressc.errors import ChoiceError, CompresscError, DataError
 from compressc.goal import Goal
+from compressc.pass_fields import build_pass
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from tests.noise_tasks import Mimicry
@@ -81,12 +82,16 @@ CHOOSING = DECIDING - SHORTENING
 REPAIRING = {name for name in PASSES if not find_pass(name).declares.changes & DECISIONS}
 
 
+# The usual settings of these take seconds to minutes per call.
+QUICK: dict[str, dict[str, object]] = {
+    "rl-mcts": {"simulations": 4, "net_epochs": 3},
+    "scas": {"epochs": 1, "controller_steps": 2, "children": 2, "recalibrate": 16},
+}
+
+
 @pytest.fixture(params=sorted(set(PASSES) - MEASURING))
 def method(request: pytest.FixtureRequest) -> Pass:
-    if request.param in CHOOSING:
-        # Its usual settings take minutes.
-        return find_pass(request.param)(epochs=1, controller_steps=2, children=2, recalibrate=16)
-    return find_pass(request.param)()
+    return build_pass(find_pass(request.param), QUICK.get(request.param, {}))
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ def test_a_network_is_found_trained_and_written(
     assert all(share > 0.4 for share in zeros)
 
 
+@pytest.mark.slow
 def test_compact_storage_and_the_sparse_engine(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

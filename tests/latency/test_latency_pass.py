@@ -281,6 +281,7 @@ def test_a_target_between_two_steps_is_explained(
     assert any("the target is missed by" in note for note in decided.history[-1].notes)
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
