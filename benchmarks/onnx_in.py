@@ -27,6 +27,8 @@ from coverage import append_line, call_trial
 from onnx_in_files import OnnxFile, list_files
 
 _TRIAL = Path(__file__).with_name("onnx_in_trial.py")
+# Seconds on the clock for one of the processor.
+_PATIENCE = 6
 _SMALL = ("own:lenet5:*", "own:resnet20:*", "own:digits_resnet:*")
 
 
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=["*"], help="patterns of keys")
     parser.add_argument("--small", action="store_true", help="a few files, as CI does")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one file")
+    parser.add_argument("--limit", type=int, default=240, help="processor seconds for one file")
     arguments = parser.parse_args()
     patterns = _SMALL if arguments.small else arguments.only
     done = set()
@@ -52,7 +54,9 @@ def main() -> None:
 
 def _run(file: OnnxFile, arguments: argparse.Namespace) -> bool:
     started = time.perf_counter()
-    line = call_trial([sys.executable, str(_TRIAL), file.key], arguments.limit)
+    # A file must not fail because others share the machine, nor wait for ever.
+    command = ["prlimit", f"--cpu={arguments.limit}", sys.executable, str(_TRIAL), file.key]
+    line = call_trial(command, _PATIENCE * arguments.limit)
     line = {"model": file.key, "ok": False, "stage": "start", "tool": "compressc", **line}
     line["commit"] = os.environ.get("COVERAGE_COMMIT", "")
     line["wall_seconds"] = round(time.perf_counter() - started, 1)

@@ -49,11 +49,12 @@ from compressc.pipeline.stage import Stage, run_stages
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from compressc.reporting.assembly import assemble_report
-from compressc.reporting.progress import ProgressDisplay, is_watched
+from compressc.reporting.progress import ProgressDisplay
 from compressc.reporting.report import Report
 from compressc.settings import Repair, Settings
 from compressc.target import Target
 from compressc.tasks.protocol import Scored
+from compressc.watching import is_watched
 
 # From the captured model to a small one, each lowering proven. Several processes that train
 # together all come so far; only the first goes on.

@@ -121,6 +121,12 @@ class FeatureError(CompresscError):
     exit_code = 20
 
 
+class ConversionError(CaptureError):
+    """ONNX Runtime runs a file whose network cannot be taken over, so that nothing can leave it."""
+
+    exit_code = 21
+
+
 class ChoiceError(CompresscError):
     """An architecture choice is undecided where a network is needed, or there is none to decide."""
 

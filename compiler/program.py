@@ -18,6 +18,9 @@ from compressc.plan import Plan
 Made = TypeVar("Made")
 
 
+# Where a program keeps what it derived and no constraint has a part in.
+_UNCONSTRAINED = "whatever the constraints"
+
 # No layer is as wide.
 _LARGEST_STEP = 2**20
 
@@ -135,6 +138,18 @@ class Program:
         made: Made = self._derived[key]
         return made
 
+    def once_for_all(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what ``make`` gives, as :meth:`once`, for what no constraint has a part in.
+
+        Args:
+            key: what is asked for, with everything else that it depends on.
+            make: computes it from this program, whatever its plan and its constraints are.
+        """
+        shared: dict[Hashable, Made] = self.once(_UNCONSTRAINED, dict)
+        if key not in shared:
+            shared[key] = make()
+        return shared[key]
+
     def with_plan(self, plan: Plan) -> Program:
         """Return this program with another pending plan.
 
@@ -148,6 +163,7 @@ class Program:
         What is derived under the same constraints is shared by all programs made so.
         """
         derived: dict[Any, Any] = self.once(("under", constraints), dict)
+        derived.setdefault(_UNCONSTRAINED, self.once(_UNCONSTRAINED, dict))
         return replace(self, constraints=constraints, plan=Plan(), _derived=derived)
 
     def with_state(self, state: Mapping[str, Tensor]) -> Program:

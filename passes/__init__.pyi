@@ -1,6 +1,7 @@
 from compressc.passes.ascai.genetic_search import Ascai as Ascai
 from compressc.passes.dead_channels import DeadChannels as DeadChannels
 from compressc.passes.decore.agent_pruning import Decore as Decore
+from compressc.passes.depth.pruning import Depth as Depth
 from compressc.passes.distill import Distill as Distill
 from compressc.passes.finetune import Finetune as Finetune
 from compressc.passes.gradual.pruning import Gradual as Gradual

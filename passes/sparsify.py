@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import ceil
@@ -12,6 +13,7 @@ import numpy as np
 from compressc.array_types import BoolArray, FloatArray
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
+from compressc.contract.weight_choice import WeightChoice
 from compressc.coupling.graph import couple
 from compressc.coupling.weight_masks import contracted_weights, staying_weights
 from compressc.errors import GoalError, PlanError
@@ -75,7 +77,7 @@ class Sparsify(Pass):
         sizes = {
             name: np.abs(tensors[name].detach().double().numpy())[staying[name]] for name in names
         }
-        kept = self._keep_per_layer(sizes) if self.scope == "layer" else self._keep_globally(sizes)
+        kept = self._keep(sizes)
         zero: dict[str, BoolArray] = {}
         for name in names:
             zero[name] = np.ones(tensors[name].shape, dtype=bool)
@@ -83,15 +85,19 @@ class Sparsify(Pass):
         decided = program.with_plan(program.plan.with_zero(zero))
         return decided.with_line(HistoryLine(self.name, notes=notes)) if notes else decided
 
+    def keep_weights(self, sizes: Mapping[str, FloatArray]) -> WeightChoice:
+        """Return which weights stay, where nothing but their sizes is known.
+
+        Args:
+            sizes: magnitudes by tensor, flat, in the order in which the network reads them.
+        """
+        names, notes = self._without_ends(list(sizes))
+        return WeightChoice(self._keep({name: sizes[name] for name in names}), notes)
+
     def _choose_weights(self, program: Program) -> tuple[list[str], tuple[str, ...]]:
         """Return the weights to sparsify in graph order, and remarks on those left dense."""
-        names = list(contracted_weights(couple(program)))
-        notes: list[str] = []
-        if self.skip_first_last and len(names) > 2:
-            notes.append(
-                f"{owner_of(names[0])} and {owner_of(names[-1])} stay dense: first and last"
-            )
-            names = names[1:-1]
+        names, remarks = self._without_ends(list(contracted_weights(couple(program))))
+        notes = [*remarks]
         chosen = []
         for name in names:
             patterns = [p for p in program.constraints.keep if fnmatchcase(owner_of(name), p)]
@@ -102,6 +108,16 @@ class Sparsify(Pass):
             else:
                 chosen.append(name)
         return chosen, tuple(notes)
+
+    def _without_ends(self, names: list[str]) -> tuple[list[str], tuple[str, ...]]:
+        """Return the tensors but the first and the last where these stay dense, and a remark."""
+        if not self.skip_first_last or len(names) <= 2:
+            return names, ()
+        ends = f"{owner_of(names[0])} and {owner_of(names[-1])}"
+        return names[1:-1], (f"{ends} stay dense: first and last",)
+
+    def _keep(self, sizes: dict[str, FloatArray]) -> dict[str, BoolArray]:
+        return self._keep_per_layer(sizes) if self.scope == "layer" else self._keep_globally(sizes)
 
     def _keep_per_layer(self, sizes: dict[str, FloatArray]) -> dict[str, BoolArray]:
         return {

@@ -209,9 +209,10 @@ def _notes(
             "may be bound by memory where the table says compute"
         )
     if abs(overhead) > _MOST_GAP * kernels_ms:
+        gap = f"{overhead:.3g} ms more than that" if overhead > 0 else f"{-overhead:.3g} ms less"
         notes.append(
-            f"the layers add up to {kernels_ms:.3g} ms and {overhead:+.3g} ms are outside them: "
-            "read shares rather than times of single layers"
+            f"the layers add up to {kernels_ms:.3g} ms, and a run takes {gap}: read shares rather "
+            "than times of single layers"
         )
     return tuple(notes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from compressc.runtime.errors import RuntimeFailure
 from compressc.runtime.inputs import Shapes, make_inputs
 from compressc.runtime.int8_weights import saturation_warning
 from compressc.runtime.machine import Machine, describe_machine
+from compressc.runtime.output_parts import flatten_output
 from compressc.runtime.plain_text import printable
 from compressc.runtime.session import check_file, open_session, run_session
 from compressc.runtime.stored_arrays import StoredArrays
@@ -125,13 +126,8 @@ def make_reference(
         "seed": None if inputs is not None else seed,
     }
     arrays: dict[str, NDArray[Any]] = {_NOTE: np.array(json.dumps(note))}
-    for prefix, values in ((_INPUT, feeds), (_OUTPUT, dict(zip(names, outputs, strict=True)))):
+    for prefix, values in ((_INPUT, feeds), (_OUTPUT, _flatten(names, outputs))):
         for name, value in values.items():
-            if not isinstance(value, np.ndarray):
-                raise RuntimeFailure(
-                    f"{path}: '{name}' is no tensor, and only tensors can be stored; "
-                    "export the model with tensors as outputs"
-                )
             # Object arrays of strings would need pickle to be read back.
             arrays[prefix + name] = value.astype(str) if value.dtype == object else value
     return arrays
@@ -156,7 +152,7 @@ def verify(
     An output passes when no element differs by more than ``tolerance`` times the output's scale,
     which is the largest distance of a reference element from their mean: an output that hardly
     varies around a large constant is judged by its variation. Integers, booleans and strings must
-    be equal.
+    be equal. Sequences and maps are compared entry by entry.
 
     Args:
         path: the ONNX file.
@@ -179,22 +175,30 @@ def verify(
         if item.type == "tensor(string)":
             feeds[item.name] = feeds[item.name].astype(object)
     names = [item.name for item in session.get_outputs()]
-    compared = [n for n in names if _OUTPUT + n in arrays or n in arrays]
+    outputs = _flatten(names, run_session(session, feeds, str(path)))
+    compared = [n for n in outputs if _OUTPUT + n in arrays or n in arrays]
     if not compared:
         raise RuntimeFailure(
             f"{reference}: holds none of the outputs of {path} ({', '.join(names)}); "
             "make it anew with compressc verify --store"
         )
-    outputs = run_session(session, feeds, str(path), compared)
     expected = [_stored(arrays, _OUTPUT, name, path, reference) for name in compared]
+    missing = [
+        OutputDrift(name, arrays[_OUTPUT + name].shape, None, 0.0, 0.0, "is not computed any more")
+        for name in (key.removeprefix(_OUTPUT) for key in arrays if key.startswith(_OUTPUT))
+        if name not in outputs and name.partition("[")[0] in names
+    ]
     return Verification(
         path=str(path),
         reference=str(reference),
         tolerance=tolerance,
         threads=threads,
-        outputs=tuple(
-            compare_output(name, np.asarray(computed), expected_value, tolerance)
-            for name, computed, expected_value in zip(compared, outputs, expected, strict=True)
+        outputs=(
+            *(
+                compare_output(name, outputs[name], expected_value, tolerance)
+                for name, expected_value in zip(compared, expected, strict=True)
+            ),
+            *missing,
         ),
         made_with=_origin(arrays),
         machine=describe_machine(),
@@ -243,6 +247,14 @@ def _stored(
         f"{file}: lacks {prefix[:-1]} '{name}' of {path}; it holds {known}. Make it anew with "
         "compressc verify --store"
     )
+
+
+def _flatten(names: Sequence[str], values: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """Return the outputs as arrays by name; see :func:`flatten_output`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, value in zip(names, values, strict=True):
+        arrays.update(flatten_output(name, value))
+    return arrays
 
 
 def _origin(arrays: Mapping[str, NDArray[Any]]) -> str:

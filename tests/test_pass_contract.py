@@ -15,8 +15,9 @@ from compressc.contract.context import Context
 from compressc.contract.declaration import DECISIONS, Pass
 from compressc.contract.enforcement import check_changes, check_needs
 from compressc.contract.registry import find_pass, registered_passes
-from compressc.errors import CompresscError, DataError
+from compressc.errors import ChoiceError, CompresscError, DataError
 from compressc.goal import Goal
+from compressc.pass_fields import build_pass
 from compressc.plan import Plan
 from compressc.program import Constraints, Program
 from tests.noise_tasks import Mimicry
@@ -74,16 +75,23 @@ PASSES = sorted(
     name for name in registered_passes() if find_pass(name).declares.runs_on == "planned"
 )
 MEASURING = {name for name in PASSES if not find_pass(name).declares.deterministic}
-CHOOSING = {name for name in PASSES if find_pass(name).declares.changes == {"choice"}}
+# Passes that decide choices alone: about blocks, by what samples say, or about architectures.
+DECIDING = {name for name in PASSES if find_pass(name).declares.changes == {"choice"}}
+SHORTENING = {name for name in DECIDING if find_pass(name).declares.needs == "samples"}
+CHOOSING = DECIDING - SHORTENING
 REPAIRING = {name for name in PASSES if not find_pass(name).declares.changes & DECISIONS}
+
+
+# The usual settings of these take seconds to minutes per call.
+QUICK: dict[str, dict[str, object]] = {
+    "rl-mcts": {"simulations": 4, "net_epochs": 3},
+    "scas": {"epochs": 1, "controller_steps": 2, "children": 2, "recalibrate": 16},
+}
 
 
 @pytest.fixture(params=sorted(set(PASSES) - MEASURING))
 def method(request: pytest.FixtureRequest) -> Pass:
-    if request.param in CHOOSING:
-        # Its usual settings take minutes.
-        return find_pass(request.param)(epochs=1, controller_steps=2, children=2, recalibrate=16)
-    return find_pass(request.param)()
+    return build_pass(find_pass(request.param), QUICK.get(request.param, {}))
 
 
 @pytest.fixture
@@ -103,6 +111,7 @@ def test_passes_are_registered():
     assert {"latency"} == MEASURING
     assert {"calibrate"} == REPAIRING
     assert {"scas"} == CHOOSING
+    assert {"depth"} == SHORTENING
 
 
 def test_an_unknown_pass_is_named_together_with_the_known_ones():
@@ -162,6 +171,11 @@ def test_kept_layers_stay_as_they_are(method, program):
     if method.name in REPAIRING | CHOOSING:
         return  # it decides nothing about layers
     constrained = program.with_constraints(Constraints(keep=("a", "grouped")))
+    if method.name in SHORTENING:
+        # The layer stands in the only block.
+        with pytest.raises(ChoiceError, match="every residual block has to stay"):
+            method(constrained, context(macs=0.9))
+        return
     plan = method(constrained, context(macs=0.9)).plan
     touched = {*plan.keep, *plan.rank, *(name.rpartition(".")[0] for name in plan.zero)}
     assert touched

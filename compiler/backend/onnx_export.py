@@ -19,11 +19,13 @@ from compressc.backend.onnx_names import name_like_modules
 from compressc.backend.onnx_optimization import optimize
 from compressc.backend.onnx_tidying import tidy
 from compressc.choices.decided import check_decided
+from compressc.clock import tell
 from compressc.dynamic_axes import symbol_of
 from compressc.error_text import quote_error
 from compressc.errors import ExportError
 from compressc.frontend.silence import quiet
 from compressc.kept_nodes import OPSET
+from compressc.plan import Plan
 from compressc.program import Program
 from compressc.storage.compact_storage import compact
 from compressc.writing import write_atomically
@@ -65,9 +67,11 @@ def export_onnx(
     check_decided(program)
     opset = choose_opset(program, opset)
     program = with_stand_ins(with_head_axis(program))
+    tell("tracing")
     exported = _reexport(program)
     _transplant_scopes(program.graph_module.graph, exported.graph)
     model = _translate(program, exported, opset)
+    tell("naming and packing")
     tidy(model)
     name_like_modules(model, program)
     _stamp(model, metadata or {})
@@ -76,8 +80,28 @@ def export_onnx(
     return model
 
 
-def write_onnx(model: onnx.ModelProto, path: str | Path) -> None:
+def export_whole(program: Program) -> onnx.ModelProto:
+    """Return the network without pending decisions as ONNX, dense, with the usual operator set.
+
+    It is made once, for all constraints; nobody may change it.
+
+    Raises:
+        ExportError: as :func:`export_onnx`.
+        ChoiceError: if an architecture choice is undecided.
+    """
+    return program.once_for_all(
+        "the original as ONNX", lambda: export_onnx(program.with_plan(Plan()))
+    )
+
+
+def write_onnx(model: onnx.ModelProto, path: str | Path, *, checked: bool = True) -> None:
     """Check a model and write it as one file; a failure leaves what was at ``path`` untouched.
+
+    Args:
+        model: with its weights inside.
+        path: the file.
+        checked: whether onnx's full check has to pass it. ONNX Runtime runs some files of others
+            that it does not pass.
 
     Raises:
         ExportError: if the model is not valid ONNX or larger than 2 GiB.
@@ -93,6 +117,8 @@ def write_onnx(model: onnx.ModelProto, path: str | Path) -> None:
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(model.SerializeToString())
+        if not checked:
+            return
         try:
             onnx.checker.check_model(str(temporary), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -173,6 +199,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
         if value is not None
     ]
     try:
+        tell("writing nodes")
         with torch.no_grad(), quiet():
             onnx_program = torch.onnx.export(
                 exported,
@@ -184,6 +211,7 @@ def _translate(program: Program, exported: ExportedProgram, opset: int) -> onnx.
             )
             if onnx_program is None:
                 raise ExportError("the ONNX exporter returned nothing; report this model")
+            tell("simplifying")
             optimize(onnx_program.model, program.input_names, outputs)
             model: onnx.ModelProto = onnx_program.model_proto
             put_back(model)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log10
+from typing import Any
 
 import numpy as np
 import onnx
 
 from compressc.array_types import Array
+from compressc.runtime.output_parts import flatten_output
 from compressc.runtime.session import create_session, run_session
 
 # An error this large beside the output's variation leaves little of the model: one that always
@@ -95,13 +97,29 @@ def _outputs(
     session = create_session(model.SerializeToString(), "the ONNX model")
     runs = [run_session(session, batch, "the ONNX model", list(names)) for batch in feeds]
     return {
-        name: np.concatenate([np.atleast_1d(run[place]) for run in runs])
-        for place, name in enumerate(names)
+        name: _join([_as_array(run[place]) for run in runs]) for place, name in enumerate(names)
     }
+
+
+def _join(parts: Sequence[Array]) -> Array:
+    """Return the batches behind each other; flat where their sizes depend on the data."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        parts = [part.ravel() for part in parts]
+    return np.concatenate(parts)
+
+
+def _as_array(value: Any) -> Array:
+    """Return an output as an array of one axis or more; what is no tensor becomes flat."""
+    if isinstance(value, np.ndarray):
+        return np.atleast_1d(value)
+    parts = [array.ravel() for array in flatten_output("", value).values()]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _judge(name: str, expected: Array, returned: Array) -> Drift:
     samples = len(expected)
+    if returned.shape != expected.shape:
+        return Drift(name, inf, None, samples, f"{name} has another size")
     finite = np.isfinite(expected)
     if not np.isfinite(returned[finite]).all():
         return Drift(name, inf, None, samples, f"{name} is not finite")
@@ -113,7 +131,9 @@ def _judge(name: str, expected: Array, returned: Array) -> Drift:
     if expected.ndim == 2 and expected.shape[1] > 1:
         agreement = float(np.mean(expected.argmax(axis=1) == returned.argmax(axis=1)))
     problem = ""
-    if samples > 1 and signal > 0 and _variation(returned) < _CONSTANT * signal:
+    if signal == 0 and error > 0:
+        problem = f"{name} differs, where it is the same for every input"
+    elif samples > 1 and signal > 0 and _variation(returned) < _CONSTANT * signal:
         problem = f"{name} is the same for every input"
     elif relative > LARGEST_ERROR:
         problem = f"{name} is off by {relative:.2f} of what it varies by"

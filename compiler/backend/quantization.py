@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -38,6 +39,9 @@ _QUANTIZED = (
 PRECISION = "int8 (QDQ, uint8 activations, int8 weights per channel)"
 # Entries of ``metadata_props``: where the file computes what it should, and why only there.
 RUNS_ON, WEIGHT_BITS = "compressc.runs_on", "compressc.int8_weight_bits"
+
+# Levels of ONNX Runtime's log.
+_WARNING, _FATAL = 2, 4
 
 Feeds = Mapping[str, Array]
 
@@ -143,10 +147,12 @@ def _readers_of_bytes(model: onnx.ModelProto) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser advises on the root logger, of which nothing concerns the user."""
+    """The quantiser and its sessions give advice, of which nothing concerns the user."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(_FATAL)
     try:
         yield
     finally:
         logging.disable(level)
+        onnxruntime.set_default_logger_severity(_WARNING)

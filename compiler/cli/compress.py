@@ -23,14 +23,16 @@ from compressc.cli.outputs import check_result_outputs, holding_outputs, state_f
 from compressc.cli.parsing import ChosenPass, Parser, add_pass_options, values_of
 from compressc.cli.pass_choice import choose_passes
 from compressc.cli.recipe_file import recipe_path, write_recipe
-from compressc.errors import UsageError
+from compressc.errors import ConversionError, UsageError
 from compressc.goal import Bound, Goal, parse_bound
 from compressc.process_rank import process_rank
 from compressc.reporting.progress import ProgressDisplay
 from compressc.writing import written_together
 
 if TYPE_CHECKING:
+    from compressc.compression import Result
     from compressc.reporting.report import Report
+    from compressc.whole_files.compression import FileResult
 
 _TARGETS = {
     "--target-flops": "macs",
@@ -78,20 +80,17 @@ def run(arguments: Sequence[str]) -> int:
     """
     check_early(arguments)
     parser = build_parser()
-    if not {"-h", "--help"}.intersection(arguments) or "--pass" in arguments:
-        chosen = _add_passes(parser, arguments)
-    else:
+    helps = bool({"-h", "--help"}.intersection(arguments))
+    if helps and "--pass" not in arguments:
         chosen = add_pass_options(parser, {})
+    else:
+        if not helps:
+            _check_without_passes(parser, arguments)
+        chosen = _add_passes(parser, arguments)
     options = parser.parse_whole(arguments)
     options.output = _with_ending(options.output)
     goal = _goal(options)
-    if options.cost_table is not None and goal.latency_ms is None:
-        raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
-    if not goal.bounds and goal.latency_ms is None and not chosen and not options.int8:
-        raise UsageError(
-            "say how small: --target-flops 0.5 halves the work, --target-latency 0.5 the time, "
-            "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
-        )
+    _check_asked(options, goal, something=bool(chosen))
     if process_rank():
         # The first process alone proves, measures and writes.
         with ProgressDisplay(quiet=True) as progress:
@@ -99,7 +98,6 @@ def run(arguments: Sequence[str]) -> int:
 
             take_part(read_job(options, goal, chosen, progress, state_folder(options)), progress)
         return 0
-    check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
     with (
         holding_outputs(options) as work_dir,
         ProgressDisplay(quiet=options.quiet) as progress,
@@ -107,7 +105,16 @@ def run(arguments: Sequence[str]) -> int:
         progress(0, 0, "starting")
         from compressc.compression import run_job
 
-        result = run_job(read_job(options, goal, chosen, progress, work_dir), progress)
+        result: Result | FileResult
+        try:
+            job = read_job(options, goal, chosen, progress, work_dir)
+        except ConversionError as reason:
+            from compressc.cli.unconverted import read_file_job
+            from compressc.whole_files.compression import compress_file
+
+            result = compress_file(read_file_job(options, goal, chosen, reason), progress)
+        else:
+            result = run_job(job, progress)
         progress(0, 0, "writing")
         with written_together():
             written = write_result(result, options)
@@ -122,6 +129,26 @@ def run(arguments: Sequence[str]) -> int:
         print_report(result.report, written)
     warn_if_dead(result.report, options.output or options.save or options.report)
     return 0
+
+
+def _check_without_passes(parser: Parser, arguments: Sequence[str]) -> None:
+    """Refuse goals and outputs that make no sense, before passes and torch are loaded."""
+    options, complete = parser.peek(arguments)
+    options.output = _with_ending(options.output)
+    _check_asked(options, _goal(options), something=not complete)
+    if not process_rank():
+        check_result_outputs(options, [Path(p) for p in (options.model, options.cost_table) if p])
+
+
+def _check_asked(options: argparse.Namespace, goal: Goal, *, something: bool) -> None:
+    """Check that there is something to do; ``something`` is whether passes say what."""
+    if options.cost_table is not None and goal.latency_ms is None:
+        raise UsageError("--cost-table says where a --target-latency is meant; give that as well")
+    if not goal.bounds and goal.latency_ms is None and not something and not options.int8:
+        raise UsageError(
+            "say how small: --target-flops 0.5 halves the work, --target-latency 0.5 the time, "
+            "--target-params and --target-size work alike, --sparsity 0.9 sets weights to zero"
+        )
 
 
 def warn_if_dead(report: Report, what: str) -> None:

@@ -26,7 +26,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="SOURCE",
         help="images: a folder or .tar.gz with a sub-folder for each class, a folder of MNIST's "
-        "IDX files, an .npz, or module:factory. Its test part judges both models in the report; "
+        "IDX files, an .npz, hf:NAME (in the cache of Hugging Face datasets), or module:factory. "
+        "Its test part judges both models in the report; "
         "passes such as calibrate and surgeon repair with its training part. Images without class "
         "folders and an .npz of inputs alone serve all but those that learn from labels, and the "
         "report tells how far both models agree. 'synthetic' (the default where something is to "

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from compressc.cli.early_checks import check_early
 from compressc.cli.model_options import add_model_options, load_model
 from compressc.cli.outputs import check_outputs
 from compressc.cli.parsing import Parser
+from compressc.cli.unconverted import show_file
+from compressc.errors import ConversionError
 from compressc.reporting.progress import ProgressDisplay
 
 _EXAMPLES = """\
@@ -16,6 +19,7 @@ examples:
   compressc inspect model.pt --all                every group and every layer
   compressc inspect model.pt --group 'layer3.*'   these groups with every tensor slice
   compressc inspect model.pt --json > model.json  everything, for programs
+  compressc inspect model.pt --graph deps.svg     the network as a picture, what repeats folded
   compressc inspect model.pt --graph deps.graphml  the dependency graph, for networkx and viewers"""
 
 
@@ -41,8 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--graph",
         metavar="FILE",
-        help="write values, layers and channel groups as a graph: .graphml or .json",
+        help="write values, layers and channel groups as a graph: .svg, .graphml or .json",
     )
+    check_early(arguments)
     options = parser.parse_args(list(arguments))
     if options.graph:
         check_outputs([Path(options.graph)], inputs=[Path(options.model)])
@@ -57,7 +62,11 @@ def run(arguments: Sequence[str]) -> int:
 
         if options.graph:
             check_graph_name(options.graph)
-        program = load_model(options)
+        try:
+            program = load_model(options, progress)
+        except ConversionError as reason:
+            show_file(options, reason)
+            return 0
         check_keep_patterns(program, options.keep)
         progress(0, 0, "coupling channels")
         program = program.with_constraints(Constraints(keep=tuple(options.keep)))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+# What a library makes of an interruption arises at once.
+_SOON_SECONDS = 2.0
 
 
 class Interruption(KeyboardInterrupt):
@@ -32,18 +37,19 @@ def interruptible() -> Iterator[None]:
     ):
         yield
         return
-    pressed = False
+    pressed = -math.inf
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         nonlocal pressed
-        pressed = True
+        pressed = time.monotonic()
         raise Interruption
 
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except Exception as error:
-        if pressed:
+        # Training may have gone on behind it.
+        if time.monotonic() - pressed < _SOON_SECONDS:
             raise Interruption from error
         raise
     finally:

@@ -146,8 +146,7 @@ def read_job(
     )
     target = read_target(options.cost_table, options.threads, options.batch, options.engine)
     passes = [entry.build() for entry in chosen]
-    progress(0, 0, f"loading {options.model}")
-    program = load_model(options)
+    program = load_model(options, progress)
     if options.data not in (None, SYNTHETIC):
         progress(0, 0, f"reading {options.data}")
     return Job(

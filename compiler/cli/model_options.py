@@ -6,6 +6,7 @@ import argparse
 import ast
 from typing import TYPE_CHECKING, Any
 
+from compressc.clock import ProgressCallback, inside, listening
 from compressc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,25 +55,28 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(options: argparse.Namespace) -> Program:
-    """Load the model that the options name.
+def load_model(options: argparse.Namespace, progress: ProgressCallback) -> Program:
+    """Load the model that the options name, telling what is done.
 
     Raises:
         HandOverError, CaptureError: if it cannot be used.
     """
+    told = f"loading {options.model}"
+    progress(0, 0, told)
     from compressc.frontend.handover import load
     from compressc.frontend.input_shape import parse_input_shape
 
     shape = parse_input_shape(options.input_shape) if options.input_shape else None
-    return load(
-        options.model,
-        arch=options.arch,
-        arch_kwargs=dict(_read_argument(text) for text in options.arch_arg),
-        input_shape=shape,
-        trust_pickle=options.trust_pickle,
-        seed=getattr(options, "seed", 0),
-        key=options.key,
-    )
+    with listening(inside(progress, told)):
+        return load(
+            options.model,
+            arch=options.arch,
+            arch_kwargs=dict(_read_argument(text) for text in options.arch_arg),
+            input_shape=shape,
+            trust_pickle=options.trust_pickle,
+            seed=getattr(options, "seed", 0),
+            key=options.key,
+        )
 
 
 def _read_argument(text: str) -> tuple[str, Any]:

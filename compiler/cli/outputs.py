@@ -7,14 +7,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from compressc.errors import OutputError, UsageError
 from compressc.exclusive import exclusive
+from compressc.reporting.report_name import check_report_name
 from compressc.writing import check_writable, written_together
 
 if TYPE_CHECKING:
     from compressc.compression import Result
+    from compressc.whole_files.compression import FileResult
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
@@ -38,8 +40,6 @@ def check_result_outputs(options: argparse.Namespace, inputs: Iterable[Path] = (
         UsageError: if none of them is given.
         OutputError: naming the file and what is wrong with it.
     """
-    from compressc.reporting.report_file import check_report_name
-
     paths = [Path(p) for p in (options.output, options.save, options.report) if p]
     if not paths:
         raise UsageError("say where the result goes: -o small.onnx (or --save, --report)")
@@ -71,7 +71,7 @@ def holding_outputs(options: argparse.Namespace) -> Iterator[Path]:
         yield folder
 
 
-def write_result(result: Result, options: argparse.Namespace) -> list[Path]:
+def write_result(result: Result | FileResult, options: argparse.Namespace) -> list[Path]:
     """Write the ONNX file, the program and the report that were asked for; return their paths.
 
     They appear together, or none of them.
@@ -86,7 +86,8 @@ def write_result(result: Result, options: argparse.Namespace) -> list[Path]:
         if options.save:
             from compressc.frontend.archive import save
 
-            save(result.program, options.save)
+            # A file that was taken as it is has no program, and --save was refused.
+            save(cast("Result", result).program, options.save)
             written.append(Path(options.save))
         if options.report:
             from compressc.reporting.report_file import write_report

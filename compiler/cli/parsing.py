@@ -33,6 +33,18 @@ class Parser(argparse.ArgumentParser):
             self.error(explain_stray(extras, list(self._option_string_actions)))
         return options
 
+    def peek(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, bool]:
+        """Return the options that are known before passes add theirs, and whether those are all.
+
+        Loading passes takes seconds; what is wrong without them is told first. A word that belongs
+        to an option of a pass may be taken for the model here.
+
+        Raises:
+            UsageError: if an option does not have a value that it takes.
+        """
+        options, extras = self.parse_known_args(list(arguments))
+        return options, not extras
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving.
 

@@ -26,7 +26,7 @@ from typing import Any
 from compressc.errors import UsageError
 from compressc.writing import write_text
 
-_COMMANDS = ("compress", "sweep")
+_COMMANDS = ("compress", "sweep", "search")
 _SHORT = {"-o": "--output"}
 _ENDING = ".recipe.toml"
 _ADVICE = "compressc writes such files beside its outputs"
@@ -47,7 +47,7 @@ def write_recipe(
 
     Args:
         path: the file.
-        command: "compress" or "sweep".
+        command: "compress", "sweep" or "search".
         arguments: as typed; the parser has accepted them.
         parser: knows which options take a value.
 

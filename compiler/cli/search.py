@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compressc.cli.early_checks import check_data
 from compressc.cli.job_options import add_form_options, add_measuring_options
 from compressc.cli.outputs import (
     check_result_outputs,
@@ -15,8 +16,10 @@ from compressc.cli.outputs import (
     write_result,
 )
 from compressc.cli.parsing import FieldOption, Parser, field_options
+from compressc.cli.recipe_file import recipe_path, write_recipe
 from compressc.errors import SplitError
 from compressc.reporting.progress import ProgressDisplay
+from compressc.writing import written_together
 
 if TYPE_CHECKING:
     from compressc.architecture_search import ArchitectureJob
@@ -40,8 +43,8 @@ learns on the search-validation split; then the best architecture is trained fro
 zeros rise to the same sparsity (--final-...). Filters without a weight leave; other zeros stay,
 small with --storage compact and fast with --engine sparse. The test split is seen once, at the end.
 
-The same command goes on where a run was killed. A whole search takes minutes to hours: begin with
-few --layers and --channels, and --epochs 3."""
+The same command goes on where a run was killed; `compressc run net.recipe.toml` repeats it. A whole
+search takes minutes to hours: begin with few --layers and --channels, and --epochs 3."""
 
 # Set by options of their own, or by the command itself.
 _OWN = {"sparsity", "space", "from_scratch", "skip_first_last", "ema", "patience"}
@@ -54,9 +57,13 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         CompresscError: if anything is wrong; nothing has been written then.
     """
-    parser, settings = _build_parser()
-    options = parser.parse_args(list(arguments))
-    check_result_outputs(options)
+    parser = build_parser()
+    if not {"-h", "--help"}.intersection(arguments):
+        early, _ = parser.peek(arguments)
+        check_result_outputs(early)
+        check_data(arguments)
+    settings = add_pass_options(parser)
+    options = parser.parse_whole(arguments)
     with (
         holding_outputs(options) as work_dir,
         ProgressDisplay(quiet=options.quiet) as progress,
@@ -66,7 +73,9 @@ def run(arguments: Sequence[str]) -> int:
 
         result = search_architecture(_read_job(options, settings, progress), progress)
         progress(0, 0, "writing")
-        written = write_result(result, options)
+        with written_together():
+            written = write_result(result, options)
+            write_recipe(recipe_path(written[0]), "search", arguments, parser)
         if options.work_dir is None:
             from compressc.pipeline.saved_pass import remove_saved_passes
 
@@ -78,8 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _build_parser() -> tuple[Parser, dict[str, Any]]:
-    """Return the parser, and where it puts the settings of passes, by name."""
+def build_parser() -> Parser:
+    """Return the parser without the options of the space and of passes."""
     parser = Parser(
         prog="compressc search",
         description="Search a network whose weights are mostly zero, train it, and write it as "
@@ -92,7 +101,7 @@ def _build_parser() -> tuple[Parser, dict[str, Any]]:
         metavar="SOURCE",
         required=True,
         help="labelled images: a folder or .tar.gz with a sub-folder for each class, a folder of "
-        "MNIST's IDX files, an .npz, or module:factory",
+        "MNIST's IDX files, an .npz, hf:NAME, or module:factory",
     )
     parser.add_argument(
         "--sparsity",
@@ -105,10 +114,6 @@ def _build_parser() -> tuple[Parser, dict[str, Any]]:
         "--trials", metavar="N", type=int, help="architectures that may be ranked, at most"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice")
-    _add_size_options(parser)
-    settings: dict[str, Any] = {}
-    _add_pass_options(parser, "the search", "scas", "", settings)
-    _add_pass_options(parser, "the final training", "gradual", _FINAL, settings)
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="the ONNX file")
     output.add_argument("--save", metavar="FILE", help="the network as .pt2, for later passes")
@@ -120,7 +125,16 @@ def _build_parser() -> tuple[Parser, dict[str, Any]]:
     )
     add_form_options(parser, output)
     add_measuring_options(parser, seconds=6.0)
-    return parser, settings
+    return parser
+
+
+def add_pass_options(parser: Parser) -> dict[str, Any]:
+    """Add the options of the space and of passes; return where settings go, by name."""
+    _add_size_options(parser)
+    settings: dict[str, Any] = {}
+    _add_settings(parser, "the search", "scas", "", settings)
+    _add_settings(parser, "the final training", "gradual", _FINAL, settings)
+    return settings
 
 
 def _add_size_options(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +157,7 @@ def _add_size_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_pass_options(
+def _add_settings(
     parser: argparse.ArgumentParser, title: str, name: str, prefix: str, settings: dict[str, Any]
 ) -> None:
     """Add an option for each hyper-parameter of a pass; it goes into ``settings`` if given."""

@@ -57,12 +57,15 @@ def run(arguments: Sequence[str]) -> int:
     """
     check_early(arguments)
     parser = _build_parser()
+    if not {"-h", "--help"}.intersection(arguments):
+        early, _ = parser.peek(arguments)
+        _read_targets(early)
+        if Path(early.output).is_file():
+            raise OutputError(f"{early.output}: is a file; name a folder")
     chosen = _add_passes(parser, arguments)
     options = parser.parse_whole(arguments)
     targets = _read_targets(options)
     folder = Path(options.output)
-    if folder.is_file():
-        raise OutputError(f"{folder}: is a file; name a folder")
     with exclusive(folder, folder), ProgressDisplay(quiet=options.quiet) as progress:
         swept = _sweep(options, targets, chosen, progress)
         write_recipe(recipe_path(folder), "sweep", arguments, parser)

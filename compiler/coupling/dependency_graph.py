@@ -33,6 +33,9 @@ def build_dependency_graph(module: fx.GraphModule, coupling: Coupling) -> nx.Mul
     | ``kind="layer"`` | the same | these, layer, macs, params, in_channels, out_channels |
     | ``kind="group"`` | ``"group:"`` + its name | units, minimum, multiple_of, width_per_unit |
 
+    The sum at which a residual block ends has the block's name (``block``), and the nodes that
+    enter it (``block_entry``) and that carry the value when it is left out (``block_skip``).
+
     Groups, and nodes at which a rule pinned channels, say why (``pinned``). Edges of
     ``kind="data"`` lead from a value to what reads it. Edges of ``kind="coupling"`` lead from a
     layer to a group whose channels it makes (``role="out"``), and from a group to a layer that
@@ -77,6 +80,9 @@ def build_dependency_graph(module: fx.GraphModule, coupling: Coupling) -> nx.Mul
                 graph.add_edge(source.name, node.name, kind="data")
     for group in coupling.groups:
         _add_group(graph, group, readers)
+    for block in coupling.branches.blocks:
+        names = {"block": block.name, "block_entry": block.entry, "block_skip": block.skip}
+        graph.nodes[block.sum].update(names)
     cost = coupling.cost(Plan())
     graph.graph.update(macs=cost.macs, params=cost.params, size_bytes=cost.size_bytes)
     return graph

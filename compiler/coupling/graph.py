@@ -14,11 +14,13 @@ from torch import fx
 from compressc.array_types import BoolArray, IntArray
 from compressc.channels.axes import Axes, Solution
 from compressc.channels.kept import Kept
+from compressc.choices.blocks import find_blocks
 from compressc.choices.branches import Branches, read_branches
 from compressc.costs import Cost, CostBuilder, CostModel
 from compressc.coupling.dependency_graph import build_dependency_graph
 from compressc.coupling.grouping import form_groups, unbalanced
 from compressc.coupling.groups import ChannelGroup
+from compressc.coupling.keep_patterns import pin_kept
 from compressc.coupling.layers import LayerCost, factored_cost, layer_costs
 from compressc.coupling.partitions import join_blocks, resolve_partitions
 from compressc.errors import PlanError
@@ -41,7 +43,8 @@ class Coupling:
         propagation: axes of every value and parameter, edits, contractions.
         solution: class of every id.
         factor_costs: what factorised layers cost instead.
-        branches: architecture choices, and what each leaves of the graph.
+        branches: architecture choices and residual blocks, and what each decision leaves of the
+            graph.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -91,17 +94,33 @@ class Coupling:
         Raises:
             PlanError: if a layer cannot be factorised.
         """
-        if not plan.choice:
-            return self.factor_costs.apply(self.costs, plan.rank)
-        nodes = self.branches.decide(plan.choice).living
-        living = self.living_tensors(plan.choice)
+        return self.factor_costs.apply(self.costs_under(plan.choice), self.living_ranks(plan))
+
+    def costs_under(self, choice: Mapping[str, int]) -> CostModel:
+        """Return cost as a function of the classes that stay, no layer factorised.
+
+        Args:
+            choice: decisions, by name; may be none.
+        """
+        if not choice:
+            return self.costs
+        nodes, living = self.branches.decide(choice).living, self.living_tensors(choice)
         names = list(self.propagation.parameters)
-        model = self.costs.restricted(
+        return self.costs.restricted(
             [term.node in nodes for term in self.propagation.records.macs],
             [name in living for name in names if self.propagation.is_parameter(name)],
             [name in living for name in names],
         )
-        return self.factor_costs.apply(model, self.living_ranks(plan))
+
+    def free_groups(self, choice: Mapping[str, int]) -> tuple[ChannelGroup, ...]:
+        """Return the groups that are not pinned and have slices of a tensor that choices leave."""
+        free = tuple(group for group in self.groups if group.pinned is None)
+        if not choice:
+            return free
+        living = self.living_tensors(choice)
+        return tuple(
+            group for group in free if any(member.tensor in living for member in group.members)
+        )
 
     def living_tensors(self, choice: Mapping[str, int]) -> frozenset[str]:
         """Return the parameters and buffers that are read under choices, by their first names."""
@@ -244,8 +263,16 @@ def build_coupling(program: Program) -> Coupling:
         _by_name={group.name: group for group in groups},
         factor_costs=place_sites(sites, propagation, builder),
         _module=program.graph_module,
-        branches=read_branches(program.graph_module.graph),
+        branches=_read_branches(program, propagation),
     )
+
+
+def _read_branches(program: Program, propagation: Propagation) -> Branches:
+    """Return the branches of a program, with its residual blocks; kept ones are pinned."""
+    graph = program.graph_module.graph
+    macs = {term.node: float(term.total) for term in propagation.records.macs}
+    blocks = pin_kept(find_blocks(graph, macs), program.constraints.keep)
+    return replace(read_branches(graph), blocks=blocks)
 
 
 def _ids_of(axes: Axes) -> list[IntArray]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from math import prod
 from pathlib import Path
 
 from compressc.datasets.arrays import has_labels, holds_idx, read_idx_folder, read_npz
 from compressc.datasets.decoded_cache import read_through_cache
 from compressc.datasets.factories import call_factory
-from compressc.datasets.file_index import count_images, index_images
+from compressc.datasets.hub import open_hub
+from compressc.datasets.hub_names import PREFIX
 from compressc.datasets.image_files import ImageSet, read_images
+from compressc.datasets.picture_index import index_pictures
+from compressc.datasets.picture_sources import ArchiveSource, FolderSource, PictureSource
 from compressc.datasets.splitting import split
-from compressc.datasets.streamed_images import stream_images
+from compressc.datasets.streamed_tasks import stream_labeled, stream_unlabeled
 from compressc.datasets.unlabeled_files import open_arrays, open_pictures, usual_augmentation
 from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
@@ -46,7 +50,8 @@ def open_task(
 
     Args:
         source: a folder or tar archive of images, in class sub-folders where there are labels, a
-            folder of MNIST's IDX files, an ``.npz`` file, or ``module:factory``.
+            folder of MNIST's IDX files, an ``.npz`` file, ``hf:NAME`` for a data set in the
+            cache of Hugging Face ``datasets``, or ``module:factory``.
         normalization: of the trained network; None for mean and deviation of the training split.
         input_shape: (channels, height, width) that image files are brought to; None for theirs.
         class_count: how many classes the model tells apart; None for any.
@@ -60,19 +65,21 @@ def open_task(
     """
     text = str(source)
     path = Path(source)
-    if not path.exists():
+    if not text.startswith(PREFIX) and not path.exists():
         if _FACTORY.fullmatch(text):
             return call_factory(text)
         raise DataError(f"{text}: there is no such folder or file, and it is no module:factory")
     if path.suffix == ".npz" and original is not None and not has_labels(path):
         return open_arrays(path, original, normalization, batch_size, seed)
-    streamed = _stream(path, normalization, input_shape, batch_size, seed)
-    if streamed is not None:
-        return streamed
-    contents = _read(path, input_shape)
-    # Arrays with labels have them, however few classes they name.
-    numbered = path.suffix == ".npz" or (path.is_dir() and holds_idx(path))
-    if not (numbered or contents.has_labels):
+    pictures = _pictures(text, path)
+    if pictures is None:
+        contents = _numbered(path, _arrays(path))
+    else:
+        most = _memory_bytes() * _SHARE_OF_MEMORY
+        if input_shape is not None and _is_larger(pictures, most / prod(input_shape)):
+            return _stream(pictures, normalization, input_shape, batch_size, seed, original)
+        contents = _read(pictures, input_shape, most)
+    if not contents.has_labels:
         compared = _compared(path, original)
         return open_pictures(path, contents, compared, normalization, batch_size, seed)
     if class_count is not None and len(contents.classes) > class_count:
@@ -80,7 +87,8 @@ def open_task(
             f"{path}: class {contents.classes[-1]} is number {len(contents.classes)}, but the "
             f"model has only {class_count} classes; these data are not what it was trained for"
         )
-    data = split(path.name, contents.parts, contents.classes, seed)
+    name = path.name if pictures is None else pictures.name
+    data = split(name, contents.parts, contents.classes, seed)
     channels = data.train.images.shape[1]
     if input_shape is not None and tuple(data.train.images.shape[1:]) != tuple(input_shape):
         raise DataError(
@@ -103,43 +111,62 @@ def open_task(
     )
 
 
+def _pictures(text: str, path: Path) -> PictureSource | None:
+    """Return the pictures that a source holds; None for arrays."""
+    if text.startswith(PREFIX):
+        return open_hub(text)
+    if path.is_dir():
+        return None if holds_idx(path) else FolderSource(path)
+    if path.suffix == ".npz":
+        return None
+    if ".tar" in path.suffixes or path.suffix in (".tgz", ".tar"):
+        return ArchiveSource(path)
+    raise DataError(f"{path}: give a folder, a tar archive of images, or an .npz file")
+
+
+def _arrays(path: Path) -> dict[str, Labeled]:
+    return read_idx_folder(path) if path.is_dir() else read_npz(path)
+
+
+def _is_larger(pictures: PictureSource, most: float) -> bool:
+    """Return whether a source holds more than ``most`` pictures that can be read one by one."""
+    return pictures.can_seek and next(islice(pictures.list(), int(most), None), None) is not None
+
+
 def _stream(
-    path: Path,
+    pictures: PictureSource,
     normalization: Normalization | None,
-    input_shape: tuple[int, int, int] | None,
+    input_shape: tuple[int, int, int],
     batch_size: int,
     seed: int,
-) -> Task | None:
-    """Return the task of a labelled folder that would take too much memory, None for others."""
-    if input_shape is None or not path.is_dir() or holds_idx(path):
-        return None
-    if count_images(path) * prod(input_shape) <= _memory_bytes() * _SHARE_OF_MEMORY:
-        return None
-    index = index_images(path, seed)
-    if index is None:
-        return None
-    size = (input_shape[1], input_shape[2])
-    return stream_images(index, normalization, size, input_shape[0], batch_size)
+    original: Program | None,
+) -> Task:
+    """Return the task of pictures that would take too much memory."""
+    index = index_pictures(pictures, seed)
+    channels, *size = input_shape
+    form = (size[0], size[1])
+    if index.classes:
+        return stream_labeled(index, normalization, form, channels, batch_size)
+    whole, compared = index.parts["train"], _compared(Path(index.name), original)
+    return stream_unlabeled(
+        index.name, whole, compared, normalization, form, channels, batch_size, seed
+    )
 
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _read(path: Path, input_shape: tuple[int, int, int] | None) -> ImageSet:
-    if path.is_dir() and holds_idx(path):
-        return _numbered(path, read_idx_folder(path))
-    if path.suffix == ".npz":
-        return _numbered(path, read_npz(path))
-    if path.is_file() and ".tar" not in path.suffixes and path.suffix not in (".tgz", ".tar"):
-        raise DataError(f"{path}: give a folder, a tar archive of images, or an .npz file")
+def _read(
+    pictures: PictureSource, input_shape: tuple[int, int, int] | None, most_bytes: float
+) -> ImageSet:
     size = None if input_shape is None else (input_shape[1], input_shape[2])
     channels = None if input_shape is None else input_shape[0]
-
-    def read() -> ImageSet:
-        return read_images(path, size, channels)
-
-    return read() if path.is_dir() else read_through_cache(path, (size, channels), read)
+    return read_through_cache(
+        pictures,
+        (size, channels),
+        lambda: read_images(pictures, size, channels, most_bytes),
+    )
 
 
 def _numbered(path: Path, parts: dict[str, Labeled]) -> ImageSet:
@@ -149,7 +176,8 @@ def _numbered(path: Path, parts: dict[str, Labeled]) -> ImageSet:
             f"{path}: holds the label {count - 1}; labels are the numbers of classes, from 0 to "
             f"below {_MOST_CLASSES}"
         )
-    return ImageSet(parts, tuple(map(str, range(count))), ())
+    # Arrays with labels have them, however few classes they name.
+    return ImageSet(parts, tuple(map(str, range(count))), (), has_labels=True)
 
 
 def _compared(path: Path, original: Program | None) -> Program:

@@ -86,6 +86,7 @@ def _operation(node: fx.Node) -> str:
 
 def _computes(node: fx.Node, constant: Iterable[fx.Node]) -> bool:
     """Return whether anything but moves happens on the way to a constant node."""
+    # By hand: the graph changes from one call to the next, and few nodes are on the way.
     known, waiting = set(constant), [node]
     seen: set[fx.Node] = set()
     while waiting:

@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
+from compressc.clock import tell
 from compressc.error_text import name_error
 from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.canonical import canonicalize
@@ -87,12 +88,14 @@ def capture(
     model, moved = copy_to_cpu(model)
     example_inputs = move_inputs_to_cpu(example_inputs)
     notes = [moved] if moved else []
+    tell("tracing")
     with _evaluating(model):
         if isinstance(dynamic_shapes, str):
             exported, example_inputs, fixed = export_any_batch(model, example_inputs)
             notes += [fixed] if fixed else []
         else:
             exported = export_module(model, example_inputs, dynamic_shapes)
+    tell("reading the graph")
     program = _assemble(_unlifted_module(exported), example_inputs, input_names)
     if notes:
         program = program.with_line(HistoryLine("capture", notes=tuple(notes)))

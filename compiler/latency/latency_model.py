@@ -7,7 +7,7 @@ stay in the steps of the runtime's blocked layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -68,6 +68,15 @@ class LatencyModel:
         """Return the predicted latency of one call; counts of shape (groups,)."""
         terms = range(len(self.terms))
         return self.scale * (self.table.call_ms + sum(self._term_ms(i, counts) for i in terms))
+
+    def without(self, places: Set[int]) -> LatencyModel:
+        """Return the model of what is left when some kernels are no longer executed.
+
+        Args:
+            places: of these kernels among the terms.
+        """
+        left = tuple(term for place, term in enumerate(self.terms) if place not in places)
+        return replace(self, terms=left, _known={})
 
     def counts_of(self, plan: Plan) -> IntArray:
         """Return the kept counts under the ``keep`` decisions of a plan, shape (groups,)."""

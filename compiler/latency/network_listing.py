@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.backend.onnx_export import export_whole, write_onnx
 from compressc.channels.kept import Kept
 from compressc.coupling.graph import Coupling
 from compressc.coupling.layers import layer_costs
@@ -23,7 +22,7 @@ _SAME = 0.9
 
 def write_original(program: Program, path: Path) -> Path:
     """Write the network without pending decisions as ONNX and return the path."""
-    write_onnx(export_onnx(replace(program, plan=Plan())), path)
+    write_onnx(export_whole(program), path)
     return path
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from compressc.array_types import FloatArray
+from compressc.coupling.graph import couple
 from compressc.operators import is_mutating
 from compressc.program import Program
 from compressc.rules.elementwise import elementwise
@@ -63,13 +64,20 @@ class _Walk:
 
 
 def find_constants(program: Program) -> ConstantValues:
-    """Return the constant channels of every value of a program."""
+    """Return the constant channels of every value of a program.
+
+    Behind a block that the pending plan leaves out they are those of the value beside it.
+    """
     walk = _Walk(named_tensors(program.graph_module), {})
+    dropped = couple(program).branches.dropped(program.plan.choice)
+    skip_of = {block.sum: block.skip for block in dropped}
+    by_name = {node.name: node for node in program.graph_module.graph.nodes}
     for node in program.graph_module.graph.nodes:
         value = node.meta.get("val")
         if node.op != "call_function" or not isinstance(value, Tensor):
             continue
-        constants = _find(walk, node)
+        skip = skip_of.get(node.name)
+        constants = _find(walk, node) if skip is None else walk.of(by_name[skip])
         if constants is not None and not np.isnan(constants[1]).all():
             walk.known[node] = constants
     # A value that is written to in place later says nothing.

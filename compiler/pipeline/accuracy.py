@@ -18,6 +18,7 @@ from compressc.datasets.synthetic.input_values import draw_input, read_input_kin
 from compressc.errors import DataError
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.findings import Accuracy, Metric
+from compressc.pipeline.sample_counting import telling_samples
 from compressc.plan import Plan
 from compressc.program import Program
 from compressc.settings import Int8
@@ -105,11 +106,12 @@ def _compare(artifact: Artifact) -> _Compared:
     task = artifact.job.task
     result = _result(artifact)
     if isinstance(task, ComparesWithOriginal):
-        return _Compared(task.compare(result), task.inputs_from)
+        with telling_samples(result):
+            return _Compared(task.compare(result), task.inputs_from)
     original = replace(artifact.original, plan=Plan())
     teacher, comparison = original.module().eval(), Comparison()
     inputs, inputs_from = _choose_inputs(artifact, original)
-    with torch.no_grad():
+    with torch.no_grad(), telling_samples(result):
         for batch in inputs:
             comparison.add(teacher(*batch), result(*batch))
     return _Compared(comparison.agreement(), inputs_from)

@@ -17,7 +17,7 @@ from compressc.program import Program
 from compressc.runtime.int8_path import int8_weight_bits, runs_on, saturates
 from compressc.settings import Settings
 from compressc.target import Target
-from compressc.tasks.calibration_samples import Samples, draw_samples
+from compressc.tasks.calibration_samples import ReadsInputs, Samples, draw_samples
 from compressc.tasks.capabilities import GivesSamples
 from compressc.tasks.protocol import Scored
 from compressc.verdict import Check
@@ -139,17 +139,17 @@ def measure_int8_size(model: onnx.ModelProto, program: Program) -> IntegerSize:
 
 def quantize_export(
     model: onnx.ModelProto,
-    program: Program,
+    program: ReadsInputs,
     settings: Settings,
     task: Scored | None,
     seed: int,
     target: Target,
 ) -> Quantized:
-    """Quantise an exported program and measure how its outputs drift.
+    """Quantise an ONNX model and measure how its outputs drift.
 
     Args:
-        model: the float32 export of ``program``.
-        program: without a pending plan.
+        model: in float32: the export of ``program``, or the file whose inputs it describes.
+        program: what samples are held against.
         settings: with ``int8``.
         task: what samples come from, unless the settings name a file.
         seed: of the choice of samples.

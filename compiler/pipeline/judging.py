@@ -11,6 +11,7 @@ from compressc.backend.onnx_module import OnnxModule
 from compressc.errors import GoalError
 from compressc.pipeline.artifact import Artifact
 from compressc.pipeline.findings import Metric
+from compressc.pipeline.sample_counting import telling_samples
 from compressc.program import Program
 from compressc.tasks.capabilities import ComparesWithOriginal
 from compressc.tasks.protocol import Scored
@@ -43,7 +44,7 @@ def check_int8_accuracy(artifact: Artifact) -> Artifact:
     judge = artifact.job.judge
     assert judge is not None
     with artifact.clock.stage("judging int8 on search-validation"):
-        after = float(judge.validate(OnnxModule(artifact.file, artifact.program).eval()))
+        after = _judged(judge.validate, OnnxModule(artifact.file, artifact.program).eval())
     check = _check_drop(artifact, after)
     return artifact.with_check(replace(check, name=f"{check.name}, int8"))
 
@@ -60,12 +61,12 @@ def judge_on_test(artifact: Artifact) -> Artifact:
     with clock.stage("evaluating the original"):
         before = _once("evaluate", task, artifact.original, task.evaluate)
     with clock.stage("evaluating the result"):
-        after = float(task.evaluate(artifact.program.module().eval()))
+        after = _judged(task.evaluate, artifact.program.module().eval())
     metric = Metric(task.metric_name, before, after)
     if artifact.int8 is None:
         return replace(artifact, metric=metric)
     with clock.stage("evaluating int8"):
-        in_int8 = float(task.evaluate(OnnxModule(artifact.file, artifact.program).eval()))
+        in_int8 = _judged(task.evaluate, OnnxModule(artifact.file, artifact.program).eval())
     return replace(
         artifact,
         metric=replace(metric, after=in_int8),
@@ -84,8 +85,13 @@ def _validate(artifact: Artifact, program: Program, what: str) -> float:
 def _once(what: str, task: Scored, program: Program, judge: Callable[[nn.Module], float]) -> float:
     """Return what a task says of a program; runs for several goals ask it of the original."""
     # The task itself is kept, so that no other one takes its place in memory.
-    known = program.once((what, id(task)), lambda: (task, float(judge(program.module().eval()))))
+    known = program.once((what, id(task)), lambda: (task, _judged(judge, program.module().eval())))
     return known[1]
+
+
+def _judged(judge: Callable[[nn.Module], float], module: nn.Module) -> float:
+    with telling_samples(module):
+        return float(judge(module))
 
 
 def _check_drop(artifact: Artifact, after: float) -> Check:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
 
 from compressc.backend.onnx_export import write_onnx
+from compressc.clock import ProgressCallback
 from compressc.coupling.graph import couple
 from compressc.dynamic_axes import list_axis_sizes
 from compressc.goal import LatencyBound
@@ -17,7 +19,10 @@ from compressc.pipeline.artifact import Artifact, LayerTimes
 from compressc.pipeline.checks import check_latency
 from compressc.pipeline.integer_precision import latency_remark
 from compressc.plan import Plan
+from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.benchmark import bench
+from compressc.runtime.inputs import Shapes
+from compressc.target import Target
 
 # Part of the time for measuring that each of both files gets to tell its layers apart.
 _LAYER_SHARE = 1 / 6
@@ -34,31 +39,60 @@ def time_files(artifact: Artifact) -> Artifact:
     Where the result is int8 the same network in float32 is timed along with them.
     """
     job = artifact.job
-    models = [_original(artifact), artifact.file]
-    names = ["original.onnx", "compressed.onnx"]
+    models = {"original.onnx": _original(artifact), "compressed.onnx": artifact.file}
     if artifact.float_onnx is not None:
-        models.append(artifact.float_onnx)
-        names.append("compressed_float32.onnx")
+        models["compressed_float32.onnx"] = artifact.float_onnx
+    timed = bench_models(
+        models,
+        job.target,
+        job.settings.seconds,
+        list_axis_sizes(artifact.original),
+        job.goal.seed,
+        artifact.clock.within("measuring"),
+    )
+    return replace(artifact, bench=timed).with_notes(*timed.notes)
+
+
+def bench_models(
+    models: Mapping[str, ModelProto],
+    target: Target,
+    seconds: float,
+    shapes: Shapes,
+    seed: int,
+    progress: ProgressCallback,
+) -> BenchResult:
+    """Time models against each other in interleaved rounds.
+
+    Args:
+        models: by the names of their files; ratios are taken against the first.
+        target: threads and batch.
+        seconds: of all rounds together.
+        shapes: sizes of symbolic axes but the batch, or whole shapes of inputs.
+        seed: of the inputs.
+        progress: called with (done, total, text).
+
+    Raises:
+        RuntimeFailure: if one cannot be opened or run.
+    """
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
-        paths = [Path(folder) / name for name in names]
-        for model, path in zip(models, paths, strict=True):
-            write_onnx(model, path)
+        paths = [Path(folder) / name for name in models]
+        for model, path in zip(models.values(), paths, strict=True):
+            write_onnx(model, path, checked=False)
         timed = bench(
             paths,
-            threads=job.target.threads,
-            batch=job.target.batch,
-            seconds=job.settings.seconds,
-            shapes=list_axis_sizes(artifact.original),
-            seed=job.goal.seed,
-            progress=artifact.clock.within("measuring"),
+            threads=target.threads,
+            batch=target.batch,
+            seconds=seconds,
+            shapes=shapes,
+            seed=seed,
+            progress=progress,
         )
     # The folder is gone; what is left of the paths says which file is meant.
-    timed = replace(
+    return replace(
         timed,
         measurements=tuple(replace(m, path=Path(m.path).name) for m in timed.measurements),
         notes=tuple(note.replace(f"{folder}/", "") for note in timed.notes),
     )
-    return replace(artifact, bench=timed).with_notes(*timed.notes)
 
 
 def time_each_layer(artifact: Artifact) -> Artifact:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from torch import Tensor
 
-from compressc.backend.onnx_export import export_onnx
+from compressc.backend.onnx_export import export_whole
 from compressc.clock import Clock
 from compressc.coupling.graph import couple
 from compressc.coupling.keep_patterns import check_keep_patterns
@@ -139,4 +139,4 @@ def export_original(artifact: Artifact) -> Artifact:
     """
     if artifact.original_onnx is not None:
         return artifact
-    return replace(artifact, original_onnx=export_onnx(replace(artifact.original, plan=Plan())))
+    return replace(artifact, original_onnx=export_whole(artifact.original))

@@ -24,7 +24,7 @@ from compressc.errors import RuleError
 from compressc.graphs.trainable import share_module
 from compressc.program import Program
 from compressc.proof.factor_products import multiply_factors
-from compressc.proof.selection import select_candidates
+from compressc.proof.selection import select_candidates, silence_branches
 from compressc.rules.records import Contraction
 from compressc.rules.site import Value
 
@@ -32,10 +32,10 @@ from compressc.rules.site import Value
 def masked(program: Program) -> fx.GraphModule:
     """Return the program's model at full size with its plan applied as masks.
 
-    Of a choice that is made every candidate is computed, and the chosen one selected. A layer with
-    ranks multiplies by the product of its factors instead of its weight. The other
-    weights are shared with the program; those under a ``zero`` mask are multiplied by the mask
-    wherever they are read.
+    Of a choice that is made every candidate is computed, and the chosen one selected. A block that
+    is left out is computed, and its branch added as zeros. A layer with ranks multiplies by the
+    product of its factors instead of its weight. The other weights are shared with the program;
+    those under a ``zero`` mask are multiplied by the mask wherever they are read.
 
     Raises:
         PlanError: if the plan does not fit.
@@ -44,6 +44,7 @@ def masked(program: Program) -> fx.GraphModule:
     coupling.check(program.plan)
     kept = coupling.view(program.plan)
     module = share_module(program.graph_module)
+    silence_branches(module, coupling.branches.dropped(program.plan.choice))
     _Masking(module, coupling, kept).run()
     multiply_factors(module, coupling, kept, program.plan.rank)
     select_candidates(module, program.plan.choice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -46,8 +46,12 @@ class ArchitecturePlot:
     arrows: tuple[Arrow, ...]
 
 
-def draw_architecture(picture: ArchitecturePicture) -> ArchitecturePlot:
-    """Return how an architecture is drawn: from left to right, a column for each depth.
+def draw_architecture(picture: ArchitecturePicture, *, downwards: bool = False) -> ArchitecturePlot:
+    """Return how an architecture is drawn: a column for each depth, from left to right.
+
+    Args:
+        picture: what is drawn.
+        downwards: whether there is a row for each depth instead, which suits long networks.
 
     Raises:
         networkx.NetworkXUnfeasible: if its graph has a cycle.
@@ -55,38 +59,38 @@ def draw_architecture(picture: ArchitecturePicture) -> ArchitecturePlot:
     graph = nx.DiGraph()
     graph.add_nodes_from(name for name, _ in picture.nodes)
     graph.add_edges_from((source, target) for source, target, _ in picture.edges)
-    columns = list(nx.topological_generations(graph))
-    for depth, names in enumerate(columns):
+    generations = list(nx.topological_generations(graph))
+    for depth, names in enumerate(generations):
         for name in names:
             graph.nodes[name]["depth"] = depth
-    rows = max((len(names) for names in columns), default=1)
-    # Enough height that an edge which passes a column has room beside its boxes.
-    height = 2 * _MARGIN + _ROW * (rows + 1)
+    most = max((len(names) for names in generations), default=1)
     labels = dict(picture.nodes)
     widest = max((len(label) for label in labels.values()), default=1) * _LETTER + _PADDING
     column = max(_COLUMN, widest + 40.0)
-    width = 2 * _MARGIN + column * len(columns)
+    # Enough room across that an edge which passes a generation has place beside its boxes.
+    step, lane = (1.3 * _ROW, column) if downwards else (column, _ROW)
+    along, across = 2 * _MARGIN + step * len(generations), 2 * _MARGIN + lane * (most + 1)
     layout = nx.multipartite_layout(graph, subset_key="depth") if graph else {}
-    places = {
-        name: (
-            _MARGIN + column * (graph.nodes[name]["depth"] + 0.5),
-            _vertical(float(point[1]), layout, height),
-        )
-        for name, point in layout.items()
-    }
+    spread = [float(point[1]) for point in layout.values()]
+    places: dict[str, tuple[float, float]] = {}
+    for name, point in layout.items():
+        forward = _MARGIN + step * (graph.nodes[name]["depth"] + 0.5)
+        aside = _place_across(float(point[1]), spread, across, lane)
+        places[name] = (aside, forward) if downwards else (forward, aside)
     boxes = tuple(
-        Box(*places[name], max(40.0, len(label) * _LETTER + _PADDING), _BOX_HEIGHT, label)
-        for name, label in picture.nodes
+        Box(x, y, max(40.0, len(label) * _LETTER + _PADDING), _BOX_HEIGHT, label)
+        for (x, y), label in ((places[name], label) for name, label in picture.nodes)
     )
-    arrows = tuple(_arrows(picture, places, {b.label: b.width for b in boxes}, labels, graph))
+    widths = {box.label: box.width for box in boxes}
+    arrows = tuple(_arrows(picture, places, widths, labels, graph, downwards))
+    width, height = (across, along) if downwards else (along, across)
     return ArchitecturePlot(picture.title, width, height, boxes, arrows)
 
 
-def _vertical(value: float, layout: dict[str, tuple[float, float]], height: float) -> float:
-    values = [float(point[1]) for point in layout.values()]
-    low, high = min(values), max(values)
+def _place_across(value: float, spread: Sequence[float], room: float, lane: float) -> float:
+    low, high = min(spread), max(spread)
     share = (value - low) / (high - low) if high > low else 0.5
-    return _MARGIN + _ROW + share * (height - 2 * _MARGIN - 2 * _ROW)
+    return _MARGIN + lane + share * (room - 2 * _MARGIN - 2 * lane)
 
 
 def _arrows(
@@ -95,17 +99,21 @@ def _arrows(
     widths: dict[str, float],
     labels: dict[str, str],
     graph: nx.DiGraph,
+    downwards: bool,
 ) -> Iterator[Arrow]:
     for number, (source, target, label) in enumerate(picture.edges):
         (x1, y1), (x2, y2) = places[source], places[target]
-        x1 += widths[labels[source]] / 2
-        x2 -= widths[labels[target]] / 2
         skipped = graph.nodes[target]["depth"] - graph.nodes[source]["depth"] - 1
-        # An edge that passes columns bends around their boxes, to alternating sides.
-        bend = (-1 if number % 2 else 1) * min(skipped, 3) * _ROW * 0.7
-        middle = (x1 + x2) / 2
-        path = (
-            f"M{x1:.1f},{y1:.1f} C{middle:.1f},{y1 + bend:.1f} "
-            f"{middle:.1f},{y2 + bend:.1f} {x2:.1f},{y2:.1f}"
-        )
-        yield Arrow(path, label, middle, (y1 + y2) / 2 + 0.75 * bend - 4)
+        # An edge that passes other boxes bends around them, to alternating sides.
+        bend = (-1 if number % 2 else 1) * min(skipped, 3) * 0.7
+        if downwards:
+            y1, y2 = y1 + _BOX_HEIGHT / 2, y2 - _BOX_HEIGHT / 2
+            middle, aside = (y1 + y2) / 2, bend * _COLUMN
+            between = f"{x1 + aside:.1f},{middle:.1f} {x2 + aside:.1f},{middle:.1f}"
+            at = ((x1 + x2) / 2 + 0.75 * aside, middle)
+        else:
+            x1, x2 = x1 + widths[labels[source]] / 2, x2 - widths[labels[target]] / 2
+            middle, aside = (x1 + x2) / 2, bend * _ROW
+            between = f"{middle:.1f},{y1 + aside:.1f} {middle:.1f},{y2 + aside:.1f}"
+            at = (middle, (y1 + y2) / 2 + 0.75 * aside - 4)
+        yield Arrow(f"M{x1:.1f},{y1:.1f} C{between} {x2:.1f},{y2:.1f}", label, *at)

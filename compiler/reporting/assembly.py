@@ -8,6 +8,7 @@ from importlib.metadata import version
 from onnx import ModelProto
 from torch import Tensor
 
+from compressc.choices.blocks import LEFT_OUT
 from compressc.costs import Cost
 from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal, LatencyBound
@@ -18,7 +19,7 @@ from compressc.plan import Plan
 from compressc.program import Program
 from compressc.reporting.inspection import pins_of
 from compressc.reporting.layer_rows import layer_rows
-from compressc.reporting.report import Amounts, LayerRow, PassRow, PinRow, Report
+from compressc.reporting.report import Amounts, BlockRow, LayerRow, PassRow, PinRow, Report
 from compressc.runtime.bench_result import BenchResult
 from compressc.runtime.machine import describe_machine
 from compressc.tasks.capabilities import HasNotes
@@ -55,6 +56,7 @@ def assemble_report(artifact: Artifact) -> Report:
         int8=artifact.int8,
         accuracy=artifact.accuracy,
         pictures=tuple(picture for line in artifact.program.history for picture in line.pictures),
+        blocks=_blocks(artifact),
     )
 
 
@@ -94,6 +96,16 @@ def _layers(artifact: Artifact) -> tuple[LayerRow, ...]:
         )
         for row in layer_rows(artifact.original, artifact.program)
     )
+
+
+def _blocks(artifact: Artifact) -> tuple[BlockRow, ...]:
+    """Return the blocks of the original where a plan left some of them out."""
+    blocks = couple(artifact.original).branches.blocks
+    gone = {
+        name for plan in artifact.plans for name, index in plan.choice.items() if index == LEFT_OUT
+    }
+    rows = tuple(BlockRow(block.name, block.name in gone) for block in blocks)
+    return rows if any(row.left_out for row in rows) else ()
 
 
 def _notes(artifact: Artifact) -> tuple[str, ...]:

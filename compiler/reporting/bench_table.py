@@ -21,7 +21,8 @@ def print_bench(result: BenchResult) -> None:
     print_line()
     print_line(
         f"  {machine.cpu_model}, {machine.logical_cores} cores; onnxruntime "
-        f"{machine.onnxruntime}, threads {first.threads}, batch {first.batch}; "
+        f"{machine.onnxruntime}, threads {first.threads}, batch {first.batch}; p50, p90 and p99 by "
+        "wall time; "
         f"{result.rounds} interleaved rounds over {first.sessions} sessions of each file in "
         f"{result.seconds:.0f} s{_on_cores(result)}"
     )

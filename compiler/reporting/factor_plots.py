@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compressc.factor_picture import LEVEL_NAMES, LEVEL_STARTS, FactorPicture
+import numpy as np
 
-_WIDTH, _HEIGHT = 460.0, 230.0
-_COLOURS = ("#ffffff", "#bfdbfe", "#2563eb", "#fb923c", "#b91c1c")
-# What is paler than this cannot be seen.
-_PALEST = 0.02
+from compressc.factor_picture import LEVEL_NAMES, LEVEL_STARTS, FactorPicture
+from compressc.reporting.drawing import COLOUR, Picture, whole_ticks
+
+_HEIGHT = 210.0
+_SHADES = ((0, 0, 0), (147, 197, 253), (37, 99, 235), (251, 146, 60), (185, 28, 28))
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level of factors in the legend."""
+    """A level of factors in the legend; ``colour`` is a CSS colour."""
 
     name: str
     colour: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in a picture, in its coordinates, with what it says when pointed at."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: str
-    opacity: float = 1.0
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,22 +27,21 @@ class FactorPlot:
     """The two pictures of one layer.
 
     Attributes:
-        layer, title, columns: what is shown.
-        width, height: of each picture.
-        cells: of the matrix at the end.
-        bars: of the levels over epochs.
+        title, columns: what is shown.
+        matrix: at the end.
+        levels: shares of the levels over epochs; empty without epochs.
     """
 
-    layer: str
     title: str
     columns: int
-    width: float
-    height: float
-    cells: tuple[Box, ...]
-    bars: tuple[Box, ...]
+    matrix: str
+    levels: str
 
 
-LEVELS = tuple(Level(name, colour) for name, colour in zip(LEVEL_NAMES, _COLOURS, strict=True))
+LEVELS = tuple(
+    Level(name, "transparent" if not place else f"rgb({', '.join(map(str, _SHADES[place]))})")
+    for place, name in enumerate(LEVEL_NAMES)
+)
 
 
 def draw_factors(picture: FactorPicture) -> FactorPlot:
@@ -64,46 +51,59 @@ def draw_factors(picture: FactorPicture) -> FactorPlot:
         what = f"{picture.rows} neurons"
     off = f", {picture.levels[-1][0]:.1%} of them off" if picture.levels else ""
     return FactorPlot(
-        picture.layer,
         f"{picture.layer}: {what}{off}",
         picture.columns,
-        _WIDTH,
-        _HEIGHT,
-        tuple(_cells(picture)),
-        tuple(_bars(picture)),
+        _draw_matrix(picture),
+        _draw_levels(picture) if picture.levels else "",
     )
 
 
-def _cells(picture: FactorPicture) -> Iterator[Box]:
-    height = _HEIGHT / len(picture.zeros)
-    for row, (zeros, means) in enumerate(zip(picture.zeros, picture.means, strict=True)):
-        width = _WIDTH / len(zeros)
-        for column, (zero, mean) in enumerate(zip(zeros, means, strict=True)):
-            if 1 - zero > _PALEST:
-                level = 1 + sum(mean >= start for start in LEVEL_STARTS[1:])
-                yield _box(
-                    column * width, row * height, width, height, _COLOURS[level], round(1 - zero, 2)
-                )
+def _draw_matrix(picture: FactorPicture) -> str:
+    """Draw a cell for each block of factors: its level by colour, the paler the more zeros."""
+    drawn = Picture(f"factors of {picture.layer}", "goes to", "input", height=_HEIGHT)
+    drawn.axes.imshow(
+        shade(picture.zeros, picture.means),
+        aspect="auto",
+        interpolation="none",
+        extent=(0.5, picture.columns + 0.5, picture.rows + 0.5, 0.5),
+    )
+    drawn.axes.grid(visible=False)
+    whole_ticks(drawn)
+    return drawn.svg()
 
 
-def _bars(picture: FactorPicture) -> Iterator[Box]:
-    width = _WIDTH / max(1, len(picture.levels))
-    for epoch, shares in enumerate(picture.levels):
-        top = 0.0
-        for name, colour, share in zip(LEVEL_NAMES, _COLOURS, shares, strict=True):
-            title = f"epoch {epoch + 1}: {share:.1%} {name}"
-            if share:
-                yield _box(epoch * width, top, width, share * _HEIGHT, colour, title=title)
-            top += share * _HEIGHT
+def shade(
+    zeros: Sequence[Sequence[float]], means: Sequence[Sequence[float]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the colours of cells, red, green, blue and opacity from 0 to 1.
+
+    Args:
+        zeros: share of the factors of each cell that are 0.
+        means: mean of the others.
+
+    Shape:
+        (rows, columns, 4).
+    """
+    levels = 1 + np.searchsorted(LEVEL_STARTS[1:], np.asarray(means), side="right")
+    colours = np.asarray(_SHADES, float)[levels] / 255
+    return np.concatenate([colours, 1.0 - np.asarray(zeros)[..., None]], axis=2)
 
 
-def _box(
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    colour: str,
-    opacity: float = 1.0,
-    title: str = "",
-) -> Box:
-    return Box(round(x, 1), round(y, 1), round(width, 1), round(height, 1), colour, opacity, title)
+def _draw_levels(picture: FactorPicture) -> str:
+    """Draw a bar for each epoch, in the shares of the levels."""
+    drawn = Picture(
+        f"levels of the factors of {picture.layer}", "epoch", "share [%]", height=_HEIGHT
+    )
+    epochs, bottom = range(1, len(picture.levels) + 1), np.zeros(len(picture.levels))
+    for place, name in enumerate(LEVEL_NAMES):
+        shares = 100 * np.array([levels[place] for levels in picture.levels])
+        colour = tuple(part / 255 for part in _SHADES[place]) if place else COLOUR["paper"]
+        bars = drawn.axes.bar(
+            epochs, shares, 1.0, bottom, color=colour, edgecolor=COLOUR["line"], linewidth=0.3
+        )
+        for bar, epoch, share in zip(bars, epochs, shares, strict=True):
+            drawn.hint(bar, [f"epoch {epoch}: {share:.1f} % {name}"])
+        bottom += shares
+    drawn.axes.set_ylim(0, 100)
+    whole_ticks(drawn)
+    return drawn.svg()

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from compressc.array_types import BoolArray
+from compressc.choices.blocks import LEFT_OUT
 from compressc.coupling.graph import Coupling, couple
 from compressc.coupling.groups import ChannelGroup
 from compressc.plan import Plan
@@ -61,6 +62,25 @@ class LayerView:
 
 
 @dataclass(frozen=True)
+class BlockView:
+    """One residual block that may be left out.
+
+    Attributes:
+        name: of the decision in a plan.
+        layers: whose parameters leave with it.
+        skip: the value that then takes its place, as the captured graph calls it.
+        saves: share of the model's MACs that leaves with it.
+        pinned: why it has to stay, or None.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    skip: str
+    saves: float
+    pinned: str | None
+
+
+@dataclass(frozen=True)
 class PinView:
     """A place where channels have to stay, why, and how many units that concerns."""
 
@@ -77,7 +97,7 @@ class Inspection:
         macs, params, size_bytes: the model's cost per sample.
         least_macs, least_params: what is left when every group shrinks to its minimum.
         inputs: per input its name and example shape.
-        groups, layers, pins: in graph order.
+        groups, layers, pins, blocks: in graph order.
     """
 
     macs: int
@@ -89,6 +109,7 @@ class Inspection:
     groups: tuple[GroupView, ...]
     layers: tuple[LayerView, ...]
     pins: tuple[PinView, ...]
+    blocks: tuple[BlockView, ...] = ()
 
     def to_json(self) -> str:
         """Return the inspection as JSON text."""
@@ -123,6 +144,16 @@ def inspect_program(program: Program) -> Inspection:
             for layer in coupling.layers(Plan())
         ),
         pins=pins_of(coupling),
+        blocks=tuple(
+            BlockView(
+                block.name,
+                block.layers,
+                block.skip,
+                1 - coupling.cost(Plan(choice={block.name: LEFT_OUT})).macs / max(cost.macs, 1),
+                block.pinned,
+            )
+            for block in coupling.branches.blocks
+        ),
     )
 
 

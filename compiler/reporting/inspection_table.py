@@ -13,13 +13,14 @@ from rich.table import Table
 
 from compressc.errors import CompresscError
 from compressc.reporting.console import make_console
-from compressc.reporting.inspection import GroupView, Inspection
+from compressc.reporting.inspection import BlockView, GroupView, Inspection
 from compressc.reporting.quantities import readable_bytes, readable_count
 
 Row = TypeVar("Row")
 
 # Rows of a table before it is cut to the costliest.
 _ROWS = 25
+_BLOCK_ROWS = 10
 _NAMES = 4
 
 
@@ -38,6 +39,7 @@ def print_inspection(
     _print_overview(console, inspection)
     _print_pins(console, inspection, everything)
     _print_groups(console, inspection.groups, everything)
+    _print_blocks(console, inspection.blocks, everything)
     _print_layers(console, inspection, everything)
 
 
@@ -105,6 +107,24 @@ def _print_groups(console: Console, groups: Sequence[GroupView], everything: boo
         console.print(f"  ... and {left} groups that save less; --all shows them")
 
 
+def _print_blocks(console: Console, blocks: Sequence[BlockView], everything: bool) -> None:
+    if not blocks:
+        return
+    shown, left = _costliest(blocks, everything, lambda block: block.saves, _BLOCK_ROWS)
+    title = "blocks that may be left out whole (--pass depth)"
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("block", overflow="fold")
+    table.add_column("saves", justify="right", no_wrap=True)
+    table.add_column("layers", overflow="fold")
+    for block in shown:
+        saves = "pinned" if block.pinned else f"{100 * block.saves:.1f} %"
+        table.add_row(escape(block.name), saves, _join(block.layers, _NAMES))
+    console.print()
+    console.print(table)
+    if left:
+        console.print(f"  ... and {left} blocks that save less; --all shows them")
+
+
 def _print_layers(console: Console, inspection: Inspection, everything: bool) -> None:
     layers, total = inspection.layers, inspection.macs
     shown, left = _costliest(layers, everything, lambda layer: layer.macs)
@@ -154,13 +174,13 @@ def _print_details(console: Console, inspection: Inspection, pattern: str) -> No
 
 
 def _costliest(
-    rows: Sequence[Row], everything: bool, weight: Callable[[Row], float]
+    rows: Sequence[Row], everything: bool, weight: Callable[[Row], float], most: int = _ROWS
 ) -> tuple[list[Row], int]:
     """Return the heaviest rows in their own order, and how many were left out."""
-    if everything or len(rows) <= _ROWS:
+    if everything or len(rows) <= most:
         return list(rows), 0
-    heaviest = sorted(range(len(rows)), key=lambda index: -weight(rows[index]))[:_ROWS]
-    return [rows[index] for index in sorted(heaviest)], len(rows) - _ROWS
+    heaviest = sorted(range(len(rows)), key=lambda index: -weight(rows[index]))[:most]
+    return [rows[index] for index in sorted(heaviest)], len(rows) - most
 
 
 def _join(names: Sequence[str], limit: int) -> str:

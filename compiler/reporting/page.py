@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from compressc.factor_picture import FactorPicture
 from compressc.pictures import ArchitecturePicture, CurvePicture
 from compressc.reporting.architecture_plots import draw_architecture
+from compressc.reporting.curves import draw_curves
 from compressc.reporting.factor_plots import LEVELS, draw_factors
-from compressc.reporting.plots import HEIGHT, WIDTH, Plot, draw_curves
+from compressc.reporting.layer_bars import draw_layers
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
     readable_ms,
     readable_ratio,
 )
-from compressc.reporting.report import LayerRow, Report
+from compressc.reporting.report import Report
 from compressc.reporting.summary import judge_speed, summarize, timings
 from compressc.reporting.templates import load_template
 
-_CHART_WIDTH = 960.0
-_CHART_HEIGHT = 130.0
 # Pin reasons with more places than this are folded.
 _FOLD = 6
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One column of a chart, in its coordinates; ``before`` and ``after`` are heights."""
-
-    x: float
-    width: float
-    before: float
-    after: float
-    title: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +35,14 @@ class Card:
     detail: str
     share: float | None
     good: bool = True
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A picture with its heading."""
+
+    title: str
+    drawn: str
 
 
 @dataclass(frozen=True)
@@ -67,19 +63,7 @@ def render_page(report: Report) -> str:
         rows=summarize(report),
         speed=judge_speed(report),
         timed=any(row.latency_ms_after is not None for row in layers),
-        width_bars=_bars(
-            layers, [(row.widths_before[1], row.widths_after[1]) for row in layers], str
-        ),
-        macs_bars=_bars(
-            layers, [(row.macs_before, row.macs_after) for row in layers], readable_count
-        ),
-        latency_bars=_bars(
-            layers,
-            [(row.latency_ms_before or 0.0, row.latency_ms_after or 0.0) for row in layers],
-            readable_ms,
-        ),
-        chart_width=_CHART_WIDTH,
-        chart_height=_CHART_HEIGHT,
+        charts=draw_layers(layers),
         widest=max((max(row.widths_before) for row in layers), default=1) or 1,
         heaviest=max((row.macs_before for row in layers), default=1) or 1,
         pins=_pin_groups(report),
@@ -88,8 +72,6 @@ def render_page(report: Report) -> str:
             draw_architecture(p) for p in report.pictures if isinstance(p, ArchitecturePicture)
         ],
         curves=[_curve(p) for p in report.pictures if isinstance(p, CurvePicture)],
-        plot_width=WIDTH,
-        plot_height=HEIGHT,
         levels=LEVELS,
         count=readable_count,
         ratio=readable_ratio,
@@ -97,11 +79,12 @@ def render_page(report: Report) -> str:
     )
 
 
-def _curve(picture: CurvePicture) -> Plot:
+def _curve(picture: CurvePicture) -> Curve:
     points = sorted(picture.points) or [(0.0, 0.0)]
-    series = (picture.metric, [metric for _, metric in points], "#2563eb", 2.5)
+    series = (picture.metric, [metric for _, metric in points], "width", 2.0)
     places = [place for place, _ in points]
-    return draw_curves(picture.metric, picture.across, places, [series], from_zero=False)
+    drawn = draw_curves(picture.across, picture.metric, places, [series])
+    return Curve(f"{picture.metric} against {picture.across}", drawn)
 
 
 def _cards(report: Report) -> list[Card]:
@@ -141,28 +124,6 @@ def _cards(report: Report) -> list[Card]:
 def _card(name: str, before: float, after: float, text: Callable[[float], str]) -> Card:
     share = after / before if before else None
     return Card(name, readable_ratio(after, before), f"{text(before)} to {text(after)}", share)
-
-
-def _bars(
-    layers: Sequence[LayerRow],
-    pairs: Sequence[tuple[float, float]],
-    text: Callable[[float], str],
-) -> list[Bar]:
-    if not layers:
-        return []
-    top = max(max(pair) for pair in pairs) or 1
-    pitch = _CHART_WIDTH / len(layers)
-    gap = min(4.0, pitch * 0.2)
-    return [
-        Bar(
-            x=index * pitch + gap / 2,
-            width=min(pitch - gap, 48.0),
-            before=_CHART_HEIGHT * before / top,
-            after=_CHART_HEIGHT * after / top,
-            title=f"{row.name}: {text(before)} to {text(after)}",
-        )
-        for index, (row, (before, after)) in enumerate(zip(layers, pairs, strict=True))
-    ]
 
 
 def _pin_groups(report: Report) -> list[PinGroup]:

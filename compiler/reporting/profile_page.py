@@ -1,22 +1,23 @@
 """A profile as one self-contained HTML page: where the time goes, and the roofline.
 
-Written without a template engine, since it is made on devices that have none.
+Written without a template engine, since it is made on devices that have none; pictures need
+matplotlib.
 """
 
 from __future__ import annotations
 
-import math
 from html import escape
 
-from compressc.reporting.page_colours import PAGE_COLOURS
+from compressc.reporting.drawing import COLOUR, Picture, logarithmic, whole_ticks
+from compressc.reporting.page_colours import PAGE_COLOURS, PLOTS
 from compressc.reporting.profile_table import summary_lines
 from compressc.reporting.quantities import readable_bytes, readable_count, readable_ms
 from compressc.runtime.profile_result import LayerTime, Profile
 
-_WIDTH, _HEIGHT = 960.0, 300.0
-_MARGIN = 46.0
-_COLORS = {"compute": "#2563eb", "memory": "#c2410c"}
-_LEAST_RADIUS, _MOST_RADIUS = 3.0, 14.0
+# What bounds a layer, and its colour.
+_ROLES = {"compute": "width", "memory": "time"}
+# Of circles, in square points.
+_LEAST_AREA, _MOST_AREA = 12.0, 260.0
 _STYLE = f"""
 {PAGE_COLOURS}
 body {{ margin: 0; background: var(--ground); color: var(--ink);
@@ -26,23 +27,19 @@ h1 {{ font-size: 25px; margin: 0; overflow-wrap: anywhere; }}
 h2 {{ font-size: 17px; margin: 0 0 8px; }}
 section {{ background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
   padding: 18px 20px; margin-top: 18px; }}
-svg {{ display: block; width: 100%; height: auto; }} text {{ font-size: 12px; fill: var(--soft); }}
+{PLOTS}
 table {{ border-collapse: collapse; width: 100%; font-size: 13px; }}
 th {{ text-align: left; color: var(--soft); }} td, th {{ padding: 3px 10px 3px 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }}
+  border-bottom: 1px solid var(--line); }} td:first-child {{ min-width: 14em; }}
 td.n, th.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 .soft {{ color: var(--soft); }}
-i {{ display: inline-block; width: 11px; height: 11px; border-radius: 2px;
-  margin: 0 5px 0 14px; }}
+@media (max-width: 480px) {{ main {{ padding: 16px 10px 40px; }} }}
 """
 
 
 def render_profile(profile: Profile) -> str:
     """Return the page; it needs no other file and no network."""
     name = escape(profile.path)
-    legend = "".join(
-        f'<i style="background:{color}"></i>bound by {kind}' for kind, color in _COLORS.items()
-    )
     lines = "<br>".join(escape(line) for line in summary_lines(profile))
     remarks = "".join(f"<li>{escape(n)}</li>" for n in (*profile.uncounted, *profile.notes))
     notes = f"<section><h2>What to know</h2><ul>{remarks}</ul></section>" if remarks else ""
@@ -51,76 +48,74 @@ def render_profile(profile: Profile) -> str:
         f'content="width=device-width, initial-scale=1"/><title>{name} - compressc '
         f"profile</title><style>{_STYLE}</style></head><body><main><h1>{name}</h1>"
         f'<div class="soft">{lines}</div>{notes}'
-        f'<section><h2>Time of each layer, in order</h2><div class="soft">{legend}</div>'
-        f"{_bars(profile)}</section>"
+        "<section><h2>Time of each layer</h2>"
+        f'<div class="plot">{_draw_times(profile)}</div></section>'
         f"<section><h2>Roofline</h2>"
-        f'<div class="soft">Each circle is a layer, its area the time it takes. The lines are what '
-        f"this machine can do at most.</div>{_roofline(profile)}</section>"
+        '<div class="soft">Each circle is a layer, its area the time it takes.</div>'
+        f'<div class="plot">{_draw_roofline(profile)}</div></section>'
         f"<section><h2>Layers</h2>{_table(profile)}</section></main></body></html>\n"
     )
 
 
-def _bars(profile: Profile) -> str:
-    """Draw one column per layer, as wide as its share of the time is high."""
-    count = max(1, len(profile.layers))
-    most = max((layer.latency_ms for layer in profile.layers), default=0.0) or 1.0
-    step = (_WIDTH - _MARGIN) / count
-    parts = [
-        f'<text x="0" y="12">{readable_ms(most)}</text>',
-        f'<line x1="{_MARGIN}" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}" '
-        'stroke="var(--before)"/>',
-    ]
-    for place, layer in enumerate(profile.layers):
-        height = (_HEIGHT - 16) * layer.latency_ms / most
-        parts.append(
-            f'<rect x="{_MARGIN + place * step:.2f}" y="{_HEIGHT - height:.2f}" '
-            f'width="{max(0.5, step * 0.85):.2f}" height="{height:.2f}" '
-            f'fill="{_COLORS[layer.bound]}"><title>{escape(_title(layer))}</title></rect>'
+def _draw_times(profile: Profile) -> str:
+    """Draw one column per layer."""
+    picture = Picture("time of each layer", "layer, in order", "time [ms]", height=230)
+    for kind, role in _ROLES.items():
+        chosen = [(n, x) for n, x in enumerate(profile.layers, 1) if x.bound == kind]
+        bars = picture.axes.bar(
+            [number for number, _ in chosen],
+            [layer.latency_ms for _, layer in chosen],
+            0.86,
+            color=COLOUR[role],
+            label=f"bound by {kind}",
         )
-    return _svg("time of each layer", "".join(parts))
+        for bar, (_, layer) in zip(bars, chosen, strict=True):
+            picture.hint(bar, [_title(layer)])
+    picture.axes.set_xlim(0.4, max(len(profile.layers), 1) + 0.6)
+    whole_ticks(picture)
+    picture.legend()
+    return picture.svg()
 
 
-def _roofline(profile: Profile) -> str:
+def _draw_roofline(profile: Profile) -> str:
     """Draw achieved GFLOP/s over FLOPs per byte, both logarithmic, under the ceilings."""
-    roofline = profile.roofline
-    layers = [layer for layer in profile.layers if layer.gflops]
+    roofline, layers = profile.roofline, [layer for layer in profile.layers if layer.gflops]
+    peak = roofline.peak_gflops
+    picture = Picture("roofline", "arithmetic intensity [FLOPs per byte]", "GFLOP/s", height=250)
+    axes = picture.axes
     bottom = min([layer.gflops or 1.0 for layer in layers], default=1.0) / 2
-    top = roofline.peak_gflops * 1.6
     left = min([layer.intensity for layer in layers], default=1.0) / 2
     right = max([layer.intensity for layer in layers], default=1.0) * 2
-    right = max(right, 4 * roofline.peak_gflops / roofline.bandwidths[0][1])
-
-    def x(intensity: float) -> float:
-        return _MARGIN + (_WIDTH - _MARGIN) * _share(intensity, left, right)
-
-    def y(gflops: float) -> float:
-        return _HEIGHT * (1 - _share(gflops, bottom, top))
-
-    parts = [
-        f'<text x="0" y="{y(roofline.peak_gflops):.1f}">{roofline.peak_gflops:.0f}</text>',
-        f'<text x="{_WIDTH - 90}" y="{_HEIGHT - 6}">FLOPs per byte</text>',
-        '<text x="0" y="12">GFLOP/s</text>',
-    ]
-    for size, rate in roofline.bandwidths:
-        ridge = roofline.peak_gflops / rate
+    right = max(right, 4 * peak / roofline.bandwidths[0][1])
+    logarithmic(picture)
+    for number, (size, rate) in enumerate(roofline.bandwidths):
         begin = max(left, bottom / rate)
-        points = [(begin, begin * rate), (ridge, roofline.peak_gflops)]
-        points.append((right, roofline.peak_gflops))
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
-        title = f"{rate:.0f} GB/s in working sets of {readable_bytes(size)}"
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="#94a3b8"><title>{title}</title>'
-            "</polyline>"
+        (line,) = axes.plot(
+            [begin, peak / rate, right],
+            [begin * rate, peak, peak],
+            color=COLOUR["soft"],
+            linewidth=1.0,
+            label="" if number else "what this machine can do at most",
         )
+        said = f"{rate:.0f} GB/s in working sets of {readable_bytes(size)}; peak {peak:.0f} GFLOP/s"
+        picture.hint(line, [said])
     most = max((layer.latency_ms for layer in layers), default=1.0) or 1.0
-    for layer in sorted(layers, key=lambda timed: -timed.latency_ms):
-        radius = max(_LEAST_RADIUS, _MOST_RADIUS * math.sqrt(layer.latency_ms / most))
-        parts.append(
-            f'<circle cx="{x(layer.intensity):.1f}" cy="{y(layer.gflops or bottom):.1f}" '
-            f'r="{radius:.1f}" fill="{_COLORS[layer.bound]}" fill-opacity="0.45">'
-            f"<title>{escape(_title(layer))}</title></circle>"
+    for kind, role in _ROLES.items():
+        chosen = [layer for layer in layers if layer.bound == kind]
+        dots = axes.scatter(
+            [layer.intensity for layer in chosen],
+            [layer.gflops or bottom for layer in chosen],
+            s=[max(_LEAST_AREA, _MOST_AREA * layer.latency_ms / most) for layer in chosen],
+            color=COLOUR[role],
+            alpha=0.5,
+            linewidths=0,
+            label=f"bound by {kind}" if chosen else "",
         )
-    return _svg("roofline", "".join(parts))
+        picture.hint(dots, list(map(_title, chosen)))
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, 1.6 * peak)
+    picture.legend()
+    return picture.svg()
 
 
 def _table(profile: Profile) -> str:
@@ -140,7 +135,7 @@ def _table(profile: Profile) -> str:
         )
         rows.append("".join(_cell("td", text, i in numeric) for i, text in enumerate(cells)))
     table = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div style="overflow-x: auto"><table style="min-width: 560px">{table}</table></div>'
+    return f'<div style="overflow-x: auto"><table style="min-width: 720px">{table}</table></div>'
 
 
 def _cell(tag: str, text: str, numeric: bool) -> str:
@@ -154,11 +149,3 @@ def _title(layer: LayerTime) -> str:
         f"{layer.layer} ({layer.op}): {readable_ms(layer.latency_ms)}, {layer.share:.1%}{rate}, "
         f"{layer.efficiency:.0%} of its ceiling, bound by {layer.bound}"
     )
-
-
-def _share(value: float, least: float, most: float) -> float:
-    return (math.log(value) - math.log(least)) / (math.log(most) - math.log(least))
-
-
-def _svg(label: str, content: str) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{content}</svg>'

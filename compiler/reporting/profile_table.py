@@ -46,8 +46,7 @@ def summary_lines(profile: Profile) -> list[str]:
     gflops = 2e-6 * profile.macs / profile.kernels_ms if profile.kernels_ms else 0.0
     return [
         f"latency {readable_ms(profile.latency_p50_ms)} (p50), CPU time "
-        f"{readable_ms(profile.cpu_ms)} = layers {readable_ms(profile.kernels_ms)} + runtime "
-        f"{readable_ms(profile.overhead_ms)}; {profile.runs} runs",
+        f"{readable_ms(profile.cpu_ms)}{_outside(profile)}; {profile.runs} runs",
         f"{', '.join(kinds[:_KINDS])}; {memory:.0%} of the time is in memory-bound layers",
         f"{readable_count(profile.macs)} MACs at {gflops:.0f} GFLOP/s, "
         f"{gflops / roofline.peak_gflops:.0%} of the measured peak of "
@@ -69,3 +68,11 @@ def _cells(layer: LayerTime, most: float) -> list[str]:
         f"{layer.efficiency:.0%}",
         layer.bound,
     ]
+
+
+def _outside(profile: Profile) -> str:
+    """Say what of a run is in layers, and what outside; the profiler itself may take longer."""
+    layers = readable_ms(profile.kernels_ms)
+    if profile.overhead_ms < 0:
+        return f", layers {layers} under the profiler"
+    return f" = layers {layers} + runtime {readable_ms(profile.overhead_ms)}"

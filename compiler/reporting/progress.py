@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,16 +12,13 @@ from typing import TYPE_CHECKING, Self
 from compressc.process_rank import process_rank
 from compressc.reporting.pace import Pace
 from compressc.runtime.plain_text import printable
+from compressc.watching import is_watched
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _REPEAT_SECONDS = 10.0
-
-
-def is_watched() -> bool:
-    """Return whether somebody looks on: standard error is a terminal, or a notebook's."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+_LOOK_SECONDS = 1.0
 
 
 class ProgressDisplay:
@@ -35,8 +33,14 @@ class ProgressDisplay:
         self._task: TaskID | None = None
         self._started = self._printed = time.perf_counter()
         self._pace = Pace()
+        # As it is now: where torch is kept quiet, standard error is another one for a while.
+        self._stream = sys.stderr
+        self._said = ""
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
+        if not self._quiet:
+            threading.Thread(target=self._repeat, daemon=True).start()
         if not self._quiet and is_watched():
             # A device without rich gets the plain lines of a pipe.
             with contextlib.suppress(ImportError):
@@ -56,7 +60,7 @@ class ProgressDisplay:
             BarColumn(bar_width=20),
             TextColumn("{task.fields[remark]}"),
             Elapsed(),
-            console=Console(stderr=True),
+            console=Console(file=self._stream),
             expand=True,
             transient=True,
             refresh_per_second=4,  # drawing must not disturb what is being timed
@@ -70,6 +74,7 @@ class ProgressDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
         if self._bar is not None:
             self._bar.stop()
 
@@ -85,9 +90,21 @@ class ProgressDisplay:
                 self._task, description=text, completed=done, total=total or None, remark=remark
             )
             return
+        self._said = f"{text} ({remark})" if remark else text
+        if begun or time.perf_counter() - self._printed > _REPEAT_SECONDS:
+            self._print()
+
+    def _print(self) -> None:
         now = time.perf_counter()
-        if begun or now - self._printed > _REPEAT_SECONDS:
-            said = f" ({remark})" if remark else ""
-            sys.stderr.write(f"{now - self._started:7.1f} s  {text}{said}\n")
-            sys.stderr.flush()
-            self._printed = now
+        self._stream.write(f"{now - self._started:7.1f} s  {self._said}\n")
+        self._stream.flush()
+        self._printed = now
+
+    def _repeat(self) -> None:
+        """Say again what is being done where one step of it takes long; a bar moves by itself."""
+        while not self._over.wait(_LOOK_SECONDS):
+            silent = time.perf_counter() - self._printed
+            if self._bar is None and self._said and silent > _REPEAT_SECONDS:
+                # Whoever read the lines may have gone away.
+                with contextlib.suppress(OSError, ValueError):
+                    self._print()

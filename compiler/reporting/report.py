@@ -70,6 +70,14 @@ class PassRow:
 
 
 @dataclass(frozen=True)
+class BlockRow:
+    """One residual block of the original, and whether it was left out."""
+
+    name: str
+    left_out: bool
+
+
+@dataclass(frozen=True)
 class PinRow:
     """A place where channels had to stay, and why."""
 
@@ -96,6 +104,7 @@ class Report:
             float32 where it is int8; None if not measured.
         metric: the task's metric; None without a task.
         pictures: factors that passes learned, one for each layer.
+        blocks: residual blocks of the original in graph order, where some were left out.
         accuracy: what is known of whether the result still does the original's work.
         data: the name of the data set, where it has one.
         machine: fingerprint of the machine that compressed and measured.
@@ -128,6 +137,7 @@ class Report:
     int8: IntegerRow | None = None
     accuracy: Accuracy | None = None
     pictures: tuple[Picture, ...] = ()
+    blocks: tuple[BlockRow, ...] = ()
 
     def __repr__(self) -> str:
         before, after = self.before, self.after

@@ -7,23 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressc.bounds import COST_WORDS
-from compressc.reporting.iteration_plots import draw_iterations, shade_layers
-from compressc.reporting.picture_axes import trace
-from compressc.reporting.plots import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    TICKS,
-    TOP,
-    WIDTH,
-    Dot,
-    Line,
-    Plot,
-    across_axis,
-    draw_curves,
-    shorten,
-    vertical_axis,
-)
+from compressc.reporting.curves import draw_curves, draw_field
+from compressc.reporting.drawing import COLOUR, Picture
 from compressc.reporting.templates import load_template
 from compressc.search.history import Generation, History, ScoredPoint
 from compressc.search.history_file import write_history
@@ -32,14 +17,17 @@ from compressc.writing import write_text
 # Generations whose whole population is shown.
 _SHOWN = 3
 _DIGITS = 4
+_MOST_ROWS = 60
 
 
 @dataclass(frozen=True)
-class Population:
-    """One generation: per individual, best first, how much each hyper-parameter compresses."""
+class Section:
+    """A part of the page: its heading, what is to be known of its pictures, and these."""
 
     title: str
-    rows: tuple[tuple[float, ...], ...]
+    drawn: tuple[str, ...]
+    remark: str = ""
+    names_columns: bool = False
 
 
 def render_search(history: History, what: str = "macs") -> str:
@@ -60,14 +48,7 @@ def render_search(history: History, what: str = "macs") -> str:
         best=best,
         left=None if best is None else _share(history, best, what),
         trials=history.generations[-1].trials if history.generations else len(history.trials),
-        plots=(*_plots(history, what), *draw_iterations(history.iterations)),
-        populations=_populations(history),
-        layers=shade_layers(history.iterations),
-        width=WIDTH,
-        height=HEIGHT,
-        edge=LEFT,
-        floor=HEIGHT - BOTTOM,
-        top=TOP,
+        sections=_sections(history, what),
     )
 
 
@@ -89,101 +70,144 @@ def _share(history: History, scored: ScoredPoint, what: str) -> float:
     return float(getattr(scored.trial.cost, what)) / max(1.0, float(history.head.base[what]))
 
 
-def _plots(history: History, what: str) -> tuple[Plot, ...]:
+def _sections(history: History, what: str) -> list[Section]:
+    sections: list[Section] = []
+    if history.generations:
+        sections += [
+            Section("Score by generation", (_draw_scores(history),)),
+            Section("Cost by generation", (_draw_costs(history, what),)),
+            Section("Metric against cost", (_draw_candidates(history, what),)),
+            Section(
+                "Population",
+                _draw_populations(history),
+                "One row per individual, the best on top; one column per hyper-parameter, in the "
+                "order below. No colour changes nothing, full blue compresses most.",
+                names_columns=True,
+            ),
+        ]
+    if history.iterations:
+        sections += _iteration_sections(history)
+    return sections
+
+
+def _draw_scores(history: History) -> str:
     generations = history.generations
-    if not generations:
-        return ()
-    numbers = [float(generation.number) for generation in generations]
-    scores = [[scored.score for scored in generation.population] for generation in generations]
+    scores = [[scored.score for scored in g.population] for g in generations]
     best = [max(values) for values in scores]
-    so_far = [max(best[: index + 1]) for index in range(len(best))]
-    shares = [[_share(history, scored, what) for scored in g.population] for g in generations]
+    so_far = [max(best[: place + 1]) for place in range(len(best))]
+    series = [
+        ("mean of the population", list(map(_mean, scores)), "before", 1.5),
+        ("best of the generation", best, "macs", 1.5),
+        ("best so far", so_far, "width", 2.5),
+    ]
+    numbers = [float(g.number) for g in generations]
+    return draw_curves("generation", "score", numbers, series, from_zero=True)
+
+
+def _draw_costs(history: History, what: str) -> str:
+    generations = history.generations
+    shares = [[100 * _share(history, s, what) for s in g.population] for g in generations]
     leaders = [
-        _share(history, max(g.population, key=lambda scored: scored.score), what)
+        100 * _share(history, max(g.population, key=lambda scored: scored.score), what)
         for g in generations
     ]
-    return (
-        draw_curves(
-            "score",
-            "generation",
-            numbers,
-            [
-                ("mean of the population", [_mean(values) for values in scores], "#94a3b8", 1.5),
-                ("best of the generation", best, "#0d9488", 1.5),
-                ("best so far", so_far, "#2563eb", 2.5),
-            ],
-            from_zero=True,
-        ),
-        draw_curves(
-            "share of the cost left",
-            "generation",
-            numbers,
-            [
-                ("mean of the population", [_mean(values) for values in shares], "#94a3b8", 1.5),
-                ("best of the generation", leaders, "#c2410c", 2.5),
-            ],
-            from_zero=True,
-        ),
-        _scatter(history, what),
-    )
+    series = [
+        ("mean of the population", list(map(_mean, shares)), "before", 1.5),
+        ("best of the generation", leaders, "time", 2.5),
+    ]
+    numbers = [float(g.number) for g in generations]
+    upward = f"{COST_WORDS[what]} left [%]"
+    return draw_curves("generation", upward, numbers, series, from_zero=True)
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _scatter(history: History, what: str) -> Plot:
+def _draw_candidates(history: History, what: str) -> str:
+    """Draw every individual: metric against cost, the later the darker."""
+    from matplotlib.colors import to_rgba
+
     last = max(1, history.generations[-1].number)
-    threshold = history.head.threshold
     entries = [
-        (_share(history, scored, what), scored.trial.metric, generation.number, scored)
-        for generation in history.generations
-        for scored in generation.population
+        (100 * _share(history, scored, what), scored.trial.metric, g.number, scored.score)
+        for g in history.generations
+        for scored in g.population
     ]
-    metrics = [*(metric for _, metric, _, _ in entries), history.head.base_metric]
-    x = across_axis(0.0, max(1.0, *(share for share, _, _, _ in entries)))
-    y = vertical_axis(min(metrics), max(metrics))
-    dots = tuple(
-        Dot(
-            x(share),
-            y(metric),
-            number / last,
-            f"generation {number}: {share:.1%} left, metric {metric:.{_DIGITS}g}, "
-            f"score {scored.score:.{_DIGITS}g}",
-        )
-        for share, metric, number, scored in entries
+    picture = Picture("metric against cost", f"{COST_WORDS[what]} left [%]", "metric", height=230)
+    axes = picture.axes
+    dots = axes.scatter(
+        [entry[0] for entry in entries],
+        [entry[1] for entry in entries],
+        s=14,
+        color=[to_rgba(COLOUR["width"], 0.2 + 0.79 * e[2] / last) for e in entries],
+        linewidths=0,
     )
-    front = Line("Pareto front", trace(x, y, history.front(what)), "#15803d", 1.5)
-    limit = [(x.low, threshold), (x.high, threshold)]
-    lines = [front]
-    if y.low <= threshold <= y.high:
-        lines.append(Line("threshold", trace(x, y, limit), "#b91c1c", 1.0))
-    return Plot(
-        "metric",
-        "share of the cost left",
-        x.ticks(TICKS, shorten),
-        y.ticks(TICKS, shorten),
-        tuple(lines),
+    axes.scatter([], [], s=14, color=COLOUR["width"], label="candidates, the later the darker")
+    picture.hint(
         dots,
+        [
+            f"generation {number}: {share:.1f} % left, metric {metric:.{_DIGITS}g}, "
+            f"score {score:.{_DIGITS}g}"
+            for share, metric, number, score in entries
+        ],
     )
+    front = history.front(what)
+    shares, metrics = [100 * share for share, _ in front], [metric for _, metric in front]
+    axes.plot(shares, metrics, color=COLOUR["good"], label="Pareto front", linewidth=1.2)
+    threshold = history.head.threshold
+    low, high = axes.get_ylim()
+    if low <= threshold <= high:
+        axes.axhline(threshold, color=COLOUR["bad"], linewidth=1.0, label="threshold")
+    axes.set_xlim(0, max(100.0, *(entry[0] for entry in entries)) * 1.02)
+    picture.legend()
+    return picture.svg()
 
 
-def _populations(history: History) -> tuple[Population, ...]:
-    """Return the first generation, the last one and one between them."""
+def _draw_populations(history: History) -> tuple[str, ...]:
+    """Draw the first generation, the last one and one between them."""
     last = len(history.generations) - 1
-    places = sorted(
-        {round(last * part / (_SHOWN - 1)) for part in range(_SHOWN)} & {*range(last + 1)}
-    )
-    return tuple(_population(history, history.generations[place]) for place in places)
+    places = sorted({round(last * part / (_SHOWN - 1)) for part in range(_SHOWN)})
+    return tuple(_draw_population(history, history.generations[place]) for place in places)
 
 
-def _population(history: History, generation: Generation) -> Population:
+def _draw_population(history: History, generation: Generation) -> str:
     ranked = sorted(generation.population, key=lambda scored: -scored.score)
-    rows = tuple(
-        tuple(
+    rows = [
+        [
             (value - whole) / (least - whole) if least != whole else 0.0
             for value, (whole, least) in zip(scored.point, history.head.ends, strict=True)
-        )
+        ]
         for scored in ranked
-    )
-    return Population(f"generation {generation.number}", rows)
+    ]
+    title = f"generation {generation.number}"
+    return draw_field(title, f"hyper-parameter, {title}", "individual", rows, height=150)
+
+
+def _iteration_sections(history: History) -> list[Section]:
+    """Return what games against a baseline came to."""
+    iterations = history.iterations
+    numbers = [float(event.number) for event in iterations]
+    scores = [
+        ("best of the segment", [event.best for event in iterations], "width", 2.5),
+        ("baseline", [event.baseline for event in iterations], "time", 1.5),
+    ]
+    errors = [("value error", [event.value_error for event in iterations], "macs", 2.0)]
+    # More rows than can be told apart are thinned out.
+    step = -(-len(iterations) // _MOST_ROWS)
+    rows = [event.point for event in iterations[::step]]
+    return [
+        Section("Score by iteration", (draw_curves("iteration", "score", numbers, scores),)),
+        Section(
+            "Error of the expected worth",
+            (draw_curves("iteration", "mean squared error", numbers, errors, from_zero=True),),
+        ),
+        Section(
+            "Pruned share per layer",
+            (draw_field("pruned share per layer", "group of channels", "iteration", rows),),
+            f"One row per {'iteration' if step == 1 else f'{step} iterations'}, the first on top; "
+            "one column per group of channels, in the order below. No colour keeps all, full blue "
+            "keeps least.",
+            names_columns=True,
+        ),
+    ]

@@ -34,6 +34,7 @@ def summarize(report: Report) -> list[SummaryRow]:
         _row("FLOPs (2 x MACs)", before.flops, after.flops, readable_count),
         _row("params", before.params, after.params, readable_count),
         *_stored_rows(before, after),
+        *_block_rows(report),
     ]
     timed = timings(report)
     if timed is not None:
@@ -61,6 +62,14 @@ def summarize(report: Report) -> list[SummaryRow]:
             )
         )
     return [*rows, *_float_rows(report)]
+
+
+def _block_rows(report: Report) -> list[SummaryRow]:
+    """Return how many residual blocks are left, where some were left out."""
+    if not report.blocks:
+        return []
+    left = sum(not block.left_out for block in report.blocks)
+    return [_row("residual blocks", len(report.blocks), left, lambda count: f"{count:g}")]
 
 
 def _stored_rows(before: Amounts, after: Amounts) -> list[SummaryRow]:

@@ -7,7 +7,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
-from compressc.reporting.page_colours import PAGE_COLOURS
+from compressc.reporting.page_colours import PAGE_COLOURS, PLOTS
 from compressc.runtime.plain_text import printable
 
 
@@ -23,6 +23,7 @@ def load_template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.globals["colours"] = Markup(PAGE_COLOURS)
+    environment.globals["plots"] = Markup(PLOTS)
     return environment.get_template(name)
 
 

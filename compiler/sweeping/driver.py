@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compressc.backend.onnx_export import export_onnx, write_onnx
+from compressc.backend.onnx_export import export_whole, write_onnx
 from compressc.backend.output_drift import measure_drift
 from compressc.clock import Clock, ProgressCallback, ignore_progress
 from compressc.compression import Result, run_job
@@ -90,7 +90,7 @@ def sweep(
         job = with_samples(replace(job, work_dir=folder / PASS_STATE), program, clock)
     known, timed = read_state(folder)
     with clock.stage("exporting the original"):
-        original_onnx = export_onnx(replace(program, plan=Plan()))
+        original_onnx = export_whole(program)
         write_onnx(original_onnx, folder / ORIGINAL)
     run = Run(
         job=job,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from compressc.reporting.picture_axes import Axis, Tick, trace
+from compressc.reporting.drawing import COLOUR, Picture
 from compressc.reporting.quantities import (
     readable_bytes,
     readable_count,
@@ -15,40 +15,14 @@ from compressc.reporting.templates import load_template
 from compressc.sweeping.result import Sweep, SweepRow
 from compressc.sweeping.table import quality_name, quality_text, speedup_text
 
-_WIDTH, _HEIGHT = 960.0, 380.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 30.0, 24.0, 40.0
-_TICKS = 6
-
-
-@dataclass(frozen=True)
-class Spot:
-    """One file in the picture."""
-
-    x: float
-    y: float
-    on_front: bool
-    name: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Axes, files and the front through the best of them."""
-
-    across: str
-    upward: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    spots: tuple[Spot, ...]
-    front: str
-
 
 def render_sweep(result: Sweep) -> str:
     """Return the page; it needs no other file and no network."""
     return load_template("sweep_page.html.j2").render(
         result=result,
         first=result.rows[0],
-        picture=draw_front(result),
+        front=draw_front(result),
+        across=_across(result),
         quality_name=quality_name(result),
         quality=lambda row: quality_text(row, result),
         speedup=speedup_text,
@@ -56,50 +30,87 @@ def render_sweep(result: Sweep) -> str:
         size=readable_bytes,
         ratio=readable_ratio,
         ms=readable_ms,
-        width=_WIDTH,
-        height=_HEIGHT,
-        left=_LEFT,
-        right=_WIDTH - _RIGHT,
-        top=_TOP,
-        floor=_HEIGHT - _BOTTOM,
     )
 
 
-def draw_front(result: Sweep) -> Picture | None:
+def draw_front(result: Sweep) -> str | None:
     """Return files by latency (MACs, if nothing was timed) and quality; None for none to show."""
-    rows = [row for row in result.rows if row.is_met and row.quality is not None]
+    rows = _shown(result)
     if not rows:
         return None
-    timed = all(row.latency_ms is not None for row in rows)
-    x = Axis(0.0, 1.05 * max(row.effort for row in rows), _LEFT, _WIDTH - _RIGHT)
-    values = [_shown(row) for row in rows]
-    room = 0.08 * (max(values) - min(values)) or 0.5
-    bottom, top = _HEIGHT - _BOTTOM, _TOP
-    low, high = min(values) - room, max(values) + room
-    # Upward is better: little drift stands on top.
-    y = Axis(low, high, bottom, top) if result.metric_name else Axis(high, low, bottom, top)
-    text = readable_ms if timed else readable_count
-    spots = tuple(
-        Spot(
-            x(row.effort),
-            y(_shown(row)),
-            row.on_front,
-            row.target,
-            f"{row.target}: {text(row.effort)}, {quality_name(result)} {quality_text(row, result)}",
-        )
-        for row in rows
-    )
+    timed = _is_timed(rows)
+    upward = quality_name(result) + ("" if result.metric_name else " (less is better, on top)")
+    picture = Picture(f"{upward} against {_across(result)}", _across(result), upward, height=280)
+    axes = picture.axes
     front = [row for row in result.front if row.quality is not None]
-    return Picture(
-        "latency p50 in ONNX Runtime" if timed else "MACs",
-        quality_name(result) + ("" if result.metric_name else " (less is better, on top)"),
-        x.ticks(_TICKS, text),
-        y.ticks(_TICKS, lambda value: f"{value:.4g}"),
-        spots,
-        trace(x, y, ((row.effort, _shown(row)) for row in front)),
+    axes.plot(
+        [row.effort for row in front], list(map(_value, front)), color=COLOUR["width"], alpha=0.5
     )
+    for on_front, role, label in (
+        (True, "width", "on the front"),
+        (False, "before", "another file is as fast and as good"),
+    ):
+        chosen = [row for row in rows if row.on_front == on_front]
+        if chosen:
+            dots = axes.scatter(
+                [row.effort for row in chosen],
+                list(map(_value, chosen)),
+                s=42,
+                color=COLOUR[role],
+                label=label,
+                zorder=3,
+            )
+            picture.hint(dots, [_hint(row, result, timed=timed) for row in chosen])
+    for row in rows:
+        axes.annotate(
+            row.target,
+            (row.effort, _value(row)),
+            xytext=(0, 7),
+            textcoords="offset points",
+            horizontalalignment="center",
+            color=COLOUR["ink"],
+            fontweight="bold",
+        )
+    _frame(picture, rows, downward=not result.metric_name, timed=timed)
+    picture.legend()
+    return picture.svg()
 
 
-def _shown(row: SweepRow) -> float:
+def _frame(picture: Picture, rows: Sequence[SweepRow], *, downward: bool, timed: bool) -> None:
+    """Leave room for names above dots; little drift stands on top, and none is negative."""
+    from matplotlib.ticker import EngFormatter
+
+    axes, values = picture.axes, list(map(_value, rows))
+    room = 0.15 * (max(values) - min(values)) or 0.5
+    low, high = min(values) - room, max(values) + room
+    axes.set_xlim(0, 1.08 * max(row.effort for row in rows))
+    if downward:
+        # The room for names is above the least drift, which is near 0: no ticks stand in it.
+        axes.set_ylim(high, low)
+        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high and tick >= 0])
+    else:
+        axes.set_ylim(low, high)
+    if not timed:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+
+
+def _across(result: Sweep) -> str:
+    return "latency p50 in ONNX Runtime [ms]" if _is_timed(_shown(result)) else "MACs"
+
+
+def _shown(result: Sweep) -> list[SweepRow]:
+    return [row for row in result.rows if row.is_met and row.quality is not None]
+
+
+def _is_timed(rows: Sequence[SweepRow]) -> bool:
+    return all(row.latency_ms is not None for row in rows)
+
+
+def _hint(row: SweepRow, result: Sweep, *, timed: bool) -> str:
+    effort = readable_ms(row.effort) if timed else readable_count(row.effort)
+    return f"{row.target}: {effort}, {quality_name(result)} {quality_text(row, result)}"
+
+
+def _value(row: SweepRow) -> float:
     assert row.quality is not None
     return row.quality if row.metric is not None else -row.quality

@@ -80,8 +80,11 @@ class UnlabeledTask:
     def _batched(self) -> tuple[bool, ...]:
         return batched_inputs(self.original)
 
-    def _count(self, part: Inputs) -> int:
-        return len(part[self._batched.index(True)])
+    def _count(self, part: str) -> int:
+        return len(self._split(part)[self._batched.index(True)])
+
+    def _split(self, part: str) -> Inputs:
+        return {"train": self.train, "val": self.val, "test": self.test}[part]
 
     def fingerprint(self) -> str:
         """Return a digest of everything that passes see: not of the test split."""
@@ -98,23 +101,21 @@ class UnlabeledTask:
     def train_batches(self, epoch: int, seed: int) -> Iterator[Batch]:
         """Yield the training split once, augmented, and what the original says of it."""
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-        order = torch.randperm(self._count(self.train), generator=generator)
-        for rows in self._cut(order):
-            inputs = self._inputs(self.train, rows, generator)
+        order = torch.randperm(self._count("train"), generator=generator)
+        for inputs in self._walk("train", self._cut(order), generator):
             with torch.no_grad():
                 said = self._teacher(*inputs)
             yield inputs, said
 
     def train_steps(self) -> int:
         """Return how many batches :meth:`train_batches` yields."""
-        return len(self._cut(torch.arange(self._count(self.train))))
+        return len(self._cut(torch.arange(self._count("train"))))
 
     def calibration_batches(self, samples: int, seed: int) -> Iterator[Inputs]:
         """Yield up to ``samples`` training samples, each at most once."""
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(self._count(self.train), generator=generator)[:samples]
-        for rows in self._cut(order):
-            yield self._inputs(self.train, rows)
+        order = torch.randperm(self._count("train"), generator=generator)[:samples]
+        yield from self._walk("train", self._cut(order))
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the divergence from the original's outputs.
@@ -137,13 +138,13 @@ class UnlabeledTask:
     def sample_validation(self, samples: int, seed: int) -> UnlabeledTask:
         """Return this task with at most ``samples`` search-validation samples."""
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(self._count(self.val), generator=generator)
+        order = torch.randperm(self._count("val"), generator=generator)
         rows = order[:samples].sort().values
         return replace(self, val=take_rows(self.val, self._batched, rows))
 
     def count_validation(self) -> int:
         """Return the number of search-validation samples."""
-        return self._count(self.val)
+        return self._count("val")
 
     def keep_validation(self) -> UnlabeledTask:
         """Return this task with its search-validation split only, in memory of its own."""
@@ -153,7 +154,7 @@ class UnlabeledTask:
 
     def validate(self, module: nn.Module) -> float:
         """Return the agreement in percent on the search-validation split."""
-        return self._compare(module, self.val).percent
+        return self._compare(module, "val").percent
 
     def evaluate(self, module: nn.Module) -> float:
         """Return the agreement in percent on the test split."""
@@ -161,7 +162,7 @@ class UnlabeledTask:
 
     def compare(self, module: nn.Module) -> Agreement:
         """Return how far a module agrees with the original on the test split."""
-        return self._compare(module, self.test)
+        return self._compare(module, "test")
 
     def check_model(self, program: Program) -> None:
         """Check that a model reads these inputs, and that its outputs can be compared.
@@ -170,7 +171,7 @@ class UnlabeledTask:
             DataError: if it does not, or no divergence fits them.
         """
         first = next(self.calibration_batches(2, 0), None)
-        judged = [self._cut(torch.arange(self._count(part))) for part in (self.val, self.test)]
+        judged = [self._cut(torch.arange(self._count(part))) for part in ("val", "test")]
         if first is None or not all(judged):
             raise DataError(f"{self.inputs_from}: too few to judge on; give a hundred")
         try:
@@ -184,14 +185,13 @@ class UnlabeledTask:
             ) from error
         float_outputs(outputs)
 
-    def _compare(self, module: nn.Module, part: Inputs) -> Agreement:
+    def _compare(self, module: nn.Module, part: str) -> Agreement:
         was_training = module.training
         module.eval()
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         comparison = Comparison()
         with torch.no_grad():
-            for rows in self._cut(torch.arange(self._count(part))):
-                inputs = self._inputs(part, rows)
+            for inputs in self._walk(part, self._cut(torch.arange(self._count(part)))):
                 outputs = module(*(tensor.to(device) for tensor in inputs))
                 comparison.add(self._teacher(*inputs), _on_cpu(outputs))
         module.train(was_training)
@@ -203,11 +203,13 @@ class UnlabeledTask:
         parts = [order[start : start + size] for start in range(0, len(order), size)]
         return [rows for rows in parts if self._bound in (None, len(rows))]
 
-    def _inputs(
-        self, part: Inputs, rows: Tensor, generator: torch.Generator | None = None
-    ) -> Inputs:
-        taken = take_rows(part, self._batched, rows)
-        return tuple(self._input(tensor, generator) for tensor in taken)
+    def _walk(
+        self, part: str, batches: Sequence[Tensor], generator: torch.Generator | None = None
+    ) -> Iterator[Inputs]:
+        """Yield the inputs of each batch of a split; a generator changes them at random."""
+        for rows in batches:
+            taken = take_rows(self._split(part), self._batched, rows)
+            yield tuple(self._input(tensor, generator) for tensor in taken)
 
     def _input(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
         if values.dim() != 4:
@@ -231,13 +233,17 @@ def split_inputs(inputs: Inputs, seed: int) -> tuple[Inputs, Inputs, Inputs]:
         inputs: samples on the first axis of each.
         seed: decides which sample goes where.
     """
-    count = len(inputs[0])
+    everywhere = (True,) * len(inputs)
+    parts = split_rows(len(inputs[0]), seed)
+    train, val, test = (take_rows(inputs, everywhere, rows) for rows in parts)
+    return train, val, test
+
+
+def split_rows(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the positions of train, search-validation and test among ``count`` samples."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     val, test = (max(1, round(share * count)) for share in _SHARES)
-    parts = order[val + test :], order[:val], order[val : val + test]
-    everywhere = (True,) * len(inputs)
-    train, val_part, test_part = (take_rows(inputs, everywhere, rows) for rows in parts)
-    return train, val_part, test_part
+    return order[val + test :], order[:val], order[val : val + test]
 
 
 def take_rows(inputs: Inputs, batched: Sequence[bool], rows: Tensor) -> Inputs:

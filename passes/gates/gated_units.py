@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import networkx as nx
 import numpy as np
-from torch import Tensor, fx
+from torch import Tensor
 
 from compressc.array_types import FloatArray, IntArray
 from compressc.channels.axes import Axis, spread
 from compressc.channels.shapes import value_of
 from compressc.coupling.graph import couple
+from compressc.graphs.data_flow import build_data_flow
 from compressc.operators import is_mutating
 from compressc.program import Program
 
@@ -155,10 +157,9 @@ def _find_places(program: Program) -> list[_Place]:
 
 def _activations(program: Program) -> set[str]:
     """Return the names of nodes whose floating-point value depends on the inputs."""
-    living: set[fx.Node] = set()
-    for node in program.graph_module.graph.nodes:
-        if node.op == "placeholder" or any(source in living for source in node.all_input_nodes):
-            living.add(node)
+    flow = build_data_flow(program.graph_module.graph)
+    inputs = [node for node in flow if node.op == "placeholder"]
+    living = set(inputs).union(*(nx.descendants(flow, node) for node in inputs))
     values = {node.name: value_of(node) for node in living}
     return {
         name

@@ -27,6 +27,7 @@ from compressc.passes.latency.shares import weigh_by_throughput, weigh_by_time
 from compressc.passes.latency.useful_counts import with_useful_counts
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.ladders import Ladder, build_ladder
+from compressc.plan import Plan
 from compressc.program import Program
 from compressc.runtime.benchmark import bench
 
@@ -73,12 +74,15 @@ def open_search(
     context.progress(0, 0, "listing the kernels of the original")
     percentile = "p50" if bound is None else bound.percentile
     model = predict_from_table(program, percentile, context)
+    whole = model
+    if program.plan.choice:
+        whole = predict_from_table(program.with_plan(Plan()), percentile, context)
     return LatencySearch(
         program,
         _allocator(program, model, importance, rule, bound),
         bound,
         context.goal,
-        model.latency_ms(model.sizes),
+        whole.latency_ms(whole.sizes),
         name,
     )
 
@@ -97,7 +101,7 @@ def meet_latency(search: LatencySearch, rule: LatencyRule, context: Context) -> 
         return search.trust(describe_prediction(context))
     with tempfile.TemporaryDirectory(prefix="compressc-") as folder:
         original = write_original(search.program, Path(folder) / "original.onnx")
-        measure = _measurer(original, bound, search.full_ms, context)
+        measure = measure_beside(original, bound, search.full_ms, context)
         return search.close(measure, rule.measurements, context)
 
 
@@ -174,8 +178,17 @@ def _require_original(program: Program, context: Context, name: str) -> None:
         )
 
 
-def _measurer(original: Path, bound: LatencyBound, full_ms: float, context: Context) -> Measure:
-    """Return what measures a decided program, in milliseconds of the original's ``full_ms``."""
+def measure_beside(
+    original: Path, bound: LatencyBound, full_ms: float, context: Context
+) -> Measure:
+    """Return what measures a decided program, in milliseconds of the original's ``full_ms``.
+
+    Args:
+        original: its file; candidates are written beside it.
+        bound: says which percentile counts.
+        full_ms: what the original takes by the prediction.
+        context: target and seed.
+    """
 
     def measure(decided: Program) -> float:
         path = original.with_name("candidate.onnx")

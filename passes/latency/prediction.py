@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compressc.contract.context import Context
 from compressc.coupling.graph import couple
+from compressc.latency.block_kernels import find_block_kernels
 from compressc.latency.latency_model import LatencyModel, build_latency_model
 from compressc.latency.network_listing import find_listing, list_program
 from compressc.program import Program
@@ -12,6 +13,8 @@ from compressc.runtime.cost_store import table_for
 
 def predict_from_table(program: Program, percentile: str, context: Context) -> LatencyModel:
     """Return what predicts the latency of a program under its keep plans.
+
+    Kernels of blocks that the pending plan leaves out are not counted.
 
     Args:
         program: the original.
@@ -32,4 +35,7 @@ def predict_from_table(program: Program, percentile: str, context: Context) -> L
         )
         table = table_for(kernels, target.threads, progress=context.progress)
     measured_ms = kernels.latency_ms.get(percentile)
-    return build_latency_model(couple(program), kernels, table, measured_ms)
+    model = build_latency_model(couple(program), kernels, table, measured_ms)
+    dropped = couple(program).branches.dropped(program.plan.choice)
+    places = find_block_kernels(kernels.kernels, dropped)
+    return model.without(frozenset().union(*places.values())) if dropped else model

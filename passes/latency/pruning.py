@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from compressc.array_types import FloatArray
 from compressc.contract.context import Context
 from compressc.contract.declaration import Declaration, Pass
 from compressc.errors import GoalError, PlanError
+from compressc.passes.blocks.candidates import check_blocks
+from compressc.passes.blocks.depth_and_widths import balance_depth
+from compressc.passes.blocks.succession_errors import SuccessionErrors
+from compressc.passes.latency.amounts import open_amounts
 from compressc.passes.latency.fastest import seek_fastest
 from compressc.passes.latency.meeting import (
     LatencyRule,
@@ -15,11 +21,14 @@ from compressc.passes.latency.meeting import (
     meet_latency,
     open_search,
 )
+from compressc.passes.unit_features.reconstruction_errors import RIDGE
 from compressc.passes.unit_features.registry import measure_feature
+from compressc.passes.unit_features.samples import UnitSamples
 from compressc.passes.unit_features.weight_slices import VectorNorm
 from compressc.passes.widths.allocation import Scope
 from compressc.passes.widths.choice import WidthRule
 from compressc.program import Program
+from compressc.tasks.protocol import require_task
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,10 @@ class Latency(Pass):
         floor: share of a group that always stays; groups that may vanish have none.
         measurements: how often a result may be measured and the prediction corrected; 0 trusts the
             table.
+        depth: whether residual blocks may be left out as well: as many as lose less than thinning
+            the layers further, by what least squares cannot repair (see ``surgeon``), which is then
+            the importance of channels, too. Needs inputs, real or synthetic.
+        samples: how many unlabelled samples of the training split are used where depth is open.
 
     Raises:
         GoalError: if a number is out of range.
@@ -57,9 +70,11 @@ class Latency(Pass):
     scope: Scope = "uniform"
     floor: float = 0.125
     measurements: int = 4
+    depth: bool = False
+    samples: int = 256
     name: ClassVar[str] = "latency"
     declares: ClassVar[Declaration] = Declaration(
-        channel_step="own", changes=frozenset({"keep"}), deterministic=False
+        channel_step="own", changes=frozenset({"keep", "choice"}), deterministic=False
     )
 
     def __post_init__(self) -> None:
@@ -71,18 +86,51 @@ class Latency(Pass):
             raise GoalError(f"floor {self.floor:g}: give a share of each group from 0 to 1")
         if self.measurements < 0:
             raise GoalError(f"measurements {self.measurements}: must be 0 or more")
+        if self.samples < 1:
+            raise GoalError(f"samples {self.samples}: at least 1 is needed")
 
     def __call__(self, program: Program, context: Context) -> Program:
-        """Return the program with a keep plan.
+        """Return the program with a keep plan, and without blocks where depth is open.
 
         Raises:
+            ChoiceError: if depth is open and the network has no block that may leave.
+            DataError: if depth is open and there is no task that gives samples.
             GoalError: if there is no target, it is out of reach, or the table is of another model.
             RuntimeFailure: if the model cannot be run.
         """
-        importance = measure_feature(program, self.norm)
         rule = LatencyRule(self.scope, self.floor, self.measurements)
+        if self.depth:
+            return self._with_depth(program, context, rule)
+        importance = measure_feature(program, self.norm)
+        return self._choose(program, context, importance, rule)
+
+    def _choose(
+        self,
+        program: Program,
+        context: Context,
+        importance: Mapping[str, FloatArray],
+        rule: LatencyRule,
+    ) -> Program:
         search = open_search(program, context, importance, rule, self.name)
         if search.bound is None:
             even = WidthRule("uniform", (), self.floor)
             return seek_fastest(search, even, importance, describe_prediction(context))
         return meet_latency(search, rule, context)
+
+    def _with_depth(self, program: Program, context: Context, rule: LatencyRule) -> Program:
+        """Decide on blocks by the cost table, then on widths as without blocks."""
+        check_blocks(program, self.name)
+        task = require_task(context.task, self.name)
+        samples = UnitSamples(task, self.samples, context.goal.seed, self.name)
+        importance = measure_feature(program, "reconstruction", samples, context.progress)
+        trusting = replace(rule, measurements=0)
+        balance = balance_depth(
+            program,
+            SuccessionErrors(program, samples.unlabelled(), RIDGE, context.progress),
+            open_amounts(program, context, self.name, by_time=True).amount,
+            lambda start: self._choose(start, context, importance, trusting),
+            importance,
+        )
+        start = program.with_plan(program.plan.with_choice(balance.removal.choice))
+        decided = self._choose(start, context, importance, rule)
+        return replace(balance, program=decided).explained(self.name)

@@ -156,9 +156,10 @@ class LatencySearch:
     ) -> Program:
         wrong = measured / allocation.latency_ms - 1
         notes = [
-            f"latency {self.describe(measured)} measured against a target of "
-            f"{self.describe(self.target_ms)}; the cost table said {allocation.latency_ms:.3g} ms "
-            f"({-wrong / (1 + wrong):+.1%}), {candidates} candidates measured"
+            f"latency {self.describe(measured)} measured beside the original while deciding, "
+            f"target {self.describe(self.target_ms)}; the cost table said "
+            f"{allocation.latency_ms:.3g} ms ({-wrong / (1 + wrong):+.1%}), "
+            f"{candidates} candidates measured"
         ]
         if not self._is_met(measured):
             side = "below" if measured < self.target_ms else "above"
@@ -179,7 +180,13 @@ class LatencySearch:
         return {"predicted_latency_ms": predicted_ms, "original_latency_ms": self.full_ms}
 
     def describe(self, ms: float) -> str:
-        """Return a latency as text, beside what share of the original it is."""
+        """Return a latency as text: its share of the original, and milliseconds with their clock.
+
+        Where a share is asked for, milliseconds are the share of what the cost table says the
+        original takes, not what a benchmark of this moment would say.
+        """
         share = ms / self.full_ms
         percentile = "p50" if self.bound is None else self.bound.percentile
-        return f"{ms:.3g} ms {percentile} ({share:.2f} of the original)"
+        if self.bound is not None and not self.bound.relative:
+            return f"{ms:.3g} ms {percentile} ({share:.2f} of the original)"
+        return f"{share:.2f} of the original at {percentile} ({ms:.3g} ms by the cost table)"

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
 from torch import fx
 
+from compressc.graphs.data_flow import build_data_flow
 from compressc.passes.reconstruction.patches import LAYERS
 from compressc.passes.reconstruction.staged_execution import find_constants
 
@@ -58,6 +60,22 @@ def find_blocks(graph: fx.Graph, least_layers: int) -> list[Block]:
         alive = {value for value in alive if last_read.get(value, -1) > at}
     blocks.append(Block(entries, tuple(open_nodes), None))
     return blocks
+
+
+def trace_block(graph: fx.Graph, entries: tuple[str, ...], end: str | None) -> Block:
+    """Return the block that leads from some values to another one.
+
+    Args:
+        graph: any graph.
+        entries: nodes by name, which everything on the way begins with.
+        end: the node whose value is computed; None for whatever the graph returns.
+    """
+    flow = build_data_flow(graph)
+    by_name = {node.name: node for node in graph.nodes}
+    flow.remove_nodes_from([*find_constants(graph), *(by_name[entry] for entry in entries)])
+    last = graph.output_node() if end is None else by_name[end]
+    needed = nx.ancestors(flow, last) | ({last} if end is not None else set())
+    return Block(entries, tuple(node.name for node in graph.nodes if node in needed), end)
 
 
 def extract_block(module: fx.GraphModule, block: Block) -> fx.GraphModule:

@@ -43,9 +43,10 @@ class Calibration(Pass):
     Layers are taken in graph order. Each gets the weights with which, on what the repaired network
     in front of it computes, it best reproduces what it computed in the original network: ridge
     regression in closed form. The last layer of a residual branch aims at the original sum minus
-    the shortcut as it is now, and so also makes up for errors made in front of the block. Weights
-    that a plan sets to zero stay zero, and a factorised layer gets the best weights of its ranks.
-    Batch norms behind no such layer have their statistics moved along.
+    the shortcut as it is now, and so also makes up for errors made in front of the block; in front
+    of blocks that are left out it aims at what these made of it. Weights that a plan sets to zero
+    stay zero, and a factorised layer gets the best weights of its ranks. Batch norms behind no such
+    layer have their statistics moved along.
 
     Attributes:
         samples: how many unlabelled samples of the training split are used.
@@ -101,7 +102,7 @@ class Calibration(Pass):
         """
         task = require_task(context.task, self.name)
         plan = program.plan
-        if not (plan.keep or plan.zero or plan.rank):
+        if not plan:
             raise PlanError(
                 f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
                 "such as magnitude before it"
@@ -189,10 +190,11 @@ class Calibration(Pass):
                 name: replace(layer, addition=None, shortcut=None) for name, layer in layers.items()
             }
         settled = {layer.norm.node for layer in layers.values() if layer.norm is not None}
+        living = couple(program).branches.decide(program.plan.choice).living
         norms = {}
         for node in order:
             norm = read_norm(program, node)
-            if norm is not None and node.name not in settled:
+            if norm is not None and node.name not in settled and node.name in living:
                 norms[node.name] = norm
         return layers, norms
 

@@ -35,7 +35,7 @@ def reconstruct(
         inputs: what the layer reads there, per batch.
         originals: original values of ``layer.target``, per batch.
         shortcuts: values of the other operand of the residual addition in the network under
-            repair, per batch; None where the target is the layer itself.
+            repair, per batch; None where nothing is added.
         ridge: see :meth:`NormalEquations.solve`.
     """
     rows = _rows(layer, state)
@@ -47,8 +47,9 @@ def reconstruct(
     for index, samples, grid in cut_batches(layer, inputs, space):
         goal = rows_of_output(originals[index][samples], geometry, grid).double()
         if shortcuts is not None:
-            now = rows_of_output(shortcuts[index][samples], geometry, grid).double()
-            goal = (goal - now - offset) / scale
+            goal = goal - rows_of_output(shortcuts[index][samples], geometry, grid).double()
+        if layer.addition is not None:
+            goal = (goal - offset) / scale
         patches = unfold_input(inputs[index][samples], geometry, grid)
         equations.add(patches[:, :, columns], goal[:, :, outputs])
     _settle(layer, state, equations, ridge, seen)

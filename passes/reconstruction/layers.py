@@ -22,6 +22,7 @@ from compressc.passes.reconstruction.patches import (
     Grid,
     read_geometry,
 )
+from compressc.passes.reconstruction.succession import Successor, find_successors
 from compressc.plan import Plan
 from compressc.program import Program
 
@@ -42,8 +43,9 @@ class Layer:
         source: the node whose value it reads.
         weight, bias: its parameters; bias may be None.
         norm: the batch norm that alone reads the output, or None.
-        addition: the residual addition that alone reads (the batch norm of) the output, or None.
-        shortcut: the other operand of the addition.
+        addition: the residual addition that alone reads (the batch norm of) the output, or None;
+            where the layer takes over for blocks that are left out, the sum of the last of these.
+        shortcut: what is added to it on the way there, or None.
         geometry: how the input is read.
         inputs, outputs: which channels stay.
         alive: where the weight may differ from zero, in its shape; None for everywhere.
@@ -77,7 +79,8 @@ class Layer:
 def find_layers(program: Program, order: list[str]) -> dict[str, Layer]:
     """Return the layers whose weights can be reconstructed, by node name.
 
-    Left out are weights that are shared or computed, and transposed convolutions.
+    Left out are weights that are shared or computed, transposed convolutions, and layers of blocks
+    that the plan leaves out; the layers in front of such blocks aim at what the blocks made.
 
     Args:
         program: with a pending plan.
@@ -91,7 +94,38 @@ def find_layers(program: Program, order: list[str]) -> dict[str, Layer]:
             layer = _read_layer(program, node, position)
             if layer is not None:
                 layers.append(layer)
+    if program.plan.choice:
+        layers = _succeed(program, layers, position)
     return {layer.node: layer for layer in cut_layers(layers, couple(program), program.plan)}
+
+
+def _succeed(program: Program, layers: list[Layer], position: dict[str, int]) -> list[Layer]:
+    """Return the layers that decisions leave, each with what it aims at now."""
+    branches, choice = couple(program).branches, program.plan.choice
+    graph = program.graph_module.graph
+    successors = {
+        successor.layer: successor for successor in find_successors(graph, branches, choice)
+    }
+    gone = {block.sum for block in branches.dropped(choice)}
+    living = branches.decide(choice).living
+    left = []
+    for layer in layers:
+        if layer.node not in living:
+            continue
+        if layer.addition in gone:
+            layer = replace(layer, addition=None, shortcut=None)
+        successor = successors.get(layer.node)
+        if successor is not None and _may_succeed(layer, successor, position):
+            layer = replace(layer, addition=successor.target, shortcut=successor.shortcut)
+        left.append(layer)
+    return left
+
+
+def _may_succeed(layer: Layer, successor: Successor, position: dict[str, int]) -> bool:
+    """Return whether what a layer would aim at is known when it is fitted, and can be."""
+    through_norm = layer.norm is not None or not successor.has_norm
+    before = successor.shortcut
+    return through_norm and (before is None or position[before] < position[layer.node])
 
 
 def cut_layers(layers: Iterable[Layer], coupling: Coupling, plan: Plan) -> list[Layer]:

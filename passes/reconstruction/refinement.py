@@ -17,9 +17,10 @@ from torch.utils import _pytree as pytree
 from compressc.clock import ProgressCallback
 from compressc.coupling.graph import cost_of, couple
 from compressc.errors import GoalError
-from compressc.passes.reconstruction.blocks import Block, extract_block, find_blocks
+from compressc.passes.reconstruction.blocks import Block, extract_block, find_blocks, trace_block
 from compressc.passes.reconstruction.small_network import SmallNetwork, cut_small
 from compressc.passes.reconstruction.staged_execution import Batches
+from compressc.passes.reconstruction.succession import find_successors
 from compressc.program import Program
 from compressc.tasks.unlabeled import batched_inputs, bound_batch, take_rows
 
@@ -101,7 +102,8 @@ def refine_blocks(
     Each block reads what the refined blocks in front of it compute, and aims at what the block of
     the original makes of the original's values. Batch norms keep their statistics; their scales
     and shifts are weights like all others. Zeros stay zero, and factorised layers as they are. A
-    block whose error on held-back batches did not fall gets its old weights back.
+    block whose error on held-back batches did not fall gets its old weights back. A block in front
+    of residual blocks that are left out aims at what the original has behind these.
 
     Args:
         program: with a pending plan, and the weights to begin with.
@@ -123,6 +125,7 @@ def refine_blocks(
     blocks = find_blocks(small.module.graph, _LAYERS)
     pupil_values: Sequence[Any] = _cut_batches(program, batches, settings.refine_batch)
     teacher_values: Sequence[Any] = pupil_values
+    counterparts = _find_counterparts(program)
     outcome = []
     started = time.monotonic()
     for done, block in enumerate(blocks):
@@ -132,15 +135,34 @@ def refine_blocks(
         if settings.refine_seconds is not None:
             until = started + share * settings.refine_seconds
         progress(done, len(blocks), f"refining block {done + 1} of {len(blocks)}")
-        aims = _run(extract_block(teacher, block), teacher_values)
+        taught = _teaching_block(teacher, block, counterparts)
+        aims = _run(extract_block(teacher, taught), teacher_values)
         module = extract_block(small.module, block)
-        kept = [trained.keep(block, aim) for aim in aims]
+        kept = [trained.keep(taught, aim) for aim in aims]
         outcome.append(trained.fit(module, pupil_values, kept, until))
         if block.end is not None:
             pupil_values = [(value,) for value in _run(module, pupil_values)]
             teacher_values = [(value,) for value in aims]
     small.write_into(state)
     return outcome
+
+
+def _find_counterparts(program: Program) -> dict[str, str]:
+    """Return what the original has where residual blocks left, by the node that is left there."""
+    graph, branches = program.graph_module.graph, couple(program).branches
+    successors = find_successors(graph, branches, program.plan.choice)
+    return {successor.skip: successor.target for successor in successors}
+
+
+def _teaching_block(
+    teacher: fx.GraphModule, block: Block, counterparts: Mapping[str, str]
+) -> Block:
+    """Return the part of the original that does what a block of the small network is to do."""
+    if not counterparts:
+        return block
+    entries = tuple(counterparts.get(entry, entry) for entry in block.entries)
+    end = None if block.end is None else counterparts.get(block.end, block.end)
+    return trace_block(teacher.graph, entries, end)
 
 
 class _Trainer:

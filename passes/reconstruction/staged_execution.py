@@ -6,16 +6,17 @@ for every layer would cost a forward pass per layer; here every node runs once p
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
+import networkx as nx
 import torch
 from torch import Tensor, fx
 
 from compressc.channels.shapes import hinted_shape
+from compressc.graphs.data_flow import build_data_flow
 from compressc.operators import is_mutating
 
 Batches = Sequence[tuple[Tensor, ...]]
@@ -31,18 +32,11 @@ def order_nodes(graph: fx.Graph, late: Callable[[fx.Node], bool]) -> list[fx.Nod
     if any(is_mutating(node) for node in nodes):
         return nodes
     position = {node: index for index, node in enumerate(nodes)}
-    waiting = {node: len(node.all_input_nodes) for node in nodes}
-    ready = [(late(node), position[node]) for node in nodes if not waiting[node]]
-    heapq.heapify(ready)
-    ordered: list[fx.Node] = []
-    while ready:
-        node = nodes[heapq.heappop(ready)[1]]
-        ordered.append(node)
-        for user in node.users:
-            waiting[user] -= 1
-            if not waiting[user]:
-                heapq.heappush(ready, (late(user), position[user]))
-    return ordered
+    return list(
+        nx.lexicographical_topological_sort(
+            build_data_flow(graph), key=lambda node: (late(node), position[node])
+        )
+    )
 
 
 def peak_values_per_sample(order: Sequence[fx.Node]) -> int:

@@ -19,6 +19,7 @@ from compressc.passes.training.standing import Standing
 from compressc.store.records import pack_state, unpack_state
 from compressc.store.store import Store
 from compressc.tasks.protocol import Task
+from compressc.watching import is_pressed_again
 
 # Steps between two looks at the loss: each look waits for the device.
 _LOOK_STEPS = 20
@@ -35,6 +36,8 @@ class Course:
         epochs: how many there are.
         steps: in each of them.
         most: samples of a step; larger batches of the task are cut. 0 for batches as they come.
+        ends_early: whether what is kept after any epoch is a whole result, with which the user may
+            end the training.
         keeps: "best": the outcome that is best on search-validation, what came in included;
             "last": that of the last epoch.
         patience: stop after so many epochs without a better one; 0 for never.
@@ -54,6 +57,7 @@ class Course:
     store: Store | None
     progress: ProgressCallback
     most: int = 0
+    ends_early: bool = False
 
 
 def run_epochs(course: Course, lesson: Lesson) -> Standing:
@@ -62,6 +66,9 @@ def run_epochs(course: Course, lesson: Lesson) -> Standing:
     A run that was cut off goes on behind its last finished epoch, to the same result. Where the
     loss or what was learned stops being a number, training stops with what was kept before.
 
+    Ctrl-C ends the run; pressed twice, it ends the training with the best epoch so far, where the
+    course allows that and at least one is over.
+
     Raises:
         OutputError: if state cannot be written.
     """
@@ -69,7 +76,13 @@ def run_epochs(course: Course, lesson: Lesson) -> Standing:
     patience = course.patience or math.inf
     while standing.epoch < course.epochs and standing.epoch - standing.kept_epoch < patience:
         epoch = _Epoch(course, lesson, standing)
-        if problem := epoch.run():
+        try:
+            problem = epoch.run()
+        except KeyboardInterrupt:
+            if _is_ended(course, standing):
+                return replace(standing, ended=True)
+            raise
+        if problem:
             return replace(standing, diverged=problem)
         metric = course.processes.on_main(lesson.judge)
         standing = standing.after(metric, epoch.seconds, epoch.samples)
@@ -77,6 +90,16 @@ def run_epochs(course: Course, lesson: Lesson) -> Standing:
             standing = standing.with_outcome(lesson.outcome())
         _write(course, lesson, standing)
     return standing
+
+
+def _is_ended(course: Course, standing: Standing) -> bool:
+    """Return whether the user, who pressed Ctrl-C, wants the best epoch so far."""
+    if not course.ends_early or standing.epoch == 0 or course.processes.count > 1:
+        return False
+    return is_pressed_again(
+        f"keeps the best of {standing.epoch} epoch(s) and finishes; otherwise the same command "
+        f"goes on behind epoch {standing.epoch}"
+    )
 
 
 def _begin(course: Course, lesson: Lesson) -> Standing:

@@ -29,6 +29,7 @@ class Standing:
         seconds: of training, without judging.
         samples: trained on so far, repetitions counted.
         diverged: what went wrong, empty while all is well.
+        ended: whether the user ended the training before its last epoch.
         remark: on state of an earlier run that could not be used; empty where there is none.
     """
 
@@ -41,6 +42,7 @@ class Standing:
     seconds: float = 0.0
     samples: int = 0
     diverged: str = ""
+    ended: bool = False
     remark: str = ""
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -56,7 +56,7 @@ def train(
     objective = make_objective(setup.task, processes.device, precision)
     learner = Learner(program, settings, setup.steps * settings.epochs, processes, precision)
     lesson = NetworkLesson(program, setup.task, settings, processes, learner, objective)
-    standing = run_epochs(setup.course, lesson)
+    standing = run_epochs(replace(setup.course, ends_early=True), lesson)
     best = processes.share({key: tensor.cpu() for key, tensor in standing.kept.items()})
     notes = describe_training(standing, settings, precision, processes)
     return program.with_state(best).with_line(HistoryLine(name, notes=notes))
@@ -155,6 +155,8 @@ def describe_training(
         if standing.kept_epoch == 0:
             kept = "the weights are those before training"
         notes.append(f"training stopped: {standing.diverged}; {kept}; {advice}")
+    elif standing.ended:
+        notes.append("ended by Ctrl-C, pressed twice")
     elif standing.epoch < settings.epochs:
         notes.append(f"stopped early: no better epoch in {settings.patience}")
     return tuple(notes)

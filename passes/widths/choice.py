@@ -78,8 +78,7 @@ def choose_widths(
     intensity = measure_intensity(program)
     ladders = {
         group.name: build_ladder(group, importance[group.name], intensity[group.name])
-        for group in couple(program).groups
-        if group.pinned is None
+        for group in couple(program).free_groups(program.plan.choice)
     }
     chosen, notes = _fix_ratios(program, rule, ladders)
     if goal.bounds:
@@ -153,6 +152,7 @@ def _meet_bounds(
         {name: int(ladders[name].counts[rung]) for name, rung in fixed.items()},
         goal.bounds,
         program.plan.rank,
+        program.plan.choice,
     )
     allocation = Allocator(free, costs, rule.scope, rule.floor).allocate()
     if allocation is None:

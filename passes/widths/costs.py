@@ -77,6 +77,7 @@ def build_count_costs(
     fixed: Mapping[str, int],
     bounds: Mapping[str, Bound],
     rank: Mapping[str, tuple[int, ...]] | None = None,
+    choice: Mapping[str, int] | None = None,
 ) -> CountCosts:
     """Return the cost model of some groups.
 
@@ -87,8 +88,11 @@ def build_count_costs(
         bounds: the bounds by what they bound: macs, params, size_bytes.
         rank: ranks of layers that are factorised, by name, as ``Coupling.fit_ranks`` fits them to
             the counts.
+        choice: decisions about branches and blocks, by name.
     """
-    model = coupling.costs
+    choice = choice or {}
+    model = coupling.costs_under(choice)
+    rank = coupling.living_ranks(Plan(rank=rank or {}, choice=choice))
     terms = {
         "macs": model.macs_terms,
         "params": model.params_terms,

@@ -32,7 +32,7 @@ def choose_by_errors(
     what = next(iter(goal.bounds), "macs")
     importance = {
         group.name: errors[group.name] / _unit_cost(program, group, what)
-        for group in couple(program).groups
+        for group in couple(program).free_groups(program.plan.choice)
         if group.name in errors
     }
     return choose_widths(program, goal, rule, importance, name)
@@ -44,6 +44,6 @@ def _unit_cost(program: Program, group: ChannelGroup, what: str) -> float:
     whole = coupling.kept(Plan())
     kept = whole.copy()
     kept[group.classes] = False
-    costs = getattr(coupling.costs, what)
+    costs = getattr(coupling.costs_under(program.plan.choice), what)
     full = float(costs(whole))
     return max((full - float(costs(kept))) / group.size / full, 1e-12)

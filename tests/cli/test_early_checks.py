@@ -27,9 +27,23 @@ sys.exit(code)
         (("missing.pt", "--target-flops", "0.5", "-o", "x.onnx"), 10, "missing.pt: no such file"),
         (("sweep", "no.pt", "--targets", "0.5", "-o", "x"), 10, "no.pt: no such file"),
         (("here", "--target-flops", "0.5", "--data", "no", "-o", "x.onnx"), 11, "no: there is no"),
+        (("search", "--space", "darts", "--data", "no", "-o", "x.onnx"), 11, "no: there is no"),
+        (("inspect", "no.pt"), 10, "no.pt: no such file"),
+        (("here", "--target-flops", "0.5", "-o", "here"), 7, "here: is an input"),
+        (("here", "--target-flops", "0.5", "-o", "x.onnx", "--save", "x.onnx"), 7, "two outputs"),
+        (("here", "--target-flops", "0.5", "-o", "no/x.onnx"), 7, "no does not exist"),
+        (("here", "--target-flops", "0.5", "-o", "x.onnx", "--report", "x.txt"), 7, "a report is"),
+        (("sweep", "here", "--targets", "0.5", "-o", "here"), 7, "here: is a file"),
+        (("search", "--space", "darts", "--data", "here", "-o", "x.pt"), 7, "-o writes ONNX"),
+        (("here", "-o", "x.onnx"), 2, "say how small"),
+        (("here", "--target-flops", "0.5"), 2, "say where the result goes"),
+        (("here", "--target-flops", "half", "-o", "x.onnx"), 4, "not a number"),
+        (("here", "--pass", "magnitude", "--target-flops", "0.5", "-o", "here"), 7, "input"),
+        (("here", "--target-latency", "0.5", "--cost-table", "no", "-o", "x.onnx"), 2, "no such"),
+        (("here", "--int8", "--int8-samples", "no.npz", "-o", "x.onnx"), 2, "no.npz: no such"),
     ],
 )
-def test_a_missing_file_is_told_without_torch(
+def test_what_is_wrong_is_told_without_torch(
     tmp_path: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
     (tmp_path / "here").write_text("")

@@ -49,7 +49,7 @@ def test_bad_calls_are_one_line_and_leave_no_file(workplace: Path, cli: Cli) -> 
         ((*small, "--int8-samples", "samples.npz"), 2, "is for --int8"),
         ((*small, "--force-int8", "--int8-samples", "samples.npz"), 11, "not finite"),
         ((*small, "--force-int8", "--int8-samples", "tiny.pt"), 11, "is no .npz of plain arrays"),
-        ((*small, "--force-int8", "--int8-samples", "none.npz"), 11, "no such file"),
+        ((*small, "--force-int8", "--int8-samples", "none.npz"), 2, "no such file"),
     ):
         code, out, err = cli(*COMMON, *words)
         assert code == expected

@@ -54,7 +54,7 @@ def test_it_fails_if_nothing_can_be_met(workplace: Path, cli: Cli) -> None:
         (("--targets", ","), "give at least one"),
         (("--targets", "half"), "not a number"),
         (("--targets", "0.5", "--threads", "0"), "1 or more"),
-        (("--targets", "0.5", "--cost-table", "x.json"), "needs --target-kind latency"),
+        (("--targets", "0.5", "--cost-table", "tiny.pt"), "needs --target-kind latency"),
         (("--targets", "0.5", "--target-kind", "joules"), "invalid choice"),
         (("--targets", "soon", "--target-kind", "latency"), "give a ratio such as 0.5"),
         ((), "--targets"),

@@ -180,7 +180,7 @@ def test_plans_that_do_not_fit_are_refused() -> None:
         ({"zero": {"classify.weight": np.ones(3, bool)}}, r"has shape \(3,\)"),
         (
             {"choice": {"nonsense": 7}},
-            "no architecture node of that name",
+            "no architecture node or block of that name",
         ),
     ]
     for decisions, message in cases:

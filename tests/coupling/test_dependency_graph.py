@@ -111,6 +111,15 @@ def test_a_tied_weight_leads_to_every_layer_that_reads_it() -> None:
     assert len([n for n in reading if graph.nodes[n]["kind"] == "layer"]) == 2
 
 
+def test_the_sum_of_a_block_names_it(graph: nx.MultiDiGraph) -> None:
+    ((total, block),) = nx.get_node_attributes(graph, "block").items()
+    assert block == "inner..last"
+    row = graph.nodes[total]
+    assert row["operation"] == "aten.add"
+    assert row["block_entry"] == row["block_skip"]
+    assert graph.has_edge(row["block_skip"], total)
+
+
 def test_files_are_read_back_by_networkx(program: Program, tmp_path) -> None:
     graph = couple(program).graph
     write_graph(tmp_path / "deps.graphml", graph)
@@ -122,7 +131,7 @@ def test_files_are_read_back_by_networkx(program: Program, tmp_path) -> None:
     again = nx.node_link_graph(document, edges="edges")
     assert dict(again.nodes(data=True)) == dict(graph.nodes(data=True))
     assert again.graph == graph.graph
-    with pytest.raises(OutputError, match=r"written as .graphml or .json"):
+    with pytest.raises(OutputError, match=r"written as .graphml, .json or .svg"):
         write_graph(tmp_path / "deps.dot", graph)
 
 

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import nn
 
 import compressc
-from compressc.datasets import image_files, opening
+from compressc.datasets import decoded_cache, image_files, opening, streamed_images
 from compressc.datasets.opening import open_task
-from compressc.datasets.streamed_images import StreamedTask
+from compressc.datasets.picture_index import Pictures
+from compressc.datasets.streamed_tasks import StreamedTask, StreamedUnlabeledTask
 from compressc.errors import DataError
 from compressc.models.checkpoints import Normalization
 from compressc.tasks.protocol import Task
@@ -48,6 +49,10 @@ def streamed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StreamedTask:
     return task
 
 
+def first_file(folder: Path, pictures: Pictures) -> Path:
+    return folder / pictures.name(0)
+
+
 class Redness(nn.Module):
     def forward(self, x):
         # Classes in alphabetical order: blue, red.
@@ -57,19 +62,20 @@ class Redness(nn.Module):
 def test_a_large_folder_is_read_as_needed_and_judged(streamed: StreamedTask) -> None:
     assert isinstance(streamed, Task)
     assert streamed.evaluate(Redness()) == streamed.validate(Redness()) == 100.0
-    assert streamed.index.classes == ("blue", "red")
-    sizes = {part: len(files) for part, files in streamed.index.parts.items()}
-    assert sum(sizes.values()) == 80
-    assert sizes["test"] == 16
+    assert streamed.classes == ("blue", "red")
+    sizes = [len(part.decoded) for part in (streamed.train, streamed.val, streamed.test)]
+    assert sizes == [58, 6, 16]
     assert "80 images, read as they are needed" in streamed.notes[0]
 
 
 def test_its_batches_are_normalised_and_repeatable(streamed: StreamedTask) -> None:
-    (first,), labels = next(iter(streamed.train_batches(0, 1)))
-    (again,), _ = next(iter(streamed.train_batches(0, 1)))
+    epoch = list(streamed.train_batches(0, 1))
+    for ((x,), target), ((y,), same) in zip(epoch, streamed.train_batches(0, 1), strict=True):
+        assert torch.equal(x, y)
+        assert torch.equal(target, same)
+    (first,), labels = epoch[0]
     (other,), _ = next(iter(streamed.train_batches(1, 1)))
     assert first.shape == (8, 3, 16, 16)
-    assert torch.equal(first, again)
     assert not torch.equal(first, other)
     blue, red = first[labels == 0], first[labels == 1]
     assert torch.all(blue[:, 0] == -1)
@@ -88,7 +94,7 @@ def test_it_is_known_again(streamed: StreamedTask, folder: Path) -> None:
     before, test = streamed.fingerprint(), streamed.test_fingerprint()
     again = open_task(folder, normalization=HALF, input_shape=(3, 16, 16), batch_size=8)
     assert again.fingerprint() == before
-    picture(0, 0, 30).save(streamed.index.parts["train"][0].path)
+    picture(0, 0, 30).save(first_file(folder, streamed.train.decoded.pictures))
     changed = open_task(folder, normalization=HALF, input_shape=(3, 16, 16), batch_size=8)
     assert changed.fingerprint() != before
     assert changed.test_fingerprint() == test
@@ -100,8 +106,8 @@ def test_mean_and_deviation_are_estimated(folder: Path, monkeypatch) -> None:
     assert task.normalization.mean == pytest.approx((0.46, 0.0, 0.46), abs=0.03)
 
 
-def test_a_damaged_file_is_named(streamed: StreamedTask) -> None:
-    file = streamed.index.parts["test"][0].path
+def test_a_damaged_file_is_named(streamed: StreamedTask, folder: Path) -> None:
+    file = first_file(folder, streamed.test.decoded.pictures)
     file.write_bytes(b"no image")
     with pytest.raises(DataError, match=file.name):
         streamed.evaluate(Redness())
@@ -114,9 +120,9 @@ def test_a_model_of_fewer_classes_is_refused(streamed: StreamedTask) -> None:
         streamed.check_model(program)
 
 
-def test_a_whole_compression_on_a_stream(streamed: StreamedTask) -> None:
+def small_network() -> nn.Module:
     torch.manual_seed(0)
-    model = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(3, 16, 3),
         nn.ReLU(),
         nn.Conv2d(16, 16, 3),
@@ -125,16 +131,107 @@ def test_a_whole_compression_on_a_stream(streamed: StreamedTask) -> None:
         nn.Flatten(),
         nn.Linear(16, 2),
     ).eval()
-    result = compressc.compress(
-        model,
+
+
+def compress_on(task: Task) -> compressc.Result:
+    return compressc.compress(
+        small_network(),
         torch.randn(2, 3, 16, 16),
         goal=0.5,
-        task=streamed,
+        task=task,
         passes=["surgeon", "calibrate"],
         settings=compressc.Settings(measure=False),
     )
+
+
+def test_a_whole_compression_on_a_stream(streamed: StreamedTask) -> None:
+    result = compress_on(streamed)
     assert result.report.metric is not None
     assert any("read as they are needed" in note for note in result.report.notes)
+
+
+def test_pictures_are_decoded_batch_by_batch(streamed: StreamedTask, monkeypatch) -> None:
+    decoded: list[bytes] = []
+    right = streamed_images.decode
+
+    def count(content: bytes, *rest):
+        decoded.append(content)
+        return right(content, *rest)
+
+    monkeypatch.setattr(streamed_images, "decode", count)
+    monkeypatch.setattr(streamed_images, "_workers", lambda _: 0)
+    batches = streamed.train_batches(0, 0)
+    next(batches)
+    assert len(decoded) == 8
+    next(batches)
+    assert len(decoded) == 16
+
+
+@pytest.fixture
+def unlabeled(folder: Path, tmp_path: Path, monkeypatch) -> StreamedUnlabeledTask:
+    monkeypatch.setattr(opening, "_memory_bytes", lambda: 1000)
+    (tmp_path / "photos").mkdir()
+    for number, file in enumerate(sorted(folder.rglob("*.png"))):
+        file.rename(tmp_path / "photos" / f"{number}.png")
+    original = compressc.capture(small_network(), (torch.randn(2, 3, 16, 16),))
+    task = open_task(tmp_path / "photos", input_shape=(3, 16, 16), batch_size=8, original=original)
+    assert isinstance(task, StreamedUnlabeledTask)
+    return task
+
+
+def test_a_large_folder_without_classes_is_read_as_needed(unlabeled) -> None:
+    assert isinstance(unlabeled, Task)
+    unlabeled.check_model(unlabeled.original)
+    assert unlabeled.evaluate(small_network()) == unlabeled.validate(small_network()) == 100.0
+    assert unlabeled.train_steps() == sum(1 for _ in unlabeled.train_batches(0, 0))
+    assert sum(len(x) for (x,) in unlabeled.calibration_batches(11, 0)) == 11
+    assert unlabeled.sample_validation(3, 0).count_validation() == 3
+    assert unlabeled.keep_validation().validate(small_network()) == 100.0
+    first, again = (next(iter(unlabeled.train_batches(2, 5))) for _ in range(2))
+    assert torch.equal(first[0][0], again[0][0])
+
+
+def test_it_gives_what_the_same_folder_gives_in_memory(unlabeled, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(opening, "_memory_bytes", lambda: 10**12)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole = open_task(
+        tmp_path / "photos",
+        input_shape=(3, 16, 16),
+        normalization=unlabeled.normalization,
+        batch_size=8,
+        original=unlabeled.original,
+    )
+    one = torch.cat([x for (x,) in whole.calibration_batches(99, 0)])
+    other = torch.cat([x for (x,) in unlabeled.calibration_batches(99, 0)])
+    assert torch.equal(one, other)
+
+
+def test_a_whole_compression_without_labels_on_a_stream(unlabeled) -> None:
+    result = compress_on(unlabeled)
+    assert result.report.accuracy is not None
+    assert "pictures of photos" in result.report.accuracy.text
+
+
+@pytest.mark.parametrize("prefix", ["", "data/"])
+def test_a_plain_archive_is_read_as_needed(folder, tmp_path, monkeypatch, prefix) -> None:
+    monkeypatch.setattr(opening, "_memory_bytes", lambda: 1000)
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        tar.add(folder, prefix or ".")
+    task = open_task(
+        tmp_path / "data.tar", normalization=HALF, input_shape=(3, 16, 16), batch_size=8
+    )
+    assert isinstance(task, StreamedTask)
+    assert task.evaluate(Redness()) == 100.0
+    same = open_task(folder, normalization=HALF, input_shape=(3, 16, 16), batch_size=8)
+    for (x, label), (y, other) in zip(task.test, same.test, strict=True):
+        assert torch.equal(x, y)
+        assert torch.equal(label, other)
+
+
+def test_a_compressed_archive_larger_than_memory_is_refused(archive, monkeypatch) -> None:
+    monkeypatch.setattr(opening, "_memory_bytes", lambda: 1000)
+    with pytest.raises(DataError, match="unpack a compressed archive"):
+        open_task(archive, normalization=HALF, input_shape=(3, 16, 16))
 
 
 def test_small_folders_stay_in_memory(folder: Path) -> None:
@@ -152,7 +249,7 @@ def archive(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_an_archive_is_decoded_once(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_task(archive, normalization=HALF, input_shape=(3, 16, 16))
-    monkeypatch.setattr(image_files, "_decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_files, "decode", lambda *_, **__: pytest.fail("decoded again"))
     again = open_task(archive, normalization=HALF, input_shape=(3, 16, 16))
     assert torch.equal(first.data.train.images, again.data.train.images)
     assert again.classes == first.classes
@@ -190,3 +287,37 @@ def test_a_cache_that_cannot_be_written_is_done_without(archive, tmp_path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "closed"))
     task = open_task(archive, normalization=HALF, input_shape=(3, 16, 16))
     assert task.classes == ("blue", "red")
+
+
+def test_a_folder_is_decoded_once_until_a_file_changes(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = open_task(folder, normalization=HALF, input_shape=(3, 16, 16))
+    with monkeypatch.context() as patch:
+        patch.setattr(image_files, "decode", lambda *_, **__: pytest.fail("decoded again"))
+        again = open_task(folder, normalization=HALF, input_shape=(3, 16, 16))
+    assert again.fingerprint() == first.fingerprint()
+    picture(1, 200).save(folder / "red" / "00.png")
+    changed = open_task(folder, normalization=HALF, input_shape=(3, 16, 16))
+    assert changed.fingerprint() != first.fingerprint()
+
+
+def test_the_cache_keeps_to_its_limit(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = tmp_path / "cache" / "compressc" / "images"
+
+    def entries() -> set[str]:
+        return {entry.name for entry in home.iterdir()} if home.exists() else set()
+
+    open_task(folder, input_shape=(3, 16, 16))
+    (oldest,) = entries()
+    os.utime(home / oldest, (1, 1))
+    # 80 images of 3 x 16 x 16 take 61 KB, and their labels 0.6.
+    monkeypatch.setenv("COMPRESSC_CACHE_GB", "0.00007")
+    open_task(folder, input_shape=(3, 15, 15))
+    assert len(entries()) == 1
+    assert oldest not in entries()
+    kept = entries()
+    monkeypatch.setenv("COMPRESSC_CACHE_GB", "0.00003")
+    open_task(folder, input_shape=(3, 14, 14))
+    assert entries() == kept
+    assert decoded_cache.CACHE.limit() == 0.00003

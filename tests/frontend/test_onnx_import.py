@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import compressc
 from compressc import Goal
 from compressc.backend.onnx_export import export_onnx
-from compressc.errors import CaptureError, HandOverError, VerificationError
+from compressc.errors import CaptureError, ConversionError, HandOverError
 from compressc.frontend.onnx_import.registry import OPERATORS
 from compressc.models.registry import architectures, build
 from compressc.settings import Settings
@@ -199,7 +199,7 @@ def test_planted_faults_are_named(operator: str, monkeypatch: pytest.MonkeyPatch
     OLD.update(OPERATORS)
     node, wrong = FAULTS[operator]
     monkeypatch.setitem(OPERATORS, operator, wrong)
-    with pytest.raises(VerificationError, match=rf"first node that differs is node '{node}'"):
+    with pytest.raises(ConversionError, match=rf"first node that differs is node '{node}'"):
         compressc.capture(two_convolutions())
 
 
@@ -208,7 +208,7 @@ def test_a_planted_epsilon_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     compressc.capture(model)
     right = OPERATORS["ReduceMean"]
     monkeypatch.setitem(OPERATORS, "ReduceMean", lambda call: right(call) * (1 + 1e-3))
-    with pytest.raises(VerificationError, match="ReduceMean"):
+    with pytest.raises(ConversionError, match="ReduceMean"):
         compressc.capture(model)
 
 

@@ -72,6 +72,7 @@ def test_both_macs_and_latency_hold(device: Path) -> None:
     assert "latency goal" in [check.name for check in report.verdict.checks]
 
 
+@pytest.mark.slow
 def test_a_whole_run_measures_the_file_that_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,7 +225,7 @@ def this_machine(device: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tru
 
             return measure
 
-        monkeypatch.setattr("compressc.passes.latency.meeting._measurer", measurer)
+        monkeypatch.setattr("compressc.passes.latency.meeting.measure_beside", measurer)
         return measured
 
     return with_truth
@@ -281,6 +281,7 @@ def test_a_target_between_two_steps_is_explained(
     assert any("the target is missed by" in note for note in decided.history[-1].notes)
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("compressc.passes.latency.meeting._SECONDS", 0.2)
@@ -288,7 +289,8 @@ def test_a_whole_run_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
     context = Context(Goal(latency_ms=0.8), progress=lambda _d, _t, text: seen.append(text))
     decided = Latency(measurements=1)(build_program(NAME), context)
     couple(decided).check(decided.plan)
-    assert "measured against a target" in decided.history[-1].notes[0]
+    assert "of the original at p50" in decided.history[-1].notes[0]
+    assert "by the cost table) measured beside the original" in decided.history[-1].notes[0]
     assert any("measuring" in text for text in seen)
 
 

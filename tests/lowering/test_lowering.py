@@ -179,7 +179,7 @@ def test_zero_masks_become_zeros_in_the_kept_slices() -> None:
 def test_choices_are_refused(program: Program) -> None:
     unchecked = replace(program, plan=Plan(choice={"node": 1}))
     for apply in (lower, masked):
-        with pytest.raises(PlanError, match="no architecture node of that name"):
+        with pytest.raises(PlanError, match="no architecture node or block of that name"):
             apply(unchecked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from compressc.coupling.graph import cost_of, couple
 from compressc.goal import Goal
 from compressc.models.registry import architectures
 from compressc.passes.magnitude import Magnitude
+from compressc.passes.widths import allocation
 from compressc.passes.widths.allocation import WINDOW
 from compressc.passes.widths.traffic import measure_intensity
 from compressc.plan import Plan
@@ -101,6 +103,20 @@ def test_widths_never_fall_as_the_goal_grows(networks, name: str, step: int) -> 
         # Where one step costs more than the window, others make up for it, by a step or two.
         spare = 0 if slack <= WINDOW and step == 1 else 2 * step
         assert all(tight[group] <= loose[group] + spare for group in loose), (name, step)
+
+
+@pytest.mark.parametrize("step", [2, 4, 8, 16])
+@pytest.mark.parametrize("name", ["detector", "alexnet", "mobilenet_v1", "lenet5"])
+def test_the_path_from_full_to_empty_never_turns(networks, name: str, step: int, monkeypatch):
+    """What turns at coarse steps is the use of room that the next step on the path would overstep.
+
+    Both cannot be had: of sets of widths that only grow, neighbours differ by a step, and between
+    them lies all that the step costs. Near the goal wins.
+    """
+    monkeypatch.setattr(allocation, "WINDOW", math.inf)
+    path = [widths(networks[name], goal, step)[0] for goal in GOALS[:-1:2]]
+    for loose, tight in pairwise(path):
+        assert all(tight[group] <= loose[group] for group in loose)
 
 
 @pytest.mark.parametrize("step", STEPS)

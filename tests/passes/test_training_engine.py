@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from compressc.passes.training import engine
 from compressc.passes.training.engine import Course, run_epochs
 from compressc.passes.training.processes import Processes
 from compressc.passes.training.standing import Standing
@@ -208,3 +209,34 @@ def test_progress_tells_what_the_lesson_describes() -> None:
     assert "epoch 1 of 2, loss " in seen[0][2]
     assert "a learns" in seen[0][2]
     assert "b learns" in seen[-1][2]
+
+
+def press_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch, *, again: bool) -> Any:
+    """Return a progress that presses Ctrl-C in an epoch, and once more if ``again``."""
+    monkeypatch.setattr(engine, "is_pressed_again", lambda _: again)
+
+    def press(_done: int, _total: int, text: str) -> None:
+        if f"epoch {number} of" in text:
+            raise KeyboardInterrupt
+
+    return press
+
+
+def test_a_second_key_keeps_the_best_epoch_and_finishes(monkeypatch) -> None:
+    press = press_in_epoch(4, monkeypatch, again=True)
+    standing = run_epochs(course(progress=press, ends_early=True), Alternating(make_task()))
+    assert standing.ended
+    assert_same(standing, run_epochs(course(epochs=3), Alternating(make_task())))
+
+
+@pytest.mark.parametrize(
+    ("number", "again", "allowed"), [(4, False, True), (4, True, False), (1, True, True)]
+)
+def test_ctrl_c_ends_the_run_without_a_second_key_or_an_epoch(
+    tmp_path: Path, monkeypatch, number: int, again: bool, allowed: bool
+) -> None:
+    press = press_in_epoch(number, monkeypatch, again=again)
+    with pytest.raises(KeyboardInterrupt):
+        run_epochs(course(tmp_path, progress=press, ends_early=allowed), Alternating(make_task()))
+    whole = run_epochs(course(), Alternating(make_task()))
+    assert_same(run_epochs(course(tmp_path), Alternating(make_task())), whole)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -123,6 +124,17 @@ def test_the_file_is_int8_and_the_report_compares(
     ]
     assert report.to_dict()["int8"]["quantized_nodes"] > 0
     assert "float32: latency p50" in render_page(report)
+
+
+def test_a_file_is_loaded_without_a_warning(program: Program, task: Teacher, capfd) -> None:
+    model = run(program, task).onnx
+    capfd.readouterr()
+    onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert capfd.readouterr().err == ""
+    # What would be told does arrive here.
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "unread"))
+    onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert "unread" in capfd.readouterr().err
 
 
 def test_stored_samples_do_without_a_task(program: Program, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 
 from compressc.factor_picture import LEVEL_NAMES, FactorPicture
 from compressc.passes.snn.factor_pictures import count_levels, draw
-from compressc.reporting.factor_plots import LEVELS, draw_factors
+from compressc.reporting.factor_plots import LEVELS, draw_factors, shade
 from compressc.reporting.page import render_page
 from tests.reporting.conftest import make_report
+from tests.reporting.svg_kit import height, hints, svgs, texts
 from tests.reporting.test_page import parse
 
 FACTORS = torch.tensor([[0.0, 0.0, 0.3], [0.7, 1.0, 2.0], [0.0, 1.5, 9.0]])
@@ -46,34 +48,31 @@ def test_a_picture_survives_json() -> None:
 
 
 def test_cells_have_the_colours_of_their_levels() -> None:
-    plot = draw_factors(picture())
-    colours = {level.name: level.colour for level in LEVELS}
-    assert [cell.colour for cell in plot.cells] == [
-        colours[name]
-        for name in (
-            "below 0.5",
-            "0.5 to 1",
-            "1 to 2",
-            "2 and above",
-            "1 to 2",
-            "2 and above",
-        )
+    drawn = picture()
+    shades = shade(drawn.zeros, drawn.means)
+    colours = {
+        level.name: [int(x) / 255 for x in re.findall(r"\d+", level.colour)] for level in LEVELS
+    }
+    levels = [
+        [None, None, "below 0.5"],
+        ["0.5 to 1", "1 to 2", "2 and above"],
+        [None, "1 to 2", "2 and above"],
     ]
-    # Rows from top to bottom, columns from left to right; zeros are left white.
-    assert plot.cells[0].x == pytest.approx(2 / 3 * plot.width, abs=0.1)
-    assert plot.cells[0].y == 0
-    assert plot.cells[1].y == pytest.approx(plot.height / 3, abs=0.1)
+    for row, names in zip(shades, levels, strict=True):
+        for cell, name in zip(row, names, strict=True):
+            # Zeros are left without colour.
+            assert cell[3] == (name is not None)
+            assert name is None or list(cell[:3]) == pytest.approx(colours[name])
 
 
 def test_bars_are_as_high_as_the_shares() -> None:
-    plot = draw_factors(picture())
-    assert plot.bars[0].height == plot.height
-    second = plot.bars[1:]
-    assert [bar.height for bar in second] == pytest.approx(
-        [share * plot.height for share in (3 / 9, 1 / 9, 1 / 9, 2 / 9, 2 / 9)], abs=0.1
-    )
-    assert second[0].title == "epoch 2: 33.3% 0"
-    assert {bar.x for bar in second} == {plot.width / 2}
+    (drawn,) = svgs(draw_factors(picture()).levels)
+    bars = {said: height(mark) for said, mark in hints(drawn).items()}
+    whole = bars["epoch 1: 100.0 % 0"]
+    for share, name in zip((3, 1, 1, 2, 2), LEVEL_NAMES, strict=True):
+        said = f"epoch 2: {100 * share / 9:.1f} % {name}"
+        assert bars[said] == pytest.approx(whole * share / 9, abs=0.1)
+    assert {"epoch", "share [%]"} <= set(texts(drawn))
 
 
 def test_the_page_shows_them_and_escapes_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from compressc.runtime.machine import describe_machine
 from compressc.runtime.profile_result import LayerTime, Profile
 from compressc.runtime.roofline import Roofline
 from tests.reporting.conftest import BUSY
+from tests.reporting.svg_kit import Svg, height, hints, svgs, texts
 
 ROOFLINE = Roofline(1, 200.0, ((131072, 100.0), (8388608, 50.0)), 0.002, 0.0002, 0.005)
 
@@ -32,6 +34,21 @@ def layer(name: str, ms: float, macs: int, bound: str) -> LayerTime:
         bound=bound,
         attainable_ms=ms / 2,
     )
+
+
+def circle(mark: Svg) -> list[float]:
+    """Return the vertical coordinates of a circle that is drawn as a path."""
+    return [float(y) for _, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", mark.get("d", ""))]
+
+
+def extent(mark: Svg) -> float:
+    ys = circle(mark)
+    return max(ys) - min(ys)
+
+
+def middle(mark: Svg) -> float:
+    ys = circle(mark)
+    return (max(ys) + min(ys)) / 2
 
 
 @pytest.fixture
@@ -93,23 +110,33 @@ def test_the_page_is_whole_and_escaped(result: Profile) -> None:
         .replace("<br>", "<br/>")
         .replace('<meta charset="utf-8">', "")
     )
-    assert len(root.findall(".//rect")) == 3
-    circles = root.findall(".//circle")
-    assert len(circles) == 2
-    assert len(root.findall(".//polyline")) == 2
-    # The layer that takes longer is drawn larger; both reach 100 GFLOP/s, so they are level.
-    assert float(circles[0].get("r", 0)) > float(circles[1].get("r", 0))
-    assert circles[0].get("cy") == circles[1].get("cy")
+    assert root.find("body") is not None
     assert "a &lt;b&gt;.onnx" in page
     assert "http" not in page
+    times, roofline = svgs(page)
+    assert {"layer, in order", "time [ms]", "bound by compute"} <= set(texts(times))
+    # The layer that takes longer is drawn larger; both reach 100 GFLOP/s, so they are level.
+    short, long = (
+        next(mark for said, mark in hints(roofline).items() if said.startswith(name))
+        for name in ("stem/Conv", "body/Conv")
+    )
+    assert {"GFLOP/s", "arithmetic intensity [FLOPs per byte]", "100"} <= set(texts(roofline))
+    assert sum("GB/s in working sets of" in said for said in hints(roofline)) == 2
+    assert extent(long) == pytest.approx(2**0.5 * extent(short), rel=0.02)
+    assert middle(long) == pytest.approx(middle(short), abs=0.1)
 
 
 def test_heights_are_shares(result: Profile) -> None:
-    page = render_profile(result)
-    root = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
-    heights = [float(rect.get("height", 0)) for rect in root.findall(".//rect")]
-    assert heights[2] == pytest.approx(2 * heights[0])
-    assert heights[0] == pytest.approx(heights[1])
+    times, _ = svgs(render_profile(result))
+    heights = {said.split(" ")[0]: height(mark) for said, mark in hints(times).items()}
+    assert heights["body/Conv"] == pytest.approx(2 * heights["stem/Conv"], rel=1e-3)
+    assert heights["stem/Conv"] == pytest.approx(heights["pool"], rel=1e-3)
+
+
+def test_no_time_is_negative(result: Profile) -> None:
+    faster = replace(result, overhead_ms=-0.3, kernels_ms=4.5)
+    assert "layers 4.50 ms under the profiler" in render_profile(faster)
+    assert "-0.3" not in render_profile(faster)
 
 
 def test_a_model_that_multiplies_nothing_has_a_page(result: Profile) -> None:

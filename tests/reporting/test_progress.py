@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
+import torch
+from torch import nn
 
+import compressc
+from compressc.clock import Clock, tell
+from compressc.frontend.silence import quiet
 from compressc.reporting.pace import Pace, readable_duration
 from compressc.reporting.progress import ProgressDisplay
+from compressc.tasks.loaders import LoaderTask
 
 
 def pretend_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +156,66 @@ def test_a_training_pass_shows_epoch_loss_and_metric_on_a_terminal(
     shown = capsys.readouterr().err
     assert text in shown
     assert "22 %" in shown
+
+
+def test_a_step_that_takes_long_is_told_again(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("compressc.reporting.progress._REPEAT_SECONDS", 0.05)
+    monkeypatch.setattr("compressc.reporting.progress._LOOK_SECONDS", 0.02)
+    with ProgressDisplay() as progress:
+        progress(0, 0, "capturing the model")
+        with quiet():
+            time.sleep(0.4)
+        before = len(capsys.readouterr().err.splitlines())
+    time.sleep(0.2)
+    assert before >= 3
+    assert len(capsys.readouterr().err.splitlines()) <= 1
+
+
+def test_what_is_told_inside_a_stage_reaches_whoever_listens() -> None:
+    told: list[str] = []
+    clock = Clock(lambda _done, _total, text: told.append(text))
+    tell("nobody listens")
+    with clock.stage("capturing the model"):
+        tell("tracing")
+        with clock.stage("inner"):
+            tell("deep")
+        tell("reading the graph")
+    tell("nobody listens")
+    assert told == [
+        "capturing the model",
+        "capturing the model: tracing",
+        "inner",
+        "inner: deep",
+        "capturing the model: reading the graph",
+    ]
+
+
+def test_capture_export_and_evaluation_tell_where_they_are() -> None:
+    told: list[str] = []
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3)).eval()
+    batches = [(torch.randn(5, 3, 8, 8), torch.zeros(5)) for _ in range(3)]
+    compressc.compress(
+        model,
+        batches[0][0],
+        goal=0.5,
+        passes="magnitude",
+        task=LoaderTask(batches, batches, batches, _loss, _count, "none"),
+        settings=compressc.Settings(measure=False),
+        progress=lambda _done, _total, text: told.append(text),
+    )
+    for text in (
+        "capturing the model: tracing",
+        "exporting to ONNX: writing nodes",
+        "exporting to ONNX: simplifying",
+        "evaluating the original: 15 samples",
+        "evaluating the result: 15 samples",
+    ):
+        assert text in told
+
+
+def _loss(outputs: torch.Tensor, _targets: torch.Tensor) -> torch.Tensor:
+    return outputs.mean()
+
+
+def _count(pairs) -> float:
+    return float(len(list(pairs)))

@@ -97,6 +97,7 @@ def test_a_search_that_trains_between_segments_goes_on_too(tmp_path):
     assert_same(search(PROGRESSIVE, broken), wanted_result, (broken, whole))
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_as_good_as_none(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     wanted_result = search(SEARCH, whole)

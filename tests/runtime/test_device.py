@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ABSENT = ("torch", "rich", "jinja2", "scipy", "safetensors", "onnxscript", "PIL", "sklearn")
+ABSENT = (
+    "torch",
+    "rich",
+    "jinja2",
+    "scipy",
+    "safetensors",
+    "onnxscript",
+    "PIL",
+    "sklearn",
+    "matplotlib",
+)
 BLOCK = f"""
 import sys
 for name in {ABSENT!r}:
@@ -49,9 +59,20 @@ def check_commands(device, python: str = sys.executable) -> None:
     assert "speed-up" in run("bench", "small.onnx", "small.onnx", "--seconds", "0.2")
     assert "wrote r.npz" in run("verify", "small.onnx", "r.npz", "--store")
     assert "ok" in run("verify", "small.onnx", "r.npz")
-    assert "GFLOP/s" in run("profile", "small.onnx", "--seconds", "0.1", "--report", "p.html")
+    assert "GFLOP/s" in run("profile", "small.onnx", "--seconds", "0.1", "--json", "p.json")
     assert "kernel kinds" in run("profile", "small.onnx", "--cost-table", "t.json")
     assert "compressc" in run("--help")
+
+
+def test_a_profile_is_drawn_where_there_is_matplotlib(device, tmp_path: Path) -> None:
+    refused = device("profile", "small.onnx", "--report", "p.html")
+    assert refused.returncode == 2
+    assert "compressc profile layers.json --report layers.html" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert device("profile", "small.onnx", "--seconds", "0.1", "--json", "p.json").returncode == 0
+    words = ["profile", "p.json", "--report", "p.html"]
+    subprocess.run([sys.executable, "-m", "compressc", *words], cwd=tmp_path, check=True)
+    assert "<svg" in (tmp_path / "p.html").read_text()
 
 
 def test_the_block_works(device) -> None:

@@ -31,6 +31,7 @@ from compressc.sweeping.run import Run
 from compressc.sweeping.table import print_sweep
 from compressc.sweeping.targets import label
 from compressc.target import Target, read_target
+from tests.reporting.svg_kit import hints, svgs, texts
 from tests.small_networks import TwoConvs, seeded_program
 
 QUICK = Settings(measure=False)
@@ -91,7 +92,7 @@ def test_a_front_of_files(program: Program, tmp_path: Path) -> None:
     assert [row["target"] for row in stored["rows"]] == ["original", "0.8", "0.5", "0.0001"]
     page = (tmp_path / "front" / "sweep.html").read_text()
     assert "2 of 3 targets met" in page
-    assert page.count("<circle") == 3
+    assert len(hints(svgs(page)[0])) == 3
     assert not (tmp_path / "front" / "state").exists()
     report = json.loads((tmp_path / "front" / "macs-0.5.json").read_text())
     assert report["after"]["macs"] == small.macs
@@ -286,9 +287,17 @@ def test_the_picture_puts_better_files_on_top(capsys: pytest.CaptureFixture[str]
     found = Sweep("net", "macs", (*rows, unmet), drift_source="noise")
     picture = draw_front(found)
     assert picture is not None
-    first, second = picture.spots
-    assert first.y < second.y  # SVG counts downwards
-    assert first.x > second.x
+    (svg,) = svgs(picture)
+    first, second = ((float(x.get("x", 0)), float(x.get("y", 0))) for x in hints(svg).values())
+    assert first[1] < second[1]  # SVG counts downwards
+    assert first[0] > second[0]
+    assert {
+        "latency p50 in ONNX Runtime [ms]",
+        "drift (less is better, on top)",
+        "on the front",
+    } <= set(texts(svg))
+    # No drift is negative, though there is room above the best for its name.
+    assert not any("\N{MINUS SIGN}" in text for text in texts(svg))
     page = render_sweep(found)
     assert "a&lt;b" in page
     assert "not met: too small" in page

@@ -50,6 +50,20 @@ class Example:
             larger.append(x)
         return [self.inputs, tuple(larger)]
 
+    def doubled(self, name: str) -> tuple[Tensor, ...]:
+        """Return the inputs with every axis of a name twice as long."""
+        inputs = []
+        for x, axes in zip(self.inputs, self.axes, strict=True):
+            for axis in (axis for axis, own in axes.items() if own == name):
+                x = torch.cat([x, x], axis)
+            inputs.append(x)
+        return tuple(inputs)
+
+    def fixed(self, names: frozenset[str]) -> Example:
+        """Return the same inputs where axes of these names do not vary."""
+        axes = tuple({a: n for a, n in own.items() if n not in names} for own in self.axes)
+        return Example(self.inputs, axes)
+
     def dynamic_shapes(self, names: frozenset[str]) -> tuple[tuple[Any, ...]]:
         """Return what ``torch.export`` is told when axes of these names vary.
 
@@ -81,11 +95,12 @@ def make_example(
     """
     batch_name = next((e.axes[0] for e in inputs if e.axes and isinstance(e.axes[0], str)), "")
     given = _assign(inputs, shapes, str(batch_name))
+    open_batch = _has_open_batch([entry.axes for entry in inputs])
     generator = torch.Generator().manual_seed(seed)
     tensors: list[Tensor] = []
     names: list[dict[int, str]] = []
     for entry, shape in zip(inputs, given, strict=True):
-        sizes, dynamic = _sizes(entry, shape, batch, str(batch_name))
+        sizes, dynamic = _sizes(entry, shape, batch, str(batch_name), open_batch)
         tensors.append(_draw(entry, sizes, graph, generator))
         names.append(dynamic)
     return Example(tuple(tensors), _shared(names))
@@ -117,9 +132,23 @@ def _is_open(axes: tuple[Dimension, ...] | None, batch_name: str) -> bool:
     return any(not isinstance(a, int) for index, a in enumerate(axes) if index != place)
 
 
-def _batch_place(axes: tuple[Dimension, ...], batch_name: str) -> int:
-    """Return which axis is the batch; states of recurrent layers have it second, behind layers."""
-    return axes.index(batch_name) if batch_name in axes else 0
+def _has_open_batch(inputs: Sequence[tuple[Dimension, ...] | None]) -> bool:
+    """Return whether the first axis of an input has no fixed size."""
+    return any(axes and not isinstance(axes[0], int) for axes in inputs)
+
+
+def _batch_place(axes: tuple[Dimension, ...], batch_name: str, open_batch: bool = False) -> int:
+    """Return which axis is the batch; states of recurrent layers have it second, behind layers.
+
+    Args:
+        axes: of one input.
+        batch_name: what another input calls its batch; "" where it has no name.
+        open_batch: whether the batch of another input is open, so that of this one must be.
+    """
+    if batch_name in axes:
+        return axes.index(batch_name)
+    free = [place for place, size in enumerate(axes) if not isinstance(size, int)]
+    return free[0] if open_batch and len(free) == 1 else 0
 
 
 def _shared(names: Sequence[dict[int, str]]) -> tuple[Mapping[int, str], ...]:
@@ -129,7 +158,7 @@ def _shared(names: Sequence[dict[int, str]]) -> tuple[Mapping[int, str], ...]:
 
 
 def _sizes(
-    entry: Input, given: Shape | None, batch: int, batch_name: str
+    entry: Input, given: Shape | None, batch: int, batch_name: str, open_batch: bool
 ) -> tuple[list[int], dict[int, str]]:
     """Return the size of every axis, and the names of those that may vary."""
     axes = entry.axes
@@ -142,7 +171,7 @@ def _sizes(
         axes = (None,) * (len(given) + 1)
     if not axes:
         return [], {}
-    place = _batch_place(axes, batch_name)
+    place = _batch_place(axes, batch_name, open_batch)
     if given is not None and len(given) != len(axes) - 1:
         raise HandOverError(
             f"input '{entry.name}' has {len(axes)} axes, the batch among them, but the input shape "

@@ -13,8 +13,10 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError
+from compressc.errors import CaptureError, HandOverError
 from compressc.frontend.onnx_import.graph import Constant, Graph, GraphNode, walk
+from compressc.runtime.errors import RuntimeFailure
+from compressc.runtime.session import create_session, run_session
 
 # A folded value may be larger than what it is made from, such as a table of positions.
 _FREE_ELEMENTS = 2**22
@@ -26,19 +28,60 @@ _GROWING = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "Upsa
 
 
 def fold_constants(graph: Graph, outer: Mapping[str, Constant] | None = None) -> Graph:
-    """Compute every node that reads constants alone; identities go.
+    """Compute every node that reads constants alone; identities go, and branches never taken.
 
-    Given:  nodes of constants, such as Transpose(W).
-    Result: their outputs as constants. What is made from one initializer remembers it.
+    Given:  nodes of constants, such as Transpose(W); If with a constant condition.
+    Result: their outputs as constants, what is made from one initializer remembers it; the nodes of
+    the branch that is taken.
 
     Args:
         graph: the graph; graphs inside its nodes are folded as well.
         outer: constants that a graph inside a node can read from outside.
 
     Raises:
-        CaptureError: if a value would be unreasonably large, or cannot be computed.
+        HandOverError: if a value would be unreasonably large.
+        CaptureError: if one cannot be computed.
     """
+    if not _has_initializers(graph):
+        graph = _with_learned_nodes(graph)
     return _without_unread(_fold(graph, outer or {}, {}))
+
+
+def _has_initializers(graph: Graph) -> bool:
+    """Return whether a file stores floating-point numbers as initializers, but single ones."""
+    inner = (v for n in walk(graph) for v in n.attributes.values() if isinstance(v, Graph))
+    return any(
+        _may_be_learned(constant.array)
+        for part in (graph, *inner)
+        for constant in part.constants.values()
+    )
+
+
+def _with_learned_nodes(graph: Graph) -> Graph:
+    """Take Constant nodes for weights where a file has no others, as those of Paddle.
+
+    Given:  Constant nodes of floating-point numbers, but single ones.
+    Result: initializers of the same names.
+    """
+    constants = dict(graph.constants)
+    nodes: list[GraphNode] = []
+    for original in graph.nodes:
+        inner = {
+            name: _with_learned_nodes(value)
+            for name, value in original.attributes.items()
+            if isinstance(value, Graph)
+        }
+        node = replace(original, attributes={**original.attributes, **inner})
+        value = node.attributes.get("value")
+        if node.operator == "Constant" and isinstance(value, np.ndarray) and _may_be_learned(value):
+            constants[node.outputs[0]] = Constant(value, learned=True, source=node.outputs[0])
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _may_be_learned(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and array.size > 1
 
 
 def _without_unread(graph: Graph) -> Graph:
@@ -75,6 +118,21 @@ def _fold(graph: Graph, outer: Mapping[str, Constant], names: Mapping[str, str])
         if node.operator == "Identity" and node.outputs[0] not in fixed:
             renamed[node.outputs[0]] = inputs[0]
             continue
+        if node.operator == "If" and inputs[0] in visible:
+            taken = bool(visible[inputs[0]].array.reshape(-1)[0])
+            branch = _renamed(
+                inner["then_branch" if taken else "else_branch"],
+                node.name,
+                {*visible, *graph.inputs, *(name for n in nodes for name in n.outputs)},
+            )
+            constants.update(branch.constants)
+            nodes.extend(branch.nodes)
+            for name, result in zip(node.outputs, branch.outputs, strict=True):
+                if name in fixed:
+                    nodes.append(_hand_on(node, result, name))
+                else:
+                    renamed[name] = result
+            continue
         if not _is_constant(node, visible):
             nodes.append(node)
             continue
@@ -89,11 +147,60 @@ def _fold(graph: Graph, outer: Mapping[str, Constant], names: Mapping[str, str])
     return Graph(tuple(nodes), graph.inputs, outputs, constants)
 
 
+def _renamed(branch: Graph, place: str, taken: set[str]) -> Graph:
+    """Return a branch whose values are called after its place, as nothing else is.
+
+    Later branches use the same names for other values, and read these.
+    """
+    own = [*branch.constants, *(name for node in branch.nodes for name in node.outputs if name)]
+    while any(f"{place}/{name}" in taken for name in own):
+        place += "_"
+    names = {name: f"{place}/{name}" for name in own}
+    nodes = tuple(_with_names(node, names) for node in branch.nodes)
+    return Graph(
+        nodes,
+        branch.inputs,
+        tuple(names.get(name, name) for name in branch.outputs),
+        {names.get(name, name): constant for name, constant in branch.constants.items()},
+    )
+
+
+def _with_names(node: GraphNode, names: Mapping[str, str]) -> GraphNode:
+    """Return a node, and the graphs inside it, that read and write other names."""
+    attributes = {
+        key: replace(
+            value,
+            nodes=tuple(_with_names(inner, names) for inner in value.nodes),
+            outputs=tuple(names.get(name, name) for name in value.outputs),
+        )
+        if isinstance(value, Graph)
+        else value
+        for key, value in node.attributes.items()
+    }
+    inputs = tuple(names.get(name, name) for name in node.inputs)
+    outputs = tuple(names.get(name, name) for name in node.outputs)
+    return replace(node, inputs=inputs, outputs=outputs, attributes=attributes)
+
+
+def _hand_on(node: GraphNode, value: str, output: str) -> GraphNode:
+    """Return the node that gives a value the name of the graph's output."""
+    proto = helper.make_node("Identity", [value], [output], node.name)
+    return replace(
+        node,
+        operator="Identity",
+        inputs=(value,),
+        outputs=(output,),
+        attributes={},
+        proto=proto,
+    )
+
+
 def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Compute the outputs of one node by ONNX's own definition.
+    """Compute the outputs of one node by ONNX's own definition, or in ONNX Runtime.
 
     Raises:
-        CaptureError: if they would be unreasonably large, or the definition does not know the node.
+        HandOverError: if they would be unreasonably large.
+        CaptureError: if neither knows the node.
     """
     _check_growth(node, [arrays[name] for name in node.inputs if name in arrays])
     inputs = [
@@ -105,18 +212,23 @@ def evaluate_node(node: GraphNode, arrays: Mapping[str, NDArray[Any]]) -> list[N
     outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
-    del proto.input[:]
+    del proto.input[:], proto.output[:]
     proto.input.extend(node.inputs)
+    proto.output.extend(node.outputs)
     graph = helper.make_graph([proto], "node", inputs, outputs)
     opset = helper.make_opsetid(node.proto.domain, node.version)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     try:
         results = ReferenceEvaluator(model).run(None, dict(arrays))
-    except Exception as error:
-        raise CaptureError(
-            f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
-            "(onnxsim), or hand over the PyTorch model"
-        ) from error
+    except Exception:  # noqa: BLE001 - the definition of some operators fails on valid inputs
+        try:
+            session = create_session(model.SerializeToString(), "ONNX Runtime", optimize=False)
+            results = run_session(session, arrays, "ONNX Runtime")
+        except RuntimeFailure as error:
+            raise CaptureError(
+                f"{node} cannot be computed ahead ({quote_error(error)}); simplify the file "
+                "(onnxsim), or hand over the PyTorch model"
+            ) from error
     return [np.asarray(result) for result in results]
 
 
@@ -133,7 +245,7 @@ def _check_growth(node: GraphNode, arrays: list[NDArray[Any]]) -> None:
         return
     allowed = max(_FREE_ELEMENTS, 16 * sum(array.size for array in arrays))
     if _count_elements(node, arrays) > allowed:
-        raise CaptureError(f"{node} makes a value of an unreasonable size; check the file")
+        raise HandOverError(f"{node} makes a value of an unreasonable size; check the file")
 
 
 def _count_elements(node: GraphNode, arrays: list[NDArray[Any]]) -> int:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressc.errors import HandOverError, VerificationError
+from compressc.errors import ConversionError, HandOverError, VerificationError
 from compressc.frontend.onnx_import.call import Value
 from compressc.frontend.onnx_import.graph import GraphNode
 from compressc.frontend.onnx_import.known import Known
@@ -34,7 +34,7 @@ def check_against_file(
     Raises:
         VerificationError: if an output differs by more than float32 rounding; it names the first
             node whose own result differs.
-        HandOverError: if ONNX Runtime cannot run the file.
+        ConversionError: if ONNX Runtime cannot run the file on the example inputs.
     """
     try:
         parity = compare(
@@ -46,7 +46,7 @@ def check_against_file(
             seed=seed,
         )
     except VerificationError as error:
-        raise HandOverError(f"the file cannot be held against ONNX Runtime: {error}") from error
+        raise ConversionError(f"the file cannot be held against ONNX Runtime: {error}") from error
     if not parity.passed:
         raise VerificationError(_blame(parity, network, model, program.example_inputs))
     note = (

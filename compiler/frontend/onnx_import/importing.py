@@ -11,7 +11,7 @@ import torch
 from onnx import version_converter
 
 from compressc.error_text import quote_error
-from compressc.errors import CaptureError
+from compressc.errors import CaptureError, CompresscError, ConversionError, VerificationError
 from compressc.frontend.input_shape import Shape
 from compressc.frontend.onnx_import.batch_axis import Example, make_example
 from compressc.frontend.onnx_import.fixed_batch import free_batch
@@ -23,6 +23,7 @@ from compressc.frontend.onnx_import.network import OnnxNetwork
 from compressc.frontend.onnx_import.reading import check_model, read_model, versions_of
 from compressc.frontend.onnx_import.refusals import refuse_other_values, refuse_quantized
 from compressc.frontend.onnx_import.signature import read_inputs
+from compressc.frontend.onnx_import.untying import untie_vectors
 from compressc.frontend.tracing import capture
 from compressc.kept_nodes import OPSET
 from compressc.program import HistoryLine, Program
@@ -34,7 +35,7 @@ def import_file(
     """Import an ONNX file; see :func:`import_model`.
 
     Raises:
-        HandOverError, CaptureError, VerificationError: as there, and if the file cannot be read.
+        HandOverError, ConversionError: as there, and if the file cannot be read.
     """
     program = import_model(read_model(path), shapes=shapes, batch=batch, seed=seed)
     settings = {
@@ -61,18 +62,21 @@ def import_model(
         seed: seed of the example inputs.
 
     Raises:
-        HandOverError: if the model is malformed, quantised, or its inputs' shapes are not known.
-        CaptureError: if an operator has no counterpart in PyTorch.
-        VerificationError: if the Program does not compute what ONNX Runtime computes.
+        HandOverError: if the model is malformed, or its inputs' shapes are not known.
+        ConversionError: if ONNX Runtime runs it, but it is quantised, an operator has no
+            counterpart in PyTorch, or the Program does not compute what ONNX Runtime computes.
     """
-    refuse_other_values(model)
     model = check_model(model)
+    refuse_other_values(model)
     notes = []
     freed = free_batch(model, read_inputs(model), seed)
     if freed is not None:
         model = freed
         notes.append("the file's batch is fixed; in ONNX Runtime its network is the same for any")
-    program = _import(model, model, shapes, batch, seed)
+    try:
+        program = _import(model, model, shapes, batch, seed)
+    except (CaptureError, VerificationError) as error:
+        raise ConversionError(str(error)) from error
     return program.with_line(HistoryLine("import", notes=tuple(notes))) if notes else program
 
 
@@ -86,7 +90,7 @@ def _import(
     """Import a model and hold it against ``truth``, which is the model, or what it came from."""
     graph = read_graph(model.graph, versions_of(model))
     refuse_quantized(graph)
-    graph = join_linear_layers(fold_constants(graph))
+    graph = untie_vectors(join_linear_layers(fold_constants(graph)))
     example = make_example(read_inputs(model), graph, shapes, batch, seed)
     network = OnnxNetwork(graph).eval()
     # Torch wraps what goes wrong while it traces; here errors speak for themselves.
@@ -96,11 +100,32 @@ def _import(
     if network.keeper.is_outdated and model is truth:
         return _import(_in_newer_opset(model), truth, shapes, batch, seed)
     network.keeper.learning = False
-    program = _capture(network, graph, example)
+    stiff = _find_stiff(network, example)
+    program = _capture(network, graph, example.fixed(frozenset(stiff)))
+    if stiff:
+        program = program.with_line(HistoryLine("import", notes=tuple(stiff.values())))
     if network.keeper.operators:
         note = f"kept as the file has them: {', '.join(network.keeper.operators)}"
         program = program.with_line(HistoryLine("import", notes=(note,)))
     return check_against_file(program, network, truth, seed)
+
+
+def _find_stiff(network: OnnxNetwork, example: Example) -> dict[str, str]:
+    """Return the axes besides the batch that the file leaves open and its network does not.
+
+    Torch would trace them as varying within bounds that nobody knows: a recogniser of text that
+    reduces a height of 48 to 1, and then drops that axis, leaves it open too.
+    """
+    stiff = {}
+    others = {n for axes in example.axes for n in axes.values()} - example.batch_names
+    for name in sorted(others):
+        try:
+            with torch.no_grad():
+                network(*example.doubled(name))
+        except (CompresscError, RuntimeError, ValueError, IndexError) as error:
+            said = quote_error(error).partition("; ")[0]
+            stiff[name] = f"the size of '{name}' is fixed: twice of it does not fit ({said})"
+    return stiff
 
 
 def _in_newer_opset(model: onnx.ModelProto) -> onnx.ModelProto:

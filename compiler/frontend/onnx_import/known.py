@@ -39,7 +39,7 @@ class Known:
         if self.numbers.size == 1:
             return torch.full(self.numbers.shape, self.numbers.reshape(-1)[0], dtype=kind)
         if self.is_fixed:
-            return torch.from_numpy(np.ascontiguousarray(self.numbers))
+            return torch.from_numpy(np.require(self.numbers, requirements=["C", "W"]))
         each = [torch.full((), entry, dtype=kind) for entry in self.numbers.reshape(-1)]
         return torch.stack(each).reshape(self.numbers.shape)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 import torch
 
-from compressc.errors import HandOverError
+from compressc.errors import ConversionError, HandOverError
 from compressc.frontend.onnx_import.element_types import torch_type
 
 Dimension = int | str | None
@@ -33,12 +33,13 @@ def read_inputs(model: onnx.ModelProto) -> tuple[Input, ...]:
     """Return the inputs of a model that are no initializers.
 
     Raises:
-        HandOverError: if there is none, or a size makes no sense.
+        ConversionError: if there is none.
+        HandOverError: if a size makes no sense.
     """
     initialized = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_read(v) for v in model.graph.input if v.name not in initialized)
     if not inputs:
-        raise HandOverError("the network takes no input; export it again with one")
+        raise ConversionError("the network takes no input; export it again with one")
     return inputs
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
 import torch
 from torch import Tensor, nn
 
@@ -157,12 +158,14 @@ class _Generate:
 def _behind_choices(program: Program) -> frozenset[str]:
     """Return the weights that no output reads but through a choice."""
     branches = read_branches(program.graph_module.graph)
-    reached, waiting = set(), list(branches.ends)
-    while waiting:
-        node = waiting.pop()
-        if node not in reached:
-            reached.add(node)
-            if node not in branches.places:
-                waiting.extend(branches.inputs[node])
+    flow = nx.DiGraph()
+    flow.add_nodes_from(branches.inputs)
+    flow.add_edges_from(
+        (source, node)
+        for node, sources in branches.inputs.items()
+        if node not in branches.places
+        for source in sources
+    )
+    reached = set(branches.ends).union(*(nx.ancestors(flow, end) for end in branches.ends))
     always = {name for node, name in branches.tensors.items() if node in reached}
     return frozenset(list_prunable_weights(program)[0]) - always

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from compressc.frontend.onnx_import.call import Call, Results, positive_axes
@@ -80,7 +81,7 @@ def _resize(
     coordinates: str,
     rounding: str,
 ) -> Tensor:
-    touched = [axis for axis in range(x.dim()) if _differs(x.shape[axis], sizes[axis])]
+    touched = [a for a in range(x.dim()) if _differs(x.shape[a], sizes[a], scales[a])]
     if not touched:
         return x
     space = x.dim() - 2
@@ -95,8 +96,11 @@ def _resize(
     return x
 
 
-def _differs(size: Any, target: Any) -> bool:
-    return is_symbol(target) or is_symbol(size) or bool(size != target)
+def _differs(size: Any, target: Any, scale: float | None) -> bool:
+    """Return whether an axis is resized; one that is not fixed may be the batch, which stays."""
+    if scale is not None:
+        return float(scale) != 1.0
+    return not statically_known_true(size == target)
 
 
 def _interpolate(

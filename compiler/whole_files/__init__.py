@@ -1,0 +1,1 @@
+"""ONNX files that are taken whole, because their networks cannot be converted."""

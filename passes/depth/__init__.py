@@ -1,0 +1,1 @@
+"""Depth: leaving out whole residual blocks."""
