@@ -2,7 +2,7 @@
 
 Points of ours are rows of ``snn.json``; the others are what their papers say (Han et al., table 1).
 
-    python benchmarks/snn_front.py --out docs/images/snn_front.svg
+    python benchmarks/snn_front.py --out docs/pictures/snn_front.svg
 """
 
 from __future__ import annotations
