@@ -110,7 +110,8 @@ def _blocks(artifact: Artifact) -> tuple[BlockRow, ...]:
 
 def _notes(artifact: Artifact) -> tuple[str, ...]:
     job, nothing = artifact.job, []
-    if job.goal.bounds and all(map(_removes_nothing, artifact.plans)):
+    aims = job.goal.bounds or job.goal.latency_ms is not None
+    if aims and all(map(_removes_nothing, artifact.plans)):
         sized = job.settings.int8 is not None and job.goal.size_bytes is not None
         nothing = [
             f"nothing was removed: the original meets the goal {'in int8' if sized else 'as it is'}"

@@ -97,11 +97,14 @@ class Calibration(Pass):
         with the weights and the statistics that it came with.
 
         Raises:
-            PlanError: if nothing was removed, so that there is nothing to repair.
+            PlanError: if no pass decided anything before, so that there is nothing to repair.
             DataError: if there is no task.
         """
         task = require_task(context.task, self.name)
         plan = program.plan
+        if not plan and _is_whole(program, context.original):
+            line = HistoryLine(self.name, notes=("nothing was removed, so nothing was repaired",))
+            return program.with_line(line)
         if not plan:
             raise PlanError(
                 f"{self.name} repairs what pruning broke, but nothing was removed; run a pass "
@@ -201,6 +204,14 @@ class Calibration(Pass):
 
 def _count(batches: Batches) -> int:
     return sum(len(batch[0]) for batch in batches)
+
+
+def _is_whole(program: Program, original: Program | None) -> bool:
+    """Return whether passes ran before and removed nothing, because the goal is met as it is."""
+    if original is None or len(program.history) <= len(original.history):
+        return False
+    shapes = [{n: t.shape for n, t in each.state().items()} for each in (program, original)]
+    return shapes[0] == shapes[1] and program.sparse_weights == original.sparse_weights
 
 
 def _as_trained(program: Program, original: Program | None) -> Program:

@@ -10,11 +10,12 @@ import compressc
 from compressc.contract.context import Context
 from compressc.errors import CompresscError, GoalError, PlanError
 from compressc.goal import Goal
+from compressc.lowering.lowered import lower
 from compressc.passes.reconstruction.calibration import Calibration
 from compressc.passes.reconstruction.refinement import RefinementSettings
 from compressc.passes.surgeon import Surgeon
 from compressc.plan import Plan
-from compressc.program import Program
+from compressc.program import HistoryLine, Program
 from compressc.proof.equivalence import prove
 from compressc.proof.masking import masked
 from tests.noise_tasks import Noise
@@ -290,6 +291,18 @@ def test_progress_stays_within_its_total():
 def test_settings_out_of_range(settings):
     with pytest.raises(GoalError):
         closed_form(**settings)
+
+
+def test_where_a_goal_is_met_as_it_is_there_is_nothing_to_repair():
+    original = make()
+    decided = original.with_line(HistoryLine("latency"))
+    context = Context(Goal(), task=Noise(), original=original)
+    repaired = closed_form()(decided, context)
+    assert repaired.history[-1].notes == ("nothing was removed, so nothing was repaired",)
+    assert error(repaired, original) == 0
+    smaller = lower(prune(original)).with_line(HistoryLine("magnitude"))
+    with pytest.raises(PlanError, match="nothing was removed"):
+        closed_form()(smaller, context)
 
 
 def test_what_it_cannot_do_is_said_in_one_line():
