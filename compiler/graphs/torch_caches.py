@@ -3,7 +3,7 @@
 A search builds thousands of graph modules, and a service captures model after model. torch.fx
 keeps the generated source of each (for tracebacks), and fake tensors keep a record of every
 operator that was traced with symbolic sizes, which are new in every capture. Neither is ever
-dropped: 0.2 MB for a small network's compression, measured by ``benchmarks/endurance.py``.
+dropped by torch.
 """
 
 from __future__ import annotations
