@@ -10,7 +10,6 @@ _SAYINGS = (
     "bad_alloc",
     "bad allocation",
     "failed to map segment",
-    "cannot map",
     "can't start new thread",
     "out of memory",
 )

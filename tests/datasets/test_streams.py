@@ -201,9 +201,9 @@ def test_it_gives_what_the_same_folder_gives_in_memory(unlabeled, tmp_path, monk
         batch_size=8,
         original=unlabeled.original,
     )
-    one = torch.cat([x for (x,) in whole.calibration_batches(99, 0)])
-    other = torch.cat([x for (x,) in unlabeled.calibration_batches(99, 0)])
-    assert torch.equal(one, other)
+    in_memory = torch.cat([x for (x,) in whole.calibration_batches(99, 0)])
+    streamed = torch.cat([x for (x,) in unlabeled.calibration_batches(99, 0)])
+    assert torch.equal(in_memory, streamed)
 
 
 def test_a_whole_compression_without_labels_on_a_stream(unlabeled) -> None:

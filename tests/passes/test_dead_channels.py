@@ -158,8 +158,8 @@ def test_a_channel_that_is_read_by_one_weight_alone_stays(
     original = constants.find_unread
 
     def wrong(*arguments: Any) -> Any:
-        found = original(*arguments)
-        return None if found is None else np.ones_like(found)
+        unread_values = original(*arguments)
+        return None if unread_values is None else np.ones_like(unread_values)
 
     monkeypatch.setattr(constants, "find_unread", wrong)
     program = unread(everywhere=True)

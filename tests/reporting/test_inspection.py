@@ -55,16 +55,16 @@ def test_the_least_is_one_unit_per_group() -> None:
 
 
 def test_blocks_say_what_leaves_with_them(capsys: pytest.CaptureFixture[str]) -> None:
-    found = look(2, keep=("wide.1",))
-    first, second = found.blocks
+    inspection = look(2, keep=("wide.1",))
+    first, second = inspection.blocks
     assert first.layers == ("blocks.0", "wide.0", "narrow.0")
-    macs = {layer.name: layer.macs for layer in found.layers}
-    assert first.saves == pytest.approx(sum(macs[name] for name in first.layers) / found.macs)
+    macs = {layer.name: layer.macs for layer in inspection.layers}
+    assert first.saves == pytest.approx(sum(macs[name] for name in first.layers) / inspection.macs)
     assert (first.pinned, second.pinned) == (None, "kept by --keep wide.1")
-    print_inspection(found)
+    print_inspection(inspection)
     shown = capsys.readouterr().out
     assert "blocks that may be left out whole" in shown
-    assert json.loads(found.to_json())["blocks"][1]["pinned"] == "kept by --keep wide.1"
+    assert json.loads(inspection.to_json())["blocks"][1]["pinned"] == "kept by --keep wide.1"
 
 
 def test_kept_layers_are_pins_with_reasons() -> None:

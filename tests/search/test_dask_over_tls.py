@@ -11,7 +11,7 @@ import pytest
 from compressc.errors import ExecutorError
 from compressc.search.executors import DaskCluster, open_executor
 
-pytest.importorskip("distributed")
+pytest.importorskip("distributed", reason="dask.distributed is not installed")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
 
